@@ -1,0 +1,35 @@
+"""banel-envs: sparse-reward generation tasks as Gymnasium environments with metered oracle calls.
+
+Importing registers the task ids with Gymnasium and loads nothing heavier than NumPy.
+"""
+
+from banel_envs.env import GenerationEnv
+from banel_envs.errors import BanelError, BudgetExhausted
+from banel_envs.ledger import Ledger
+from banel_envs.oracle import Oracle
+from banel_envs.problem import Problem
+from banel_envs.success import SuccessRate, success_rate
+from banel_envs.task import TASKS, Task, register_task
+from banel_envs.tasks import SHIPPED
+from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
+from banel_envs.version import __version__
+
+for _id, _builder in SHIPPED.items():
+    register_task(_id, _builder)
+
+__all__ = [
+    "TASKS",
+    "BanelError",
+    "BudgetExhausted",
+    "GenerationEnv",
+    "GenerationVectorEnv",
+    "Ledger",
+    "Oracle",
+    "Problem",
+    "SuccessRate",
+    "Task",
+    "__version__",
+    "as_sb3_vec_env",
+    "register_task",
+    "success_rate",
+]

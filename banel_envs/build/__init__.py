@@ -1,0 +1,1 @@
+"""Scripts that rebuild the shipped assets: `python -m banel_envs.build NAME`."""

@@ -1,0 +1,166 @@
+"""The ledger's line format: sealing, verifying and packing. Pure functions of bytes; files are ledger.py's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import LedgerCorrupt
+from banel_envs.problem import Tokens
+
+SCHEMA = 1
+_MARK = b',"sha":"'
+_SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
+
+
+@dataclass
+class Ask:
+    """One question and what is known of its answer."""
+
+    n: int  # rows
+    packed: str  # its tokens, as in the file
+    rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
+    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold
+
+    @property
+    def open(self) -> bool:
+        """Whether a row is still unanswered."""
+        return bool((self.rewards < 0).any())
+
+    def take(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> None:
+        """Note the answers to rows start, start + 1, ...; ValueError if one is answered already or does not exist."""
+        stop = start + len(rewards)
+        if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
+            raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
+        self.rewards[start:stop] = rewards
+        if values is not None:
+            if self.values is None:
+                self.values = np.full(self.n, np.nan)
+            self.values[start:stop] = values
+
+
+@dataclass
+class Events:
+    """What a verified ledger says."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    head: str = ""  # SHA-256 of the last line
+    lines: int = 0
+    asks: list[Ask] = field(default_factory=list)
+    size: int = 0  # bytes of whole lines; what follows them was torn by a crash
+
+
+def pack_tokens(tokens: Tokens, vocabulary: int) -> str:
+    """Tokens [n, T] in ceil(log2 V) bits each, base64."""
+    bits = math.ceil(math.log2(vocabulary))
+    if bits <= 8:
+        planes = np.unpackbits(tokens.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
+    else:
+        planes = (tokens.reshape(-1, 1) >> np.arange(bits)[::-1] & 1).astype(np.uint8)
+    return base64.b64encode(np.packbits(planes)).decode()
+
+
+def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
+    """The inverse of pack_tokens: [n, T]."""
+    bits = math.ceil(math.log2(vocabulary))
+    flat = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n * horizon * bits)
+    weights = 1 << np.arange(bits, dtype=np.int64)[::-1]
+    tokens: Tokens = flat.reshape(n, horizon, bits) @ weights
+    return tokens
+
+
+def header_body(header: Mapping[str, Any]) -> str:
+    """The first line, not yet sealed."""
+    return json.dumps({"ledger": SCHEMA, **header}, separators=(",", ":"))[:-1]
+
+
+def ask_body(index: int, ask: Ask) -> str:
+    """A question's line, not yet sealed."""
+    return f'{{"ask":{index},"n":{ask.n},"tokens":"{ask.packed}"'
+
+
+def answer_body(index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> str:
+    """An answer's line, not yet sealed."""
+    bits = base64.b64encode(np.packbits(rewards.astype(np.uint8))).decode()
+    body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
+    if values is not None:
+        body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
+    return body
+
+
+def seal(head: str, body: str) -> tuple[str, bytes]:
+    """The new head and the whole line: body, SHA-256(previous digest + body), newline."""
+    raw = body.encode()
+    sha = hashlib.sha256(head.encode() + raw).hexdigest()
+    return sha, raw + _MARK + sha.encode() + b'"}\n'
+
+
+def parse(content: bytes, path: Path | str) -> Events:
+    """Verify every whole line; a last line without its newline may be torn, and is then left out of `size`.
+
+    Raises:
+        LedgerCorrupt: a line is not what was written.
+    """
+    events = Events()
+    while events.size < len(content):
+        newline = content.find(b"\n", events.size)
+        end = len(content) if newline < 0 else newline
+        line = content[events.size : end]
+        whole = line[-2:] == b'"}' and line[-_SUFFIX:-66] == _MARK
+        if newline < 0 and not whole:
+            if not _is_torn(line, events):
+                raise LedgerCorrupt(f"{path}: line {events.lines + 1} is damaged")
+            break
+        body = line[:-_SUFFIX]
+        sha = hashlib.sha256(events.head.encode() + body).hexdigest()
+        if not whole or line[-66:-2] != sha.encode():
+            raise LedgerCorrupt(
+                f"{path}: line {events.lines + 1} is not what was written: its hash does not follow from the line before"
+            )
+        try:
+            _apply(events, json.loads(body + b"}"))
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise LedgerCorrupt(f"{path}: line {events.lines + 1} is not a ledger event: {error}") from error
+        events.head = sha
+        events.lines += 1
+        events.size = end + (newline >= 0)
+    return events
+
+
+def _is_torn(line: bytes, events: Events) -> bool:
+    """Whether a line without its newline can be the beginning of the next event."""
+    if _MARK in line and len(line.split(_MARK, 1)[1]) >= 66:
+        return False  # a whole line with something behind it
+    if not events.lines:
+        starts = [b'{"ledger":']
+    else:
+        starts = [f'{{"ask":{len(events.asks)},"n":'.encode(), f'{{"answer":{len(events.asks) - 1},"rows":['.encode()]
+    return any(line.startswith(s) or s.startswith(line) for s in starts)
+
+
+def _apply(events: Events, event: dict[str, Any]) -> None:
+    asks = events.asks
+    if not events.lines:
+        if event.pop("ledger") != SCHEMA:
+            raise ValueError(f"not a ledger of schema {SCHEMA}")
+        events.header = event
+    elif "ask" in event:
+        if event["ask"] != len(asks) or (asks and asks[-1].open):
+            raise ValueError(f"question {event['ask']} out of order")
+        asks.append(Ask(event["n"], event["tokens"], np.full(event["n"], -1, np.int8)))
+    else:
+        if event["answer"] != len(asks) - 1:
+            raise ValueError(f"answer to question {event['answer']}, which is not the last one")
+        start, stop = event["rows"]
+        bits = np.frombuffer(base64.b64decode(event["rewards"]), np.uint8)
+        values = np.frombuffer(base64.b64decode(event["values"]), "<f8") if "values" in event else None
+        asks[-1].take(start, np.unpackbits(bits, count=stop - start).astype(np.int8), values)

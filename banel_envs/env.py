@@ -1,0 +1,154 @@
+"""GenerationEnv: one episode writes one sequence, one action is one token, one episode costs one evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, OracleClosed
+from banel_envs.oracle import Feedback, Oracle
+from banel_envs.problem import Problem
+from banel_envs.task import TASKS
+
+Observation = dict[str, Any]
+
+RENDER_MODES = ["ansi"]
+
+
+def observation_space(problem: Problem) -> spaces.Dict:
+    """tokens: int64 [T], the sequence so far, V where nothing is written yet; position: tokens written, 0..T."""
+    return spaces.Dict(
+        tokens=spaces.MultiDiscrete([problem.V + 1] * problem.T),
+        position=spaces.Discrete(problem.T + 1),
+    )
+
+
+def check_oracle(problem: Problem, oracle: Oracle) -> None:
+    """BadValue unless the oracle is this problem's."""
+    if oracle.problem is not problem:
+        raise BadValue(f"the oracle answers for {oracle.problem.id}, not for {problem.id}: give one of the same task")
+
+
+class GenerationEnv(gym.Env[Observation, np.int64]):
+    """Write a sequence token by token; the reward of the last token is the oracle's answer.
+
+    Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0 until
+    the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a withheld
+    success. `info["action_mask"]` int8 [V] marks the tokens that keep the sequence well-formed: advice, never enforced.
+    Once the budget is spent a finished sequence is *truncated* with reward 0.0 and `info["unevaluated"]`, and the next
+    step or reset raises BudgetExhausted. `spent` and `left` tell the meter.
+
+        >>> import gymnasium as gym
+        >>> env = gym.make("banel_envs:banel/AdditionAttack-v0")
+        >>> observation, info = env.reset(seed=0)
+        >>> for token in [1, 10, 1, 11]:  # 1+1=
+        ...     observation, reward, terminated, truncated, info = env.step(token)
+        >>> reward, terminated, env.unwrapped.spent
+        (0.0, True, 1)
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, problem: Problem, oracle: Oracle, render_mode: str | None = None) -> None:
+        check_oracle(problem, oracle)
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise BadValue(f"render_mode is {render_mode!r}; it is None or one of {RENDER_MODES}")
+        self.problem = problem
+        self.oracle = oracle
+        self.render_mode = render_mode
+        self.observation_space = observation_space(problem)
+        self.action_space = spaces.Discrete(problem.V)
+        self._tokens = np.full(problem.T, problem.V, np.int64)  # [T]
+        self._position = 0
+        self._live = False  # between a reset and the end of its episode
+        self._refused = 0  # finished sequences that found the budget spent
+
+    @property
+    def spent(self) -> int:
+        """Evaluations charged so far (NRE)."""
+        return self.oracle.count
+
+    @property
+    def left(self) -> int:
+        """Evaluations still to be had."""
+        return self.oracle.left
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """An empty sequence. The meter is not touched: nothing but a new experiment gives budget back."""
+        super().reset(seed=seed)
+        self._check_budget()
+        self._tokens[:] = self.problem.V
+        self._position, self._live = 0, True
+        return self._observe(), self._info()
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Write one token; see the class for what comes back."""
+        self._check_budget()
+        if not self._live:
+            raise BadValue("the episode has ended or not begun; call reset() first")
+        if isinstance(action, float | np.floating) or not self.action_space.contains(np.int64(action)):
+            raise BadTokens(f"action {action!r} is not a token; tokens are whole numbers 0..{self.problem.V - 1}")
+        self._tokens[self._position] = action
+        self._position += 1
+        if action != self.problem.end and self._position < self.problem.T:
+            return self._observe(), 0.0, False, False, self._info()
+        if self.left == 0:
+            self._live = False
+            self._refused += 1
+            return self._observe(), 0.0, False, True, self._info() | {"unevaluated": True}
+        reward = np.nan_to_num(self.oracle(finished(self._tokens[None], self.problem)), nan=0.0)[0]
+        self._live = False
+        return self._observe(), float(reward), True, False, self._info()
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The sequence so far, and the meter."""
+        if self.render_mode is None:
+            return None
+        if self._position and not self._live:
+            written = self.problem.render(finished(self._tokens[None], self.problem)[0])
+        else:
+            written = "".join(self.problem.vocabulary[t] for t in self._tokens[: self._position])
+        return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
+
+    def close(self) -> None:
+        """Release the oracle's ledger."""
+        try:
+            self.oracle.close()
+        except OracleClosed:
+            return
+
+    def _check_budget(self) -> None:
+        if self._refused:
+            raise BudgetExhausted(1, 0, self.oracle.budget)
+
+    def _observe(self) -> Observation:
+        return {"tokens": self._tokens.copy(), "position": np.int64(self._position)}
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.problem.action_mask(self._tokens[None, : self._position])[0]}
+
+
+def finished(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Written rows [n, T] as sequences: blanks after the end become end tokens."""
+    return tokens if problem.end is None else np.where(tokens == problem.V, problem.end, tokens)
+
+
+def make_env(
+    task: str,
+    *,
+    budget: int | None = None,
+    feedback: Feedback = "full",
+    ledger: str | Path | None = None,
+    render_mode: str | None = None,
+) -> GenerationEnv:
+    """What `gym.make` calls: an environment with an oracle, and a budget, of its own."""
+    made = TASKS[task]
+    oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
+    return GenerationEnv(made.problem, oracle, render_mode)

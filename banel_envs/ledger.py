@@ -1,0 +1,295 @@
+r"""Ledger: what was asked and what was answered, written ahead and hash-chained, one JSON line an event.
+
+    {"ledger": 1, "task": ..., "seed": ..., "sha": H0}            header: binds the run
+    {"ask": 0, "n": 64, "tokens": "base64", "sha": H1}            written before anything is evaluated
+    {"answer": 0, "rows": [0, 64], "rewards": "base64", "sha": H2}  written before the answer is given; may come in parts
+
+Tokens are packed in ceil(log2 V) bits each, rewards in one bit. Each line ends in SHA-256(digest of the line before
++ the line's own bytes up to there), so that any changed, missing, repeated or moved line shows. Lines cut from the end
+show against the head kept in the run's record. A last line without its newline was torn by a crash and is repaired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs import chain
+from banel_envs.chain import Ask, Events
+from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
+from banel_envs.problem import Tokens
+
+SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
+
+
+class Ledger:
+    """A ledger: `open` a file to write or resume, `in_memory` without one, `read` to verify a finished one."""
+
+    def __init__(self, store: _File | _Memory | None, events: Events, path: Path | None) -> None:
+        self.path = path
+        self.repaired = 0  # bytes of a torn last line that were dropped on opening
+        self._store = store
+        self._events = events
+        self._dirty = False  # an exception struck between file and memory: the file is right
+
+    @classmethod
+    def in_memory(cls, header: Mapping[str, Any]) -> Ledger:
+        """A chained ledger without a file."""
+        ledger = cls(_Memory(), Events(header=dict(header)), None)
+        ledger._append(chain.header_body(header))
+        return ledger
+
+    @classmethod
+    def read(cls, path: str | Path) -> Ledger:
+        """Verify every line of a finished ledger and return it, closed.
+
+        Raises:
+            LedgerCorrupt: missing, a line is not what was written, or the last one is torn.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise LedgerCorrupt(f"{path} cannot be read: {error.strerror}") from error
+        events = chain.parse(content, path)
+        if events.size != len(content) or not content.endswith(b"\n"):
+            raise LedgerCorrupt(f"{path}: the last line is torn; resume the run to repair it")
+        return cls(None, events, path)
+
+    @classmethod
+    def open(cls, path: str | Path, header: Mapping[str, Any]) -> Ledger:
+        """Create a ledger, or open one of the same run to replay and continue it.
+
+        Raises:
+            LedgerMismatch: the file belongs to another run; names the first difference.
+            LedgerLocked: someone has it open for writing.
+            LedgerCorrupt: a whole line is not what was written.
+            LedgerWriteError: the file cannot be created or written.
+        """
+        path = Path(path)
+        store = _File(path)
+        try:
+            content = store.read()
+            events = chain.parse(content, path)
+            ledger = cls(store, events, path)
+            if events.lines:
+                _check_header(path, events.header, header)
+            ledger._repair(content)
+            if not events.lines:
+                events.header = dict(header)
+                ledger._append(chain.header_body(header))
+        except BaseException:
+            store.close()
+            raise
+        return ledger
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the first line binds."""
+        return self._events.header
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line, in hex."""
+        return self._events.head
+
+    @property
+    def asks(self) -> list[Ask]:
+        """Every question so far."""
+        if self._dirty:
+            self._reload()
+        return self._events.asks
+
+    @property
+    def count(self) -> int:
+        """Sequences asked."""
+        return sum(ask.n for ask in self.asks)
+
+    def tokens(self, ask: Ask) -> Tokens:
+        """The sequences [n, T] of a question."""
+        return chain.unpack_tokens(ask.packed, ask.n, self.header["horizon"], self.header["vocabulary"])
+
+    def pack(self, tokens: Tokens) -> str:
+        """Sequences as a question holds them."""
+        return chain.pack_tokens(tokens, self.header["vocabulary"])
+
+    def ask(self, tokens: Tokens) -> Ask:
+        """Record a question [n, T], before it is evaluated."""
+        ask = Ask(len(tokens), self.pack(tokens), np.full(len(tokens), -1, np.int8))
+        with self._change() as events:
+            self._append(chain.ask_body(len(events.asks), ask))
+            events.asks.append(ask)
+        return ask
+
+    def answer(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None = None) -> None:
+        """Record answers to rows start, start + 1, ... of the last question, before they are given."""
+        with self._change() as events:
+            self._append(chain.answer_body(len(events.asks) - 1, start, rewards, values))
+            events.asks[-1].take(start, rewards, values)
+
+    def sync(self) -> None:
+        """Force what was written onto the disk (a checkpoint)."""
+        if self._store is not None:
+            self._store.sync()
+
+    def close(self) -> None:
+        """Sync and release the file; what is in memory stays readable."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise LedgerLocked(f"the ledger {self.path} cannot be copied or pickled; read its file with Ledger.read")
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[Events]:
+        """File and memory change together, or memory is read again from the file before its next use."""
+        if self._dirty:
+            self._reload()
+        self._dirty = True
+        yield self._events
+        self._dirty = False
+
+    def _reload(self) -> None:
+        if self._store is not None:
+            content = self._store.read()
+            self._events = chain.parse(content, self.path or "ledger")
+            self._repair(content)
+        self._dirty = False
+
+    def _repair(self, content: bytes) -> None:
+        """Drop a torn last line, or give a whole one the newline it lost."""
+        store = self._writable()
+        events = self._events
+        self.repaired += len(content) - events.size
+        store.truncate(events.size)
+        if events.size and content[events.size - 1 : events.size] != b"\n":
+            store.append(b"\n", events.size)
+            events.size += 1
+
+    def _append(self, body: str) -> None:
+        events = self._events
+        head, line = chain.seal(events.head, body)
+        store = self._writable()
+        store.append(line, events.size)
+        events.head, events.size = head, events.size + len(line)
+        events.lines += 1
+        if events.lines % SYNC_EVERY == 0:
+            store.sync()
+
+    def _writable(self) -> _File | _Memory:
+        if self._store is None:
+            raise LedgerWriteError(f"the ledger {self.path} is closed; open it again with Ledger.open")
+        return self._store
+
+
+class _Memory:
+    """The bytes of a ledger without a file."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def read(self) -> bytes:
+        return bytes(self._content)
+
+    def append(self, line: bytes, size: int) -> None:
+        self._content[size:] = line
+
+    def truncate(self, size: int) -> None:
+        del self._content[size:]
+
+    def sync(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class _File:
+    """The bytes of a ledger in a file that one writer holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LedgerWriteError(
+                f"{path} cannot be opened for writing ({error.strerror}); nothing was evaluated: choose another folder"
+            ) from error
+        try:
+            _lock(self._fd, path)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def read(self) -> bytes:
+        pieces, at = [], 0
+        while piece := os.pread(self._fd, 1 << 20, at):
+            pieces.append(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def append(self, line: bytes, size: int) -> None:
+        """Write the line at `size`, whole or not at all."""
+        try:
+            if os.fstat(self._fd).st_nlink == 0:
+                raise FileNotFoundError(2, "the file was removed while in use")
+            done = 0
+            while done < len(line):
+                done += os.pwrite(self._fd, line[done:], size + done)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # where this fails too, opening repairs the torn line
+                os.ftruncate(self._fd, size)
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fsync(self._fd)
+        os.close(self._fd)
+
+    def _failed(self, error: OSError) -> LedgerWriteError:
+        return LedgerWriteError(
+            f"{self.path} could not be written ({error.strerror}); it is valid up to the line before: "
+            f"make room or restore the folder, then run again to go on"
+        )
+
+
+def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    wanted = json.loads(json.dumps(dict(wanted)))
+    for key in [*wanted, *found]:
+        if found.get(key) != wanted.get(key):
+            raise LedgerMismatch(
+                f"{path} belongs to another run: its {key} is {found.get(key)!r}, this run's is {wanted.get(key)!r}; "
+                f"choose another folder"
+            )
+
+
+def _lock(fd: int, path: Path) -> None:
+    """One writer at a time; the system releases the lock when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # no flock on this system: two writers show in the chain afterwards
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise LedgerLocked(f"{path} is being written by another run; wait for it or choose another folder") from error

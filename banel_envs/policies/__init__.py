@@ -1,0 +1,20 @@
+"""Policies: generative models over token sequences. NumPy in, NumPy out; the torch networks load when first used."""
+
+from banel_envs.policies.autoregressive import Autoregressive
+from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies.cost import COST
+from banel_envs.policies.protocol import Policy
+from banel_envs.policies.store import load_policy_file, save_policy
+
+__all__ = [
+    "COST",
+    "Autoregressive",
+    "Excluding",
+    "Mixture",
+    "Policy",
+    "Repeating",
+    "Tempered",
+    "Uniform",
+    "load_policy_file",
+    "save_policy",
+]

@@ -1,0 +1,147 @@
+"""Autoregressive: exact sampling and scoring for any model that predicts one token after another.
+
+A subclass gives three small methods over a batch of prefixes (`start`, `step`, `select`). Sampling and scoring
+stand here once, and compute each distinct prefix once: n samples walk the tree of prefixes that they really
+reach, and a set of sequences is scored along its trie. In the first positions that is a handful of rows for
+any n. Log-probabilities are summed in float64.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadTokens, BadValue
+from banel_envs.policies.cost import COST
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+CHUNK = 16_384  # sequences walked at once: bounds memory, still shares nearly every short prefix
+
+
+class Autoregressive(ABC):
+    """A policy given by its next-token distribution; V, T and end as in Problem."""
+
+    vocabulary: int  # V
+    horizon: int  # T
+    end: int | None
+
+    @abstractmethod
+    def start(self) -> Any:
+        """The state of the one empty prefix."""
+
+    @abstractmethod
+    def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
+        """Next-token log-probabilities [m, V] after appending `last` [m] (V at position 0), and the new state."""
+
+    @abstractmethod
+    def select(self, state: Any, rows: Ints) -> Any:
+        """The state of the prefixes `rows` [k], repeats allowed."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """n independent sequences [n, T]: one uniform number a token, inverted through the next-token distribution."""
+        if n < 0:
+            raise BadValue(f"{n} samples asked; n must be at least 0")
+        if n == 0:
+            return np.empty((0, self.horizon), np.int64)
+        pieces = [self._sample(min(CHUNK, n - i), rng) for i in range(0, n, CHUNK)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _sample(self, n: int, rng: np.random.Generator) -> Ints:
+        V, T = self.vocabulary, self.horizon
+        tokens = np.full((n, T), -1 if self.end is None else self.end, np.int64)  # [n, T]
+        uniform = rng.random((T, n))
+        alive = np.arange(n)  # sequences not yet ended
+        node = np.zeros(n, np.int64)  # the distinct prefix that each of them stands at
+        last, state = np.array([V]), self.start()
+        for position in range(T):
+            log_probs, state = self.step(last, position, state)  # [m, V]
+            chosen = _invert(log_probs, node, uniform[position, alive])
+            tokens[alive, position] = chosen
+            COST.sampled += len(alive)
+            going = chosen != self.end
+            if position == T - 1 or not going.any():
+                break
+            alive = alive[going]
+            reached, node = np.unique(node[going] * V + chosen[going], return_inverse=True)
+            parents, last = np.divmod(reached, V)
+            state = self.select(state, parents)
+        return tokens
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """Log-probability [n] of sequences [n, T], each distinct prefix computed once."""
+        tokens = np.asarray(tokens)
+        if tokens.ndim != 2 or tokens.shape[1] != self.horizon:
+            raise BadTokens(f"tokens have shape {list(tokens.shape)}; this policy scores [n, {self.horizon}]")
+        if tokens.size and not (0 <= tokens.min() and tokens.max() < self.vocabulary):
+            raise BadTokens(f"tokens must lie in 0..{self.vocabulary - 1}, got {tokens.min()}..{tokens.max()}")
+        if self.end is not None and ((tokens[:, :-1] == self.end) & (tokens[:, 1:] != self.end)).any():
+            raise BadTokens(f"a token follows the end token {self.end}; pad with the end token")
+        order = np.lexsort(tokens.T[::-1])
+        result = np.empty(len(tokens), np.float64)
+        for i in range(0, len(tokens), CHUNK):
+            rows = order[i : i + CHUNK]
+            result[rows] = self._score_sorted(tokens[rows])
+        return result
+
+    def _score_sorted(self, tokens: Ints) -> Floats:
+        """log_prob of rows in lexicographic order, where equal prefixes are neighbours."""
+        V = self.vocabulary
+        total = np.zeros(len(tokens))
+        alive = np.arange(len(tokens))
+        node = np.zeros(len(tokens), np.int64)
+        last, state = np.array([V]), self.start()
+        for position in range(self.horizon):
+            log_probs, state = self.step(last, position, state)  # [m, V]
+            column = tokens[alive, position]
+            total[alive] += log_probs[node, column]
+            COST.scored += len(alive)
+            going = column != self.end
+            if position == self.horizon - 1 or not going.any():
+                break
+            alive, parent, column = alive[going], node[going], column[going]
+            first = np.ones(len(alive), bool)  # where a new distinct prefix begins
+            first[1:] = (parent[1:] != parent[:-1]) | (column[1:] != column[:-1])
+            node = np.cumsum(first) - 1
+            last = column[first]
+            state = self.select(state, parent[first])
+        return total
+
+    def next_log_probs(self, prefix: Ints) -> Floats:
+        """Next-token log-probabilities [n, V] after prefixes [n, t]; a prefix that has ended gives the end token."""
+        prefix = np.asarray(prefix, np.int64)
+        n, t = prefix.shape
+        if t >= self.horizon:
+            raise BadTokens(f"a prefix of {t} tokens has no next token; the horizon is {self.horizon}")
+        state = self.select(self.start(), np.zeros(n, np.int64))
+        last = np.full(n, self.vocabulary)
+        for position in range(t):
+            _, state = self.step(last, position, state)
+            last = prefix[:, position]
+        log_probs, _ = self.step(last, t, state)
+        if self.end is not None and t:
+            ended = prefix[:, -1] == self.end
+            log_probs[ended] = -np.inf
+            log_probs[ended, self.end] = 0.0
+        return log_probs
+
+
+def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
+    """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
+    m, V = log_probs.shape
+    cumulative = np.cumsum(np.exp(log_probs), axis=1)
+    cumulative /= cumulative[:, -1:]
+    cumulative += np.arange(m)[:, None]  # rows one after another on a single axis, so one search serves all
+    flat = cumulative.ravel()
+    return np.searchsorted(flat, node + uniform, side="right").clip(node * V, node * V + V - 1) - node * V
+
+
+def logsumexp(values: Floats) -> float:
+    """log(sum(exp(values))) without overflow; -inf for none."""
+    if len(values) == 0 or (top := float(values.max())) == -np.inf:
+        return -np.inf
+    return top + float(np.log(np.exp(values - top).sum()))

@@ -1,0 +1,79 @@
+"""Policies as safetensors files: weights as arrays, structure as JSON in the file's metadata. No pickle."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from banel_envs.errors import AssetError, BadValue, MissingExtra
+from banel_envs.policies.combine import Excluding, Mixture, Repeating, Uniform
+from banel_envs.policies.protocol import Policy
+
+Arrays = dict[str, NDArray[Any]]
+
+LEAVES: dict[str, str] = {
+    "transformer": "banel_envs.policies.network:TorchPolicy",
+    "uniform": f"{Uniform.__module__}:Uniform",
+    "repeating": f"{Repeating.__module__}:Repeating",
+}
+"""kind -> class with spec(), arrays() and from_spec(); imported when one is read."""
+
+
+def save_policy(path: str | Path, policy: Policy) -> None:
+    """Write a policy as one safetensors file; BadValue if it is of a kind that has no stored form."""
+    arrays: Arrays = {}
+    spec = _pack(policy, "", arrays)
+    save_file(arrays or {"none": np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
+    Path(path).chmod(0o644)  # safetensors writes files that only their owner can read
+
+
+def load_policy_file(path: str | Path) -> Policy:
+    """Read what save_policy wrote.
+
+    Raises:
+        AssetError: missing, not safetensors, or not a policy.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            spec = json.loads((file.metadata() or {})["policy"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return _unpack(spec, "", arrays)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise AssetError(f"{path} is not a stored policy: {error}") from error
+
+
+def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
+    kind = getattr(policy, "kind", None)
+    if isinstance(policy, Mixture):
+        return {"kind": kind, "members": [_pack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(policy.members)]}
+    if isinstance(policy, Excluding):
+        arrays[f"{prefix}excluded"] = policy.excluded
+        return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays)}
+    if kind not in LEAVES:
+        raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join([*LEAVES, 'mixture', 'excluding'])}")
+    arrays.update({prefix + name: np.ascontiguousarray(a) for name, a in policy.arrays().items()})
+    return {"kind": kind, **policy.spec()}
+
+
+def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Policy:
+    kind = spec["kind"]
+    if kind == "mixture":
+        return Mixture([_unpack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(spec["members"])])
+    if kind == "excluding":
+        return Excluding(_unpack(spec["policy"], f"{prefix}policy.", arrays), arrays[f"{prefix}excluded"])
+    module, name = LEAVES[kind].split(":")
+    try:
+        leaf = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[agents]'") from error
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    policy: Policy = leaf.from_spec({k: v for k, v in spec.items() if k != "kind"}, own)
+    return policy

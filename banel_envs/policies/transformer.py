@@ -1,0 +1,115 @@
+"""A decoder-only transformer over short token sequences: full forward for learning, cached steps for sampling.
+
+The shape is GPT-2's (pre-norm blocks, learned positions, GELU, a final norm and an untied head), small
+enough for one CPU core. The begin token is index V: it enters as the first input and is never emitted.
+Source: Radford et al. 2019; the layout follows minGPT.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Cache: TypeAlias = list[tuple[Tensor, Tensor]]
+"""One (keys, values) pair a layer, each [m, heads, t, width / heads]."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of a Transformer."""
+
+    vocabulary: int  # V: tokens that can be emitted, the end token included
+    horizon: int  # T: the longest sequence, in tokens
+    width: int = 32  # d: features a token
+    layers: int = 2  # blocks
+    heads: int = 4  # attention heads; divides width
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and a four times wider GELU layer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, t, d = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [n, h, t, d/h]
+        return q, k, v
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self.mix(attended.transpose(1, 2).reshape(x.shape))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All positions at once: x [n, t, d] to [n, t, d]."""
+        q, k, v = self._project(x)
+        return self._finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def step(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One position: x [m, 1, d] on top of the cached past."""
+        q, k, v = self._project(x)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        return self._finish(x, F.scaled_dot_product_attention(q, k, v)), (k, v)
+
+
+class Transformer(nn.Module):
+    """Next-token logits over V tokens; see TransformerConfig for the sizes."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token = nn.Embedding(config.vocabulary + 1, config.width)
+        self.position = nn.Embedding(config.horizon, config.width)
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.vocabulary)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw new weights from rng: N(0, 1/fan_in), embeddings N(0, 0.1), residual outputs scaled by 1/sqrt(2 layers)."""
+        residual = 1 / math.sqrt(2 * self.config.layers)
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if weight.dim() == 1:
+                    weight.fill_(1.0 if name.endswith("weight") else 0.0)
+                    continue
+                std = 0.1 if name.startswith(("token", "position")) else 1 / math.sqrt(weight.shape[1])
+                std *= residual if ".mix." in name or ".down." in name else 1.0
+                weight.copy_(torch.from_numpy(rng.normal(0.0, std, tuple(weight.shape))))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
+        begin = torch.full_like(tokens[:, :1], self.config.vocabulary)
+        inputs = torch.cat((begin, tokens[:, :-1]), dim=1)
+        x = self.token(inputs) + self.position.weight[: tokens.shape[1]]  # [n, t, d]
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+    def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
+        x = (self.token(last) + self.position.weight[position]).unsqueeze(1)  # [m, 1, d]
+        grown: Cache = []
+        for layer, block in enumerate(self.blocks):
+            x, past = block.step(x, cache[layer] if cache is not None else None)
+            grown.append(past)
+        return self.head(self.norm(x[:, 0])), grown
+
+
+def select(cache: Cache, rows: Tensor) -> Cache:
+    """The cache of the prefixes `rows` [k] (repeats allowed)."""
+    return [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in cache]

@@ -1,0 +1,116 @@
+"""Problem: everything an agent may know of a task, and nothing of its reward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadTokens, BadValue
+from banel_envs.policies.protocol import Policy
+
+Tokens = NDArray[np.int64]
+"""Token sequences [n, T]: after the first end token only end tokens follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The public half of a task: what may be written, how long, and for how many evaluations.
+
+    Sequences are every string of at most T tokens that ends in the end token (then padded with it) and every
+    string of T tokens without one. Malformed strings are part of the space and simply fail.
+    """
+
+    id: str
+    vocabulary: tuple[str, ...]  # V printable tokens, the end token included
+    horizon: int  # T: tokens in the longest sequence
+    budget: int  # NRE: reward evaluations granted by default
+    base: Callable[[], Policy] = field(repr=False)  # loads p_theta, the pre-trained policy
+    end: int | None = None  # index of the end token; None where every sequence has T tokens
+    prompt: str | None = None  # what the sequence answers, where there is one
+    allowed: Callable[[Tokens], NDArray[np.int8]] | None = field(default=None, repr=False)
+    """Advice, never enforced: prefixes [n, t] to a mask [n, V] of tokens that keep a sequence well-formed."""
+    printer: Callable[[Tokens], str] | None = field(default=None, repr=False)  # one sequence [T] to text
+
+    def __post_init__(self) -> None:
+        if len(self.vocabulary) < 2 or len(set(self.vocabulary)) != len(self.vocabulary):
+            raise BadValue(f"{self.id}: the vocabulary needs at least 2 different tokens, got {self.vocabulary!r}")
+        if self.horizon < 1:
+            raise BadValue(f"{self.id}: horizon is {self.horizon}; it must be at least 1")
+        if self.end is not None and not 0 <= self.end < len(self.vocabulary):
+            raise BadValue(f"{self.id}: end token {self.end} is outside 0..{len(self.vocabulary) - 1}")
+        check_budget(self.budget)
+
+    @property
+    def V(self) -> int:
+        """Tokens a policy may emit, the end token included."""
+        return len(self.vocabulary)
+
+    @property
+    def T(self) -> int:
+        """Horizon: tokens in the longest sequence."""
+        return self.horizon
+
+    def base_policy(self) -> Policy:
+        """A fresh copy of the pre-trained policy p_theta; changing it changes no other copy."""
+        return self.base()
+
+    def check_tokens(self, tokens: object) -> Tokens:
+        """The batch as contiguous int64 [n, T].
+
+        Raises:
+            BadTokens: not integers, not [n, T], a token outside 0..V-1, or a token after the end token.
+        """
+        array = np.asarray(tokens)
+        if array.dtype.kind not in "iu":
+            raise BadTokens(f"tokens are {array.dtype}, not integers; convert them with .astype(int) if they are whole")
+        if array.ndim != 2 or array.shape[1] != self.T:
+            raise BadTokens(f"tokens have shape {list(array.shape)}; {self.id} takes [n, {self.T}]")
+        # A view as unsigned makes one comparison find both ends of the range.
+        clean = np.ascontiguousarray(array, dtype=np.int64)
+        outside = clean.view(np.uint64) >= self.V
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise BadTokens(
+                f"token {array[row, column]} at row {row}, position {column} is outside 0..{self.V - 1}"
+            )
+        if self.end is not None:
+            ended = clean == self.end
+            late = ended[:, :-1] & ~ended[:, 1:]
+            if late.any():
+                row, column = np.argwhere(late)[0]
+                raise BadTokens(
+                    f"row {row} has token {array[row, column + 1]} after its end token; pad with the end token {self.end}"
+                )
+        return clean
+
+    def lengths(self, tokens: Tokens) -> NDArray[np.int64]:
+        """Tokens that a policy emitted for each row, the first end token included: [n]."""
+        if self.end is None:
+            return np.full(len(tokens), self.T, np.int64)
+        return np.minimum((tokens != self.end).sum(axis=1) + 1, self.T)
+
+    def decode(self, tokens: object) -> list[str]:
+        """Each sequence [n, T] as text, without its end token."""
+        words = self.vocabulary
+        return ["".join(words[t] for t in row if t != self.end) for row in self.check_tokens(tokens)]
+
+    def render(self, tokens: object) -> str:
+        """One sequence [T] as a person would like to see it."""
+        clean = self.check_tokens(np.asarray(tokens)[None])
+        return self.printer(clean[0]) if self.printer else self.decode(clean)[0]
+
+    def action_mask(self, prefix: Tokens) -> NDArray[np.int8]:
+        """Tokens [n, V] that keep prefixes [n, t] well-formed (1) or not (0): advice, never enforced."""
+        if self.allowed is None:
+            return np.ones((len(prefix), self.V), np.int8)
+        return self.allowed(prefix)
+
+
+def check_budget(budget: object) -> int:
+    """The budget as an int of at least 1; BadValue otherwise."""
+    if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or budget < 1:
+        raise BadValue(f"budget is {budget!r}; it must be a whole number of evaluations, at least 1")
+    return int(budget)

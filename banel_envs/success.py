@@ -1,0 +1,137 @@
+"""SuccessRate: the probability that one sample of a policy is a success, with its interval and how it was got.
+
+Exact where the success set can be enumerated: the logsumexp of the policy's log-probabilities over it, so that 5e-21
+is as measurable as 0.5. Otherwise Monte Carlo with a Clopper-Pearson interval. Never metered, never shown to an agent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import logsumexp
+from banel_envs.policies.protocol import Policy
+from banel_envs.problem import Tokens
+from banel_envs.task import Task
+
+LN10 = math.log(10)
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """A success rate in log10. `log10` is None where the rate is zero (exact) or nothing was hit (Monte Carlo)."""
+
+    log10: float | None
+    low: float | None  # log10 of the 95% interval's lower end; None for zero
+    high: float | None  # log10 of its upper end; equal to log10 where exact
+    method: Literal["exact", "monte_carlo"]
+    samples: int  # drawn for it; 0 where exact
+    effective: float | None  # exp(entropy of p(x | success)): how many distinct successes carry the rate; exact only
+
+    @property
+    def zero(self) -> bool:
+        """Whether the rate is zero, or nothing was hit."""
+        return self.log10 is None
+
+
+def success_rate(
+    task: Task, policy: Policy, rng: np.random.Generator | None = None, samples: int = 100_000, exclude: Tokens | None = None
+) -> SuccessRate:
+    """The probability that a sample of the policy is a success.
+
+    Args:
+        task: gives the success set where it can be enumerated, the reward otherwise.
+        policy: what is measured.
+        rng: draws the samples where the rate is not exact; must be the caller's own evaluation stream.
+        samples: how many of them.
+        exclude: sequences [k, T] that do not count: with the successes already asked, the *fresh* success rate.
+
+    Raises:
+        BadValue: the rate cannot be exact and there is no rng, or the task's oracle is paid.
+    """
+    successes = task.successes()
+    if successes is not None:
+        return exact_rate(policy.log_prob(successes), _member(successes, exclude))
+    if not task.free_evaluation:
+        raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
+    if rng is None:
+        raise BadValue(f"{task.problem.id}: its successes cannot be enumerated; give rng and samples")
+    tokens = policy.sample(samples, rng)
+    hits = np.asarray(task.reward(tokens), np.float64) >= (1 if task.threshold is None else task.threshold)
+    k = int((hits & ~_member(tokens, exclude)).sum())
+    low, high = clopper_pearson(k, samples)
+    return SuccessRate(
+        math.log10(k / samples) if k else None, math.log10(low) if k else None, math.log10(high), "monte_carlo", samples, None
+    )
+
+
+def exact_rate(log_probs: NDArray[np.float64], excluded: NDArray[np.bool_] | None = None) -> SuccessRate:
+    """The exact rate from the log-probabilities [N] of the whole success set, less the excluded rows."""
+    counted = log_probs if excluded is None else log_probs[~excluded]
+    total = logsumexp(counted)
+    if total == -math.inf:
+        return SuccessRate(None, None, None, "exact", 0, None)
+    share = np.exp(counted - total)  # p(x | success)
+    entropy = -float((share * np.log(np.where(share > 0, share, 1))).sum())
+    value = total / LN10
+    return SuccessRate(value, value, value, "exact", 0, math.exp(entropy))
+
+
+def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:
+    """Which rows of tokens [n, T] are among others [k, T]: [n]."""
+    if others is None or len(others) == 0:
+        return np.zeros(len(tokens), bool)
+    known = set(map(bytes, np.ascontiguousarray(others, np.int64)))
+    return np.fromiter((bytes(row) in known for row in np.ascontiguousarray(tokens, np.int64)), bool, len(tokens))
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a binomial proportion: k successes in n trials (Clopper and Pearson 1934)."""
+    if not 0 <= k <= n or n < 1:
+        raise BadValue(f"{k} successes of {n} trials; need 0 <= k <= n and n >= 1")
+    tail = (1 - confidence) / 2
+    low = 0.0 if k == 0 else _beta_quantile(tail, k, n - k + 1)
+    high = 1.0 if k == n else _beta_quantile(1 - tail, k + 1, n - k)
+    return low, high
+
+
+def _beta_quantile(q: float, a: float, b: float) -> float:
+    """x with I_x(a, b) = q, by bisection on log x: rates may be tiny."""
+    low, high = -800.0, 0.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        if _beta_cdf(math.exp(middle), a, b) < q:
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def _beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function by its continued fraction (DLMF 8.17.22, Lentz's method)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_cdf(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    ) / a
+    tiny = 1e-300
+    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
+    result = d
+    for m in range(1, 100_000):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / max(1 + term * d, tiny)
+            c = max(1 + term / c, tiny)
+            result *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return front * result

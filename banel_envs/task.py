@@ -1,0 +1,109 @@
+"""Task: a Problem with its hidden reward, and the registry of shipped tasks."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue, UnknownName
+from banel_envs.problem import Problem, Tokens
+
+Part: TypeAlias = tuple[int, int, Any]
+"""(first row, row after the last, their rewards): one piece of an answer that arrives in pieces."""
+
+Reward: TypeAlias = Callable[[Tokens], "NDArray[Any] | list[float] | Iterable[Part]"]
+"""Sequences [n, T] to rewards [n], or to an iterator of Parts as they become known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A Problem plus what decides success. Agents get `task.problem`, never the task.
+
+    Example, a task of your own (the reward may be slow, may raise, may be any callable):
+
+        >>> import numpy as np
+        >>> from banel_envs import Oracle, Problem, Task
+        >>> from banel_envs.policies import Uniform
+        >>> problem = Problem("me/Sum-v0", tuple("0123"), horizon=5, budget=100, base=lambda: Uniform(4, 5, None))
+        >>> task = Task(problem, reward=lambda tokens: tokens.sum(axis=1) / 15, threshold=0.9)
+        >>> oracle = Oracle(task)
+        >>> oracle(np.array([[3, 3, 3, 3, 3], [0, 1, 2, 3, 3]]))
+        array([1., 0.], dtype=float32)
+    """
+
+    problem: Problem
+    reward: Reward = field(repr=False)
+    successes: Callable[[], Tokens | None] = field(default=lambda: None, repr=False)
+    """The whole success set [N, T], or None where it cannot be enumerated."""
+    witness: Callable[[], Tokens | None] = field(default=lambda: None, repr=False)
+    """One known success [T]: every shipped task proves that it can be solved."""
+    threshold: float | None = None
+    """Rewards of real value are successes from here on up; None for rewards in {0, 1}."""
+    free_evaluation: bool = True
+    """Whether the harness may evaluate the reward off the meter to measure success rates; False for paid oracles."""
+    digest: str = ""
+    """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
+
+    def blind(self) -> Task:
+        """The same problem with every answer 'failure': what an agent's oracle-free twin is run on."""
+        return Task(self.problem, lambda tokens: np.zeros(len(tokens), np.int8), digest=self.digest)
+
+
+class Registry(Mapping[str, Task]):
+    """Task ids to tasks, each built when first asked for; registering stores a string and loads nothing."""
+
+    def __init__(self) -> None:
+        self._builders: dict[str, str | Callable[[], Task]] = {}
+        self._built: dict[str, Task] = {}
+
+    def register(self, id: str, builder: str | Callable[[], Task]) -> None:
+        """Add a task: `builder` is a function without arguments, or where to find it, "module:function"."""
+        if id in self._builders:
+            raise BadValue(f"the task {id!r} is registered already; choose another id")
+        self._builders[id] = builder
+
+    def __getitem__(self, id: str) -> Task:
+        if id not in self._builders:
+            raise UnknownName(f"no task {id!r}; the tasks are {', '.join(self._builders)}")
+        if id not in self._built:
+            builder = self._builders[id]
+            if isinstance(builder, str):
+                module, name = builder.split(":")
+                builder = getattr(importlib.import_module(module), name)
+            self._built[id] = builder()  # type: ignore[operator]
+        return self._built[id]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builders)
+
+    def __len__(self) -> int:
+        return len(self._builders)
+
+
+TASKS = Registry()
+
+
+def register_task(id: str, builder: str | Callable[[], Task]) -> None:
+    """Make a task known by id: to `TASKS`, to `gym.make` and `gym.make_vec`, and to the `banel` command.
+
+    Args:
+        id: `namespace/Name-v<k>`.
+        builder: a function without arguments that returns a Task, or "module:function".
+    """
+    from gymnasium.envs.registration import register
+
+    TASKS.register(id, builder)
+    register(
+        id,
+        entry_point="banel_envs.env:make_env",
+        vector_entry_point="banel_envs.vector:make_vector_env",
+        kwargs={"task": id},
+    )

@@ -1,0 +1,151 @@
+"""AdditionAttack: write a query `a+b=` that a near-perfect addition transformer answers wrongly (BaNEL, section 5.2).
+
+Success: the query is well-formed (1 to 3 digits each side, leading zeros allowed) and the target's greedy answer
+is not the sum. The answers to all 1,232,100 well-formed queries ship as a table, so a reward is a look-up.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.assets import asset, combined_digest
+from banel_envs.policies.protocol import Policy
+from banel_envs.policies.store import load_policy_file
+from banel_envs.problem import Problem, Tokens
+from banel_envs.task import Task
+
+VOCABULARY = tuple("0123456789+=")
+PLUS, END = 10, 11
+HORIZON = 8  # 123+456=
+LENGTHS = (1, 2, 3)  # digits an operand may have
+SIZES = [(la, lb) for la in LENGTHS for lb in LENGTHS]
+OFFSETS = np.cumsum([0, *(10 ** (la + lb) for la, lb in SIZES)])  # where each pair of lengths begins in the table
+QUERIES = int(OFFSETS[-1])  # 1,232,100
+
+TABLE = "addition_attack_answers.npz"
+TARGET = "addition_attack_target.safetensors"
+
+
+def encode(index: NDArray[np.int64]) -> Tokens:
+    """Query numbers 0..1,232,099 to tokens [n, T]: ordered by both lengths, then a, then b.
+
+    >>> "".join(VOCABULARY[t] for t in encode(np.array([1112]))[0])
+    '0+002==='
+    """
+    index = np.asarray(index, np.int64)
+    tokens = np.full((len(index), HORIZON), END, np.int64)  # [n, T]
+    for k, (la, lb) in enumerate(SIZES):
+        rows = np.flatnonzero((index >= OFFSETS[k]) & (index < OFFSETS[k + 1]))
+        a, b = np.divmod(index[rows] - OFFSETS[k], 10**lb)
+        tokens[rows[:, None], range(la)] = _digits(a, la)
+        tokens[rows, la] = PLUS
+        tokens[rows[:, None], range(la + 1, la + 1 + lb)] = _digits(b, lb)
+    return tokens
+
+
+def _digits(values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    return values[:, None] // 10 ** np.arange(length - 1, -1, -1) % 10  # [n, length]
+
+
+def parse(tokens: Tokens) -> NDArray[np.int64]:
+    """Tokens [n, T] to query numbers [n]; -1 for a malformed sequence."""
+    plus, end = tokens == PLUS, tokens == END
+    at, stop = plus.argmax(axis=1), end.argmax(axis=1)
+    la, lb = at, stop - at - 1
+    well_formed = (plus.sum(axis=1) == 1) & end.any(axis=1) & (la >= 1) & (la <= 3) & (lb >= 1) & (lb <= 3)
+    position = np.arange(HORIZON)
+    power_a = np.where(position < at[:, None], at[:, None] - 1 - position, -1)
+    power_b = np.where((position > at[:, None]) & (position < stop[:, None]), stop[:, None] - 1 - position, -1)
+    scale = np.array([1, 10, 100, 0])  # -1 and malformed lengths pick the 0
+    a = (tokens * scale[power_a.clip(-1, 3)]).sum(axis=1)
+    b = (tokens * scale[power_b.clip(-1, 3)]).sum(axis=1)
+    la, lb = np.where(well_formed, la, 1), np.where(well_formed, lb, 1)
+    return np.where(well_formed, OFFSETS[3 * (la - 1) + lb - 1] + a * 10**lb + b, -1)
+
+
+def summands(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The two numbers that each query adds."""
+    k = np.searchsorted(OFFSETS, index, side="right") - 1
+    a, b = np.divmod(index - OFFSETS[k], np.array([10**lb for _, lb in SIZES])[k])
+    return a, b
+
+
+@cache
+def _wrong() -> NDArray[np.bool_]:
+    """For every query, whether the target's answer is not the sum: [1,232,100]."""
+    with np.load(asset(TABLE)) as table:
+        wrong = np.zeros(QUERIES, bool)
+        wrong[np.cumsum(table["gaps"])] = True
+    return wrong
+
+
+def target_answers(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What the target answers to each query number [n]."""
+    with np.load(asset(TABLE)) as table:
+        known, answers = np.cumsum(table["gaps"]), table["answers"]
+    a, b = summands(index)
+    at = np.searchsorted(known, index).clip(max=len(known) - 1)
+    return np.where(known[at] == index, answers[at], a + b)
+
+
+def reward(tokens: Tokens) -> NDArray[np.int8]:
+    """1 where the query is well-formed and answered wrongly: [n]."""
+    index = parse(tokens)
+    return ((index >= 0) & _wrong()[index]).astype(np.int8)
+
+
+def successes() -> Tokens:
+    """Every query that the target answers wrongly: [N, T]."""
+    return encode(np.flatnonzero(_wrong()))
+
+
+def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
+    """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]."""
+    n, t = prefix.shape
+    plus = prefix == PLUS
+    seen = plus.any(axis=1)
+    digits = np.where(seen, t - 1 - plus.argmax(axis=1), t) if t else np.zeros(n, int)
+    mask = np.zeros((n, len(VOCABULARY)), np.int8)
+    mask[:, :10] = (digits < 3)[:, None]
+    mask[:, PLUS] = ~seen & (digits >= 1)
+    mask[:, END] = seen & (digits >= 1)
+    ended = (prefix == END).any(axis=1)
+    mask[ended] = 0
+    mask[ended, END] = 1
+    return mask
+
+
+def _base(name: str) -> Policy:
+    return load_policy_file(asset(name))
+
+
+def _build(id: str, base: str) -> Task:
+    problem = Problem(
+        id=id,
+        vocabulary=VOCABULARY,
+        horizon=HORIZON,
+        budget=7_500,
+        base=partial(_base, base),
+        end=END,
+        allowed=well_formed_next,
+    )
+    return Task(
+        problem,
+        reward,
+        successes=successes,
+        witness=lambda: encode(np.flatnonzero(_wrong())[:1])[0],
+        digest=combined_digest(TABLE, base),
+    )
+
+
+def build_v0() -> Task:
+    """AdditionAttack-v0."""
+    return _build("banel/AdditionAttack-v0", "addition_attack_base.safetensors")
+
+
+def build_hard() -> Task:
+    """AdditionAttackHard-v0: the same target, a base policy trained longer on natural queries."""
+    return _build("banel/AdditionAttackHard-v0", "addition_attack_base_hard.safetensors")

@@ -1,0 +1,187 @@
+"""GenerationVectorEnv: n sequences written at once on one oracle, in flat arrays; as_sb3_vec_env for Stable-Baselines3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from banel_envs.env import RENDER_MODES, Observation, check_oracle, finished, observation_space
+from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, MissingExtra
+from banel_envs.oracle import Feedback, Oracle
+from banel_envs.problem import Problem
+from banel_envs.task import TASKS
+
+
+class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.int64]]):
+    """n copies of GenerationEnv that share one oracle and one budget.
+
+    Observations, actions and rewards are GenerationEnv's with a leading axis n (rewards float64 [n]). A copy that ends is reset
+    in the same step (SAME_STEP): its last observation is in `infos["final_obs"]`. The copies that end together are asked as
+    one batch, in index order, up to what is left of the budget; the rest are truncated with reward 0.0 and
+    `infos["unevaluated"]`, and every later step or reset raises BudgetExhausted.
+    """
+
+    metadata = {  # noqa: RUF012 (Gymnasium's own declaration)
+        "render_modes": RENDER_MODES,
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(self, problem: Problem, oracle: Oracle, n: int, render_mode: str | None = None) -> None:
+        check_oracle(problem, oracle)
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise BadValue(f"n is {n!r}; it must be a whole number of copies, at least 1")
+        self.problem = problem
+        self.oracle = oracle
+        self.num_envs = int(n)
+        self.render_mode = render_mode
+        self.single_observation_space = observation_space(problem)
+        self.single_action_space = spaces.Discrete(problem.V)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
+        self._position = np.zeros(self.num_envs, np.int64)  # [n]
+        self._begun = False
+        self._refused = 0  # finished sequences that found the budget spent
+
+    @property
+    def spent(self) -> int:
+        """Evaluations charged so far (NRE)."""
+        return self.oracle.count
+
+    @property
+    def left(self) -> int:
+        """Evaluations still to be had."""
+        return self.oracle.left
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Empty sequences in every copy. The meter is not touched."""
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._check_budget()
+        self._tokens[:] = self.problem.V
+        self._position[:] = 0
+        self._begun = True
+        return self._observe(), self._info()
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Write one token in every copy; see the class for what comes back."""
+        self._check_budget()
+        if not self._begun:
+            raise BadValue("no episode has begun; call reset() first")
+        actions = self._check_actions(actions)
+        self._tokens[np.arange(self.num_envs), self._position] = actions
+        self._position += 1
+        done = self._position == self.problem.T
+        if self.problem.end is not None:
+            done |= actions == self.problem.end
+        rewards = np.zeros(self.num_envs)  # [n]
+        terminated, truncated = np.zeros_like(done), np.zeros_like(done)
+        if not done.any():
+            return self._observe(), rewards, terminated, truncated, self._info()
+        ended = np.flatnonzero(done)
+        asked = ended[: self.left]
+        if len(asked):
+            answers = self.oracle(finished(self._tokens[asked], self.problem))
+            rewards[asked] = np.nan_to_num(answers, nan=0.0)
+        terminated[asked] = True
+        truncated[ended[len(asked) :]] = True
+        self._refused = len(ended) - len(asked)
+        final_obs, final_info = self._final(done, truncated)
+        self._tokens[ended] = self.problem.V
+        self._position[ended] = 0
+        infos = self._info() | {
+            "final_obs": final_obs,
+            "_final_obs": done,
+            "final_info": final_info,
+            "_final_info": done.copy(),
+        }
+        if truncated.any():
+            infos |= {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()}
+        return self._observe(), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Every copy's sequence so far."""
+        if self.render_mode is None:
+            return None
+        words = self.problem.vocabulary
+        return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the oracle's ledger."""
+        self.oracle.close()
+
+    def _check_budget(self) -> None:
+        if self._refused:
+            raise BudgetExhausted(self._refused, 0, self.oracle.budget)
+
+    def _check_actions(self, actions: Any) -> NDArray[np.int64]:
+        array = np.asarray(actions)
+        if array.dtype.kind not in "iu" or array.shape != (self.num_envs,):
+            raise BadTokens(
+                f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
+            )
+        if array.min() < 0 or array.max() >= self.problem.V:
+            raise BadTokens(f"actions {array.min()}..{array.max()} are not all tokens; tokens are 0..{self.problem.V - 1}")
+        return array.astype(np.int64, copy=False)
+
+    def _observe(self) -> Observation:
+        return {"tokens": self._tokens.copy(), "position": self._position.copy()}
+
+    def _info(self) -> dict[str, Any]:
+        mask = np.ones((self.num_envs, self.problem.V), np.int8)
+        if self.problem.allowed is not None:
+            for position in np.unique(self._position):  # copies of one length share one call
+                rows = np.flatnonzero(self._position == position)
+                mask[rows] = self.problem.action_mask(self._tokens[rows, :position])
+        return {"action_mask": mask, "_action_mask": np.ones(self.num_envs, bool)}
+
+    def _final(self, done: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """The last observations, one Dict a finished copy, and their infos."""
+        final = np.full(self.num_envs, None, dtype=object)
+        for k in np.flatnonzero(done):
+            final[k] = {"tokens": self._tokens[k].copy(), "position": self._position[k]}
+        mask = np.zeros((self.num_envs, self.problem.V), np.int8)
+        if self.problem.end is not None:
+            mask[done, self.problem.end] = 1
+        info: dict[str, Any] = {"action_mask": mask, "_action_mask": done.copy()}
+        if truncated.any():
+            info |= {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()}
+        return final, info
+
+
+def make_vector_env(
+    task: str,
+    num_envs: int = 1,
+    *,
+    budget: int | None = None,
+    feedback: Feedback = "full",
+    ledger: str | Path | None = None,
+    render_mode: str | None = None,
+) -> GenerationVectorEnv:
+    """What `gym.make_vec` calls: one oracle, with one budget, for all copies."""
+    made = TASKS[task]
+    oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
+    return GenerationVectorEnv(made.problem, oracle, num_envs, render_mode)
+
+
+def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:
+    """The same copies as a Stable-Baselines3 VecEnv (terminal_observation and TimeLimit.truncated in its infos).
+
+    Raises:
+        MissingExtra: stable-baselines3 is not installed.
+    """
+    try:
+        from banel_envs.sb3 import SB3VecEnv
+    except ModuleNotFoundError as error:
+        raise MissingExtra("as_sb3_vec_env needs stable-baselines3: pip install 'banel-envs[agents]'") from error
+    return SB3VecEnv(env)
