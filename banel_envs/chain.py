@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,11 +35,15 @@ class Ask:
         """Whether a row is still unanswered."""
         return bool((self.rewards < 0).any())
 
-    def take(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> None:
-        """Note the answers to rows start, start + 1, ...; ValueError if one is answered already or does not exist."""
-        stop = start + len(rewards)
+    def expect(self, start: int, stop: int) -> None:
+        """ValueError unless rows start, ..., stop - 1 exist and none of them is answered."""
         if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
             raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
+
+    def take(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> None:
+        """Note the answers to rows start, start + 1, ..., which `expect` allows."""
+        stop = start + len(rewards)
+        self.expect(start, stop)
         self.rewards[start:stop] = rewards
         if values is not None:
             if self.values is None:
@@ -59,19 +62,24 @@ class Events:
     size: int = 0  # bytes of whole lines; what follows them was torn by a crash
 
 
+def token_bits(vocabulary: int) -> int:
+    """Bits that a token of 0..V-1 takes: ceil(log2 V)."""
+    return (vocabulary - 1).bit_length()
+
+
 def pack_tokens(tokens: Tokens, vocabulary: int) -> str:
     """Tokens [n, T] in ceil(log2 V) bits each, base64."""
-    bits = math.ceil(math.log2(vocabulary))
+    bits = token_bits(vocabulary)
     if bits <= 8:
         planes = np.unpackbits(tokens.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
     else:
         planes = (tokens.reshape(-1, 1) >> np.arange(bits)[::-1] & 1).astype(np.uint8)
-    return base64.b64encode(np.packbits(planes)).decode()
+    return base64.b64encode(np.packbits(planes).tobytes()).decode()
 
 
 def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
     """The inverse of pack_tokens: [n, T]."""
-    bits = math.ceil(math.log2(vocabulary))
+    bits = token_bits(vocabulary)
     flat = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n * horizon * bits)
     weights = 1 << np.arange(bits, dtype=np.int64)[::-1]
     tokens: Tokens = flat.reshape(n, horizon, bits) @ weights
@@ -90,7 +98,7 @@ def ask_body(index: int, ask: Ask) -> str:
 
 def answer_body(index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> str:
     """An answer's line, not yet sealed."""
-    bits = base64.b64encode(np.packbits(rewards.astype(np.uint8))).decode()
+    bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
         body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
@@ -124,11 +132,12 @@ def parse(content: bytes, path: Path | str) -> Events:
         sha = hashlib.sha256(events.head.encode() + body).hexdigest()
         if not whole or line[-66:-2] != sha.encode():
             raise LedgerCorrupt(
-                f"{path}: line {events.lines + 1} is not what was written: its hash does not follow from the line before"
+                f"{path}: line {events.lines + 1} is not what was written: "
+                f"its hash does not follow from the line before"
             )
         try:
-            _apply(events, json.loads(body + b"}"))
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+            _apply(events, body)
+        except (KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
             raise LedgerCorrupt(f"{path}: line {events.lines + 1} is not a ledger event: {error}") from error
         events.head = sha
         events.lines += 1
@@ -143,24 +152,59 @@ def _is_torn(line: bytes, events: Events) -> bool:
     if not events.lines:
         starts = [b'{"ledger":']
     else:
-        starts = [f'{{"ask":{len(events.asks)},"n":'.encode(), f'{{"answer":{len(events.asks) - 1},"rows":['.encode()]
-    return any(line.startswith(s) or s.startswith(line) for s in starts)
+        asked = len(events.asks)
+        starts = [f'{{"ask":{asked},"n":'.encode(), f'{{"answer":{asked - 1},"rows":['.encode()]
+    return any(line.startswith(start) or start.startswith(line) for start in starts)
 
 
-def _apply(events: Events, event: dict[str, Any]) -> None:
-    asks = events.asks
+def _apply(events: Events, body: bytes) -> None:
+    """Take one verified line in; an error of any built-in kind if it is not the next event as this module writes it.
+
+    A chain of good hashes proves order, not honesty: whoever writes a ledger by hand can seal anything. So nothing in
+    a line is believed before it is checked, sizes first.
+    """
+    event: dict[str, Any] = json.loads(body + b"}")
     if not events.lines:
         if event.pop("ledger") != SCHEMA:
             raise ValueError(f"not a ledger of schema {SCHEMA}")
-        events.header = event
+        events.header, written = event, header_body(event)
     elif "ask" in event:
-        if event["ask"] != len(asks) or (asks and asks[-1].open):
-            raise ValueError(f"question {event['ask']} out of order")
-        asks.append(Ask(event["n"], event["tokens"], np.full(event["n"], -1, np.int8)))
+        written = _apply_ask(events, event)
     else:
-        if event["answer"] != len(asks) - 1:
-            raise ValueError(f"answer to question {event['answer']}, which is not the last one")
-        start, stop = event["rows"]
-        bits = np.frombuffer(base64.b64decode(event["rewards"]), np.uint8)
-        values = np.frombuffer(base64.b64decode(event["values"]), "<f8") if "values" in event else None
-        asks[-1].take(start, np.unpackbits(bits, count=stop - start).astype(np.int8), values)
+        written = _apply_answer(events, event)
+    if written.encode() != body:
+        raise ValueError("it is not written as a ledger writes it")
+
+
+def _apply_ask(events: Events, event: dict[str, Any]) -> str:
+    """Append the question; the line that says so."""
+    asks, n, packed = events.asks, _whole(event["n"]), event["tokens"]
+    if _whole(event["ask"]) != len(asks) or (asks and asks[-1].open):
+        raise ValueError(f"question {event['ask']} out of order")
+    size = n * events.header["horizon"] * token_bits(events.header["vocabulary"])
+    if n < 1 or len(base64.b64decode(packed, validate=True)) != (size + 7) // 8:
+        raise ValueError(f"its tokens are not {n} sequences")
+    ask = Ask(n, packed, np.full(n, -1, np.int8))
+    asks.append(ask)
+    return ask_body(len(asks) - 1, ask)
+
+
+def _apply_answer(events: Events, event: dict[str, Any]) -> str:
+    """Note the answer; the line that says so."""
+    asks, (start, stop) = events.asks, map(_whole, event["rows"])
+    if not asks or _whole(event["answer"]) != len(asks) - 1:
+        raise ValueError(f"answer to question {event['answer']}, which is not the last one")
+    asks[-1].expect(start, stop)
+    bits = np.frombuffer(base64.b64decode(event["rewards"]), np.uint8)
+    rewards = np.unpackbits(bits, count=stop - start).astype(np.int8)
+    values = np.frombuffer(base64.b64decode(event["values"]), "<f8") if "values" in event else None
+    if values is not None and len(values) != stop - start:
+        raise ValueError(f"{len(values)} values for {stop - start} rows")
+    asks[-1].take(start, rewards, values)
+    return answer_body(len(asks) - 1, start, rewards, values)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, OracleClosed
+from banel_envs.errors import BadTokens, BadValue, BudgetExhausted
 from banel_envs.oracle import Feedback, Oracle
 from banel_envs.problem import Problem
 from banel_envs.task import TASKS
@@ -37,11 +37,12 @@ def check_oracle(problem: Problem, oracle: Oracle) -> None:
 class GenerationEnv(gym.Env[Observation, np.int64]):
     """Write a sequence token by token; the reward of the last token is the oracle's answer.
 
-    Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0 until
-    the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a withheld
-    success. `info["action_mask"]` int8 [V] marks the tokens that keep the sequence well-formed: advice, never enforced.
-    Once the budget is spent a finished sequence is *truncated* with reward 0.0 and `info["unevaluated"]`, and the next
-    step or reset raises BudgetExhausted. `spent` and `left` tell the meter.
+    Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0
+    until the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a
+    withheld success. `info["action_mask"]` int8 [V] marks the tokens that keep the sequence well-formed: advice, never
+    enforced. Once the budget is spent a finished sequence is *truncated* with reward 0.0 and `info["unevaluated"]`, and
+    the next step or reset raises BudgetExhausted. `spent` and `left` tell the meter. A step that raises has written
+    nothing: the same action can be tried again. Closing releases an oracle that `gym.make` made, never one handed in.
 
         >>> import gymnasium as gym
         >>> env = gym.make("banel_envs:banel/AdditionAttack-v0")
@@ -54,19 +55,22 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's own declaration)
 
-    def __init__(self, problem: Problem, oracle: Oracle, render_mode: str | None = None) -> None:
+    def __init__(
+        self, problem: Problem, oracle: Oracle, render_mode: str | None = None, *, owns_oracle: bool = False
+    ) -> None:
         check_oracle(problem, oracle)
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise BadValue(f"render_mode is {render_mode!r}; it is None or one of {RENDER_MODES}")
         self.problem = problem
         self.oracle = oracle
+        self._owns_oracle = owns_oracle
         self.render_mode = render_mode
         self.observation_space = observation_space(problem)
         self.action_space = spaces.Discrete(problem.V)
         self._tokens = np.full(problem.T, problem.V, np.int64)  # [T]
         self._position = 0
         self._live = False  # between a reset and the end of its episode
-        self._refused = 0  # finished sequences that found the budget spent
+        self._refused = False  # whether a finished sequence found the budget spent
 
     @property
     def spent(self) -> int:
@@ -84,7 +88,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         """An empty sequence. The meter is not touched: nothing but a new experiment gives budget back."""
         super().reset(seed=seed)
         self._check_budget()
-        self._tokens[:] = self.problem.V
+        self._tokens = np.full(self.problem.T, self.problem.V, np.int64)
         self._position, self._live = 0, True
         return self._observe(), self._info()
 
@@ -93,21 +97,21 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         self._check_budget()
         if not self._live:
             raise BadValue("the episode has ended or not begun; call reset() first")
-        if isinstance(action, float | np.floating) or not self.action_space.contains(np.int64(action)):
-            raise BadTokens(f"action {action!r} is not a token; tokens are whole numbers 0..{self.problem.V - 1}")
-        self._tokens[self._position] = action
-        self._position += 1
-        if action != self.problem.end and self._position < self.problem.T:
-            return self._observe(), 0.0, False, False, self._info()
-        if self.left == 0:
-            self._live = False
-            self._refused += 1
-            return self._observe(), 0.0, False, True, self._info() | {"unevaluated": True}
-        reward = np.nan_to_num(self.oracle(finished(self._tokens[None], self.problem)), nan=0.0)[0]
-        self._live = False
-        return self._observe(), float(reward), True, False, self._info()
+        self._check_action(action)
+        tokens, position = self._tokens.copy(), self._position + 1
+        tokens[self._position] = action
+        ended = bool(action == self.problem.end or position == self.problem.T)
+        unevaluated = ended and self.left + self.oracle.open == 0
+        reward = 0.0
+        if ended and not unevaluated:
+            reward = float(np.nan_to_num(self.oracle(finished(tokens[None], self.problem)), nan=0.0)[0])
+        # Only now: had the oracle raised, the same step could be taken again.
+        self._tokens, self._position = tokens, position
+        self._live, self._refused = not ended, unevaluated
+        extra = {"unevaluated": True} if unevaluated else {}
+        return self._observe(), reward, ended and not unevaluated, unevaluated, self._info() | extra
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The sequence so far, and the meter."""
         if self.render_mode is None:
             return None
@@ -118,11 +122,14 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
 
     def close(self) -> None:
-        """Release the oracle's ledger."""
-        try:
+        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        if self._owns_oracle:
             self.oracle.close()
-        except OracleClosed:
-            return
+
+    def _check_action(self, action: Any) -> None:
+        array = np.asarray(action)
+        if array.dtype.kind not in "iu" or array.shape != () or not 0 <= array < self.problem.V:
+            raise BadTokens(f"action {action!r} is not a token; tokens are whole numbers 0..{self.problem.V - 1}")
 
     def _check_budget(self) -> None:
         if self._refused:
@@ -133,6 +140,16 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self.problem.action_mask(self._tokens[None, : self._position])[0]}
+
+
+def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int8]:
+    """The mask [n, V] of each row [n, T], of which the first positions [n] tokens are written."""
+    masks = np.ones((len(tokens), problem.V), np.int8)
+    if problem.allowed is not None:
+        for position in np.unique(positions):  # rows of one length share one call
+            rows = np.flatnonzero(positions == position)
+            masks[rows] = problem.action_mask(tokens[rows, :position])
+    return masks
 
 
 def finished(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
@@ -151,4 +168,4 @@ def make_env(
     """What `gym.make` calls: an environment with an oracle, and a budget, of its own."""
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
-    return GenerationEnv(made.problem, oracle, render_mode)
+    return GenerationEnv(made.problem, oracle, render_mode, owns_oracle=True)

@@ -1,8 +1,8 @@
 r"""Ledger: what was asked and what was answered, written ahead and hash-chained, one JSON line an event.
 
-    {"ledger": 1, "task": ..., "seed": ..., "sha": H0}            header: binds the run
-    {"ask": 0, "n": 64, "tokens": "base64", "sha": H1}            written before anything is evaluated
-    {"answer": 0, "rows": [0, 64], "rewards": "base64", "sha": H2}  written before the answer is given; may come in parts
+    {"ledger": 1, "task": ..., "seed": ..., "sha": H0}              the header binds the run
+    {"ask": 0, "n": 64, "tokens": "base64", "sha": H1}              written before anything is evaluated
+    {"answer": 0, "rows": [0, 64], "rewards": "base64", "sha": H2}  written before the answer is given, maybe in parts
 
 Tokens are packed in ceil(log2 V) bits each, rewards in one bit. Each line ends in SHA-256(digest of the line before
 + the line's own bytes up to there), so that any changed, missing, repeated or moved line shows. Lines cut from the end
@@ -98,14 +98,17 @@ class Ledger:
     @property
     def head(self) -> str:
         """SHA-256 of the last line, in hex."""
-        return self._events.head
+        return self._current().head
+
+    @property
+    def lines(self) -> int:
+        """Lines so far, the first included."""
+        return self._current().lines
 
     @property
     def asks(self) -> list[Ask]:
         """Every question so far."""
-        if self._dirty:
-            self._reload()
-        return self._events.asks
+        return self._current().asks
 
     @property
     def count(self) -> int:
@@ -121,7 +124,11 @@ class Ledger:
         return chain.pack_tokens(tokens, self.header["vocabulary"])
 
     def ask(self, tokens: Tokens) -> Ask:
-        """Record a question [n, T], before it is evaluated."""
+        """Record a question [n, T], before it is evaluated.
+
+        Raises:
+            LedgerWriteError: the line could not be stored; nothing was asked.
+        """
         ask = Ask(len(tokens), self.pack(tokens), np.full(len(tokens), -1, np.int8))
         with self._change() as events:
             self._append(chain.ask_body(len(events.asks), ask))
@@ -129,7 +136,13 @@ class Ledger:
         return ask
 
     def answer(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None = None) -> None:
-        """Record answers to rows start, start + 1, ... of the last question, before they are given."""
+        """Record answers to rows start, start + 1, ... of the last question, before they are given.
+
+        Raises:
+            ValueError: one of the rows is answered already or does not exist; nothing is written.
+            LedgerWriteError: the line could not be stored; the question stays open.
+        """
+        self.asks[-1].expect(start, start + len(rewards))
         with self._change() as events:
             self._append(chain.answer_body(len(events.asks) - 1, start, rewards, values))
             events.asks[-1].take(start, rewards, values)
@@ -151,11 +164,16 @@ class Ledger:
     @contextlib.contextmanager
     def _change(self) -> Iterator[Events]:
         """File and memory change together, or memory is read again from the file before its next use."""
+        events = self._current()
+        self._dirty = True
+        yield events
+        self._dirty = False
+
+    def _current(self) -> Events:
+        """What the ledger says, read again if an exception struck between file and memory."""
         if self._dirty:
             self._reload()
-        self._dirty = True
-        yield self._events
-        self._dirty = False
+        return self._events
 
     def _reload(self) -> None:
         if self._store is not None:
@@ -231,6 +249,7 @@ class _File:
             raise
 
     def read(self) -> bytes:
+        """The whole content."""
         pieces, at = [], 0
         while piece := os.pread(self._fd, 1 << 20, at):
             pieces.append(piece)
@@ -240,8 +259,11 @@ class _File:
     def append(self, line: bytes, size: int) -> None:
         """Write the line at `size`, whole or not at all."""
         try:
-            if os.fstat(self._fd).st_nlink == 0:
+            status = os.fstat(self._fd)
+            if status.st_nlink == 0:
                 raise FileNotFoundError(2, "the file was removed while in use")
+            if status.st_size != size:  # another writer, where the lock does not reach
+                raise OSError(5, f"the file has {status.st_size} bytes, this run wrote {size}")
             done = 0
             while done < len(line):
                 done += os.pwrite(self._fd, line[done:], size + done)
@@ -253,15 +275,22 @@ class _File:
             raise
 
     def truncate(self, size: int) -> None:
-        os.ftruncate(self._fd, size)
+        """Cut the file to `size` bytes; untouched where it has no more than that."""
+        try:
+            if os.fstat(self._fd).st_size > size:
+                os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def sync(self) -> None:
+        """Force what was written onto the disk."""
         try:
             os.fsync(self._fd)
         except OSError as error:
             raise self._failed(error) from error
 
     def close(self) -> None:
+        """Sync, close and release the lock."""
         with contextlib.suppress(OSError):
             os.fsync(self._fd)
         os.close(self._fd)
@@ -291,5 +320,7 @@ def _lock(fd: int, path: Path) -> None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise LedgerLocked(f"{path} is being written by another run; wait for it or choose another folder") from error
+    except OSError as error:
+        raise LedgerWriteError(f"{path} cannot be locked ({error.strerror}); choose another disk") from error

@@ -55,7 +55,20 @@ class Oracle:
         BadValue: a budget that is not a whole number of at least 1, an unknown feedback.
     """
 
-    __slots__ = ("__pending", "__weakref__", "_binding", "_budget", "_closed", "_done", "_feedback", "_home", "_ledger", "_path", "_problem", "_task")
+    # No __dict__: assigning a misspelt or read-only name raises instead of quietly shadowing the meter.
+    __slots__ = (
+        "__weakref__",
+        "_binding",
+        "_budget",
+        "_closed",
+        "_feedback",
+        "_home",
+        "_ledger",
+        "_meter",
+        "_path",
+        "_problem",
+        "_task",
+    )
 
     def __init__(
         self,
@@ -72,13 +85,16 @@ class Oracle:
         self._problem = task.problem
         self._budget = task.problem.budget if budget is None else check_budget(budget)
         self._feedback: Feedback = feedback
+        if ledger is not None and not isinstance(ledger, str | os.PathLike):
+            raise BadValue(f"ledger is {ledger!r}; it is the path of a file, or None to keep it in memory")
         self._path = None if ledger is None else Path(ledger)
         self._binding = dict(binding or {})
         self._ledger: Ledger | None = None
         self._closed = False
         self._home = (os.getpid(), threading.current_thread())
-        self._done = (0, 0)  # questions answered in this process, and the sequences in them
-        self.__pending = 0  # sequences of a question asked in this process and not answered
+        # (questions answered, the sequences in them, sequences of a question not yet answered): one tuple, replaced
+        # as one, so that an interrupt finds it before or after a change and never in between.
+        self._meter = (0, 0, 0)
 
     @property
     def problem(self) -> Problem:
@@ -92,13 +108,19 @@ class Oracle:
 
     @property
     def count(self) -> int:
-        """Sequences asked so far (NRE), an unanswered question's included."""
-        return self._done[1] + self.__pending
+        """Sequences asked so far (NRE), an open question's included."""
+        _, answered, pending = self._meter
+        return answered + pending
 
     @property
     def left(self) -> int:
         """Sequences that may still be asked."""
         return self._budget - self.count
+
+    @property
+    def open(self) -> int:
+        """Sequences of a question that was interrupted here before its answer: charged, and to be asked again first."""
+        return self._meter[2]
 
     @property
     def feedback(self) -> Feedback:
@@ -126,18 +148,11 @@ class Oracle:
         if len(clean) == 0:
             return np.empty(0, np.float32)
         ledger = self._open()
-        number, spent = self._done
-        if number < len(ledger.asks):
-            ask = ledger.asks[number]
-            self._check_same(ask, clean, number)
-        else:
-            if len(clean) > self.left:
-                raise BudgetExhausted(len(clean), self.left, self._budget)
-            ask = ledger.ask(clean)
-        self.__pending = ask.n
+        ask = self._ask(ledger, clean)
+        number, answered, pending = self._meter
         if ask.open:
             ask = self._evaluate(ledger, number, clean)
-        self._done, self.__pending = (number + 1, spent + ask.n), 0
+        self._meter = (number + 1, answered + pending, 0)
         rewards = ask.rewards.astype(np.float32)
         if self._feedback == "failures":
             rewards[rewards == 1] = np.nan
@@ -187,31 +202,40 @@ class Oracle:
             self._ledger = Ledger.in_memory(header) if self._path is None else Ledger.open(self._path, header)
         return self._ledger
 
-    def _check_same(self, ask: Ask, tokens: Tokens, number: int) -> None:
-        ledger = self._open()
-        if ask.n == len(tokens) and ask.packed == ledger.pack(tokens):
-            return
-        if self.__pending:
-            raise OpenQuestion(
-                f"question {number} ({ask.n} sequences) was interrupted before its answer; ask it again first, "
-                f"it is charged once"
-            )
-        held = ledger.tokens(ask)
-        row = next((i for i, (a, b) in enumerate(zip(held, tokens, strict=False)) if not np.array_equal(a, b)), None)
-        where = f"its row {row} is {self._problem.decode(held[row : row + 1])[0]!r}, asked {self._problem.decode(tokens[row : row + 1])[0]!r}" if row is not None else "they differ in length"
-        raise ReplayDiverged(
-            f"question {number} is not the one in the ledger {ledger.path or ''}: it holds {ask.n} sequences, "
-            f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind and threads"
-        )
+    def _ask(self, ledger: Ledger, tokens: Tokens) -> Ask:
+        """The next question, charged: the one that the ledger holds already, or a new line in it."""
+        number, answered, pending = self._meter
+        if number < len(ledger.asks):
+            ask = ledger.asks[number]
+            if ask.n != len(tokens) or ask.packed != ledger.pack(tokens):
+                if pending:
+                    raise OpenQuestion(
+                        f"question {number} ({ask.n} sequences) was interrupted before its answer; "
+                        f"ask it again first, it is charged once"
+                    )
+                raise ReplayDiverged(_divergence(ledger, number, tokens, self._problem))
+            self._meter = (number, answered, ask.n)
+            return ask
+        self._meter = (number, answered, 0)  # a question that never reached the ledger was never asked
+        if len(tokens) > self.left:
+            raise BudgetExhausted(len(tokens), self.left, self._budget)
+        self._meter = (number, answered, len(tokens))
+        try:
+            return ledger.ask(tokens)
+        except BaseException:
+            if len(ledger.asks) == number:  # else the line was stored, and what failed came after it
+                self._meter = (number, answered, 0)
+            raise
 
     def _evaluate(self, ledger: Ledger, number: int, tokens: Tokens) -> Ask:
         """Ask the reward for the rows that have no answer yet, and record what comes."""
         rows = np.flatnonzero(ledger.asks[number].rewards < 0)
         result: Any = self._task.reward(tokens[rows])
         if hasattr(result, "__next__"):
-            for start, stop, rewards in result:
-                if not 0 <= start < stop <= len(rows):
-                    raise BadReward(f"the reward answered rows {start}..{stop} of {len(rows)}")
+            for part in result:
+                start, stop, rewards = _check_part(part, len(rows))
+                if not (ledger.asks[number].rewards[rows[start:stop]] < 0).all():
+                    raise BadReward(f"the reward answered some of rows {start}..{stop - 1} a second time")
                 self._record(ledger, rows[start:stop], rewards)
         else:
             self._record(ledger, rows, result)
@@ -221,16 +245,54 @@ class Oracle:
         return ledger.asks[number]
 
     def _record(self, ledger: Ledger, rows: NDArray[np.int64], rewards: Any) -> None:
+        """Check the rewards of these rows and write them down, one line for each run of neighbouring rows."""
         threshold = self._task.threshold
-        values = np.asarray(rewards, np.float64)
-        if values.shape != rows.shape:
-            raise BadReward(f"the reward answered shape {list(values.shape)} to {len(rows)} sequences")
-        if np.isnan(values).any():
-            raise BadReward("the reward answered NaN; it must decide every sequence")
-        if threshold is None and not np.isin(values, (0, 1)).all():
-            odd = values[~np.isin(values, (0, 1))][0]
-            raise BadReward(f"the reward answered {odd}; give 0 or 1, or give the Task a threshold")
+        values = _check_rewards(rewards, len(rows), threshold)
         success = values == 1 if threshold is None else values >= threshold
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):  # neighbouring rows
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
             real = None if threshold is None else values[run]
             ledger.answer(int(rows[run[0]]), success[run].astype(np.int8), real)
+
+
+def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
+    """One piece of an answer to n rows; BadReward unless it is (first row, row after the last, their rewards)."""
+    if not isinstance(part, tuple) or len(part) != 3:
+        raise BadReward(f"the reward answered {part!r} as a part; a part is (first row, row after the last, rewards)")
+    start, stop, rewards = part
+    whole = all(isinstance(row, int | np.integer) and not isinstance(row, bool) for row in (start, stop))
+    if not whole or not 0 <= start < stop <= n:
+        raise BadReward(f"the reward answered rows {start!r}..{stop!r} of {n}; a part is one row or more of 0..{n}")
+    return int(start), int(stop), rewards
+
+
+def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.float64]:
+    """The rewards of n rows as float64 [n]; BadReward unless each row has one that decides it."""
+    try:
+        values = np.asarray(rewards)
+        if values.dtype.kind not in "biufO":
+            raise TypeError(f"{values.dtype} is not a number")
+        values = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadReward(f"the reward answered a {type(rewards).__name__}, not {n} numbers: {error}") from error
+    if values.shape != (n,):
+        raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
+    if np.isnan(values).any():
+        raise BadReward("the reward answered NaN; it must decide every sequence")
+    if threshold is None and not np.isin(values, (0, 1)).all():
+        odd = values[~np.isin(values, (0, 1))][0]
+        raise BadReward(f"the reward answered {odd}; give 0 or 1, or give the Task a threshold")
+    return values
+
+
+def _divergence(ledger: Ledger, number: int, tokens: Tokens, problem: Problem) -> str:
+    """What the ledger holds as this question and what was asked instead, up to the first row that differs."""
+    held = ledger.tokens(ledger.asks[number])
+    where = "they agree as far as both go"
+    for row, (old, new) in enumerate(zip(held, tokens, strict=False)):
+        if not np.array_equal(old, new):
+            where = f"its row {row} is {problem.decode(old[None])[0]!r}, asked {problem.decode(new[None])[0]!r}"
+            break
+    return (
+        f"question {number} is not the one in the ledger {ledger.path or ''}: it holds {len(held)} sequences, "
+        f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind and threads"
+    )

@@ -63,7 +63,10 @@ class Problem:
         Raises:
             BadTokens: not integers, not [n, T], a token outside 0..V-1, or a token after the end token.
         """
-        array = np.asarray(tokens)
+        try:
+            array = np.asarray(tokens)
+        except (TypeError, ValueError) as error:
+            raise BadTokens(f"tokens are not an array: {error}; {self.id} takes integers [n, {self.T}]") from error
         if array.dtype.kind not in "iu":
             raise BadTokens(f"tokens are {array.dtype}, not integers; convert them with .astype(int) if they are whole")
         if array.ndim != 2 or array.shape[1] != self.T:
@@ -73,16 +76,15 @@ class Problem:
         outside = clean.view(np.uint64) >= self.V
         if outside.any():
             row, column = np.argwhere(outside)[0]
-            raise BadTokens(
-                f"token {array[row, column]} at row {row}, position {column} is outside 0..{self.V - 1}"
-            )
+            raise BadTokens(f"token {array[row, column]} at row {row}, position {column} is outside 0..{self.V - 1}")
         if self.end is not None:
             ended = clean == self.end
             late = ended[:, :-1] & ~ended[:, 1:]
             if late.any():
                 row, column = np.argwhere(late)[0]
                 raise BadTokens(
-                    f"row {row} has token {array[row, column + 1]} after its end token; pad with the end token {self.end}"
+                    f"row {row} has token {array[row, column + 1]} after its end token; "
+                    f"pad with the end token {self.end}"
                 )
         return clean
 
@@ -90,7 +92,8 @@ class Problem:
         """Tokens that a policy emitted for each row, the first end token included: [n]."""
         if self.end is None:
             return np.full(len(tokens), self.T, np.int64)
-        return np.minimum((tokens != self.end).sum(axis=1) + 1, self.T)
+        emitted: NDArray[np.int64] = np.minimum((tokens != self.end).sum(axis=1) + 1, self.T)
+        return emitted
 
     def decode(self, tokens: object) -> list[str]:
         """Each sequence [n, T] as text, without its end token."""
@@ -99,7 +102,7 @@ class Problem:
 
     def render(self, tokens: object) -> str:
         """One sequence [T] as a person would like to see it."""
-        clean = self.check_tokens(np.asarray(tokens)[None])
+        clean = self.check_tokens([tokens])
         return self.printer(clean[0]) if self.printer else self.decode(clean)[0]
 
     def action_mask(self, prefix: Tokens) -> NDArray[np.int8]:

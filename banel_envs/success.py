@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,11 @@ class SuccessRate:
 
 
 def success_rate(
-    task: Task, policy: Policy, rng: np.random.Generator | None = None, samples: int = 100_000, exclude: Tokens | None = None
+    task: Task,
+    policy: Policy,
+    rng: np.random.Generator | None = None,
+    samples: int = 100_000,
+    exclude: Tokens | None = None,
 ) -> SuccessRate:
     """The probability that a sample of the policy is a success.
 
@@ -62,12 +66,10 @@ def success_rate(
     if rng is None:
         raise BadValue(f"{task.problem.id}: its successes cannot be enumerated; give rng and samples")
     tokens = policy.sample(samples, rng)
-    hits = np.asarray(task.reward(tokens), np.float64) >= (1 if task.threshold is None else task.threshold)
-    k = int((hits & ~_member(tokens, exclude)).sum())
+    k = int((_hits(task, tokens) & ~_member(tokens, exclude)).sum())
     low, high = clopper_pearson(k, samples)
-    return SuccessRate(
-        math.log10(k / samples) if k else None, math.log10(low) if k else None, math.log10(high), "monte_carlo", samples, None
-    )
+    middle, low10 = (math.log10(k / samples), math.log10(low)) if k else (None, None)
+    return SuccessRate(middle, low10, math.log10(high), "monte_carlo", samples, None)
 
 
 def exact_rate(log_probs: NDArray[np.float64], excluded: NDArray[np.bool_] | None = None) -> SuccessRate:
@@ -80,6 +82,19 @@ def exact_rate(log_probs: NDArray[np.float64], excluded: NDArray[np.bool_] | Non
     entropy = -float((share * np.log(np.where(share > 0, share, 1))).sum())
     value = total / LN10
     return SuccessRate(value, value, value, "exact", 0, math.exp(entropy))
+
+
+def _hits(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
+    """Which rows [n] the reward calls a success, whether it answers at once or in parts."""
+    answer: Any = task.reward(tokens)
+    if hasattr(answer, "__next__"):
+        values = np.full(len(tokens), np.nan)  # a row left out is a failure
+        for start, stop, part in answer:
+            values[start:stop] = part
+    else:
+        values = np.asarray(answer, np.float64)
+    hits: NDArray[np.bool_] = values >= (1 if task.threshold is None else task.threshold)
+    return hits
 
 
 def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:
@@ -101,7 +116,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
 
 
 def _beta_quantile(q: float, a: float, b: float) -> float:
-    """x with I_x(a, b) = q, by bisection on log x: rates may be tiny."""
+    """The x with I_x(a, b) = q, by bisection on log x: rates may be tiny."""
     low, high = -800.0, 0.0
     for _ in range(200):
         middle = (low + high) / 2
@@ -118,9 +133,8 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta_cdf(1 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    ) / a
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    front = math.exp(log_front) / a
     tiny = 1e-300
     c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
     result = d

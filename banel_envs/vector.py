@@ -1,4 +1,4 @@
-"""GenerationVectorEnv: n sequences written at once on one oracle, in flat arrays; as_sb3_vec_env for Stable-Baselines3."""
+"""GenerationVectorEnv: n sequences written at once on one oracle, in flat arrays; as_sb3_vec_env for SB3."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from banel_envs.env import RENDER_MODES, Observation, check_oracle, finished, observation_space
+from banel_envs.env import RENDER_MODES, Observation, action_masks, check_oracle, finished, observation_space
 from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, MissingExtra
 from banel_envs.oracle import Feedback, Oracle
 from banel_envs.problem import Problem
 from banel_envs.task import TASKS
 
+Flags = NDArray[np.bool_]  # [n]
 
-class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.int64]]):
+
+class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     """n copies of GenerationEnv that share one oracle and one budget.
 
-    Observations, actions and rewards are GenerationEnv's with a leading axis n (rewards float64 [n]). A copy that ends is reset
-    in the same step (SAME_STEP): its last observation is in `infos["final_obs"]`. The copies that end together are asked as
-    one batch, in index order, up to what is left of the budget; the rest are truncated with reward 0.0 and
-    `infos["unevaluated"]`, and every later step or reset raises BudgetExhausted.
+    Observations, actions and rewards are GenerationEnv's with a leading axis n (rewards float64 [n]). A copy that ends
+    is reset in the same step (SAME_STEP): its last observation is in `infos["final_obs"]`, its last info in
+    `infos["final_info"]`. The copies that end together are asked as one batch, in index order, up to what is left of
+    the budget; the rest are truncated with reward 0.0 and `infos["unevaluated"]`, and every later step or reset raises
+    BudgetExhausted. A step that raises has written nothing: the same actions can be tried again. Closing releases an
+    oracle that `gym.make_vec` made, never one handed in.
+
+        >>> import gymnasium as gym
+        >>> envs = gym.make_vec("banel_envs:banel/AdditionAttack-v0", num_envs=2)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations["tokens"].shape, infos["action_mask"].shape
+        ((2, 8), (2, 12))
     """
 
     metadata = {  # noqa: RUF012 (Gymnasium's own declaration)
@@ -33,12 +43,17 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.i
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    def __init__(self, problem: Problem, oracle: Oracle, n: int, render_mode: str | None = None) -> None:
+    def __init__(
+        self, problem: Problem, oracle: Oracle, n: int, render_mode: str | None = None, *, owns_oracle: bool = False
+    ) -> None:
         check_oracle(problem, oracle)
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise BadValue(f"render_mode is {render_mode!r}; it is None or one of {RENDER_MODES}")
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise BadValue(f"n is {n!r}; it must be a whole number of copies, at least 1")
         self.problem = problem
         self.oracle = oracle
+        self._owns_oracle = owns_oracle
         self.num_envs = int(n)
         self.render_mode = render_mode
         self.single_observation_space = observation_space(problem)
@@ -66,50 +81,39 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.i
         """Empty sequences in every copy. The meter is not touched."""
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._check_budget()
-        self._tokens[:] = self.problem.V
-        self._position[:] = 0
+        self._tokens = np.full_like(self._tokens, self.problem.V)
+        self._position = np.zeros_like(self._position)
         self._begun = True
         return self._observe(), self._info()
 
     def step(
         self, actions: NDArray[np.int64]
-    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    ) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Write one token in every copy; see the class for what comes back."""
         self._check_budget()
         if not self._begun:
             raise BadValue("no episode has begun; call reset() first")
         actions = self._check_actions(actions)
-        self._tokens[np.arange(self.num_envs), self._position] = actions
-        self._position += 1
-        done = self._position == self.problem.T
+        tokens, position = self._tokens.copy(), self._position + 1
+        tokens[np.arange(self.num_envs), self._position] = actions
+        done = position == self.problem.T
         if self.problem.end is not None:
             done |= actions == self.problem.end
         rewards = np.zeros(self.num_envs)  # [n]
-        terminated, truncated = np.zeros_like(done), np.zeros_like(done)
-        if not done.any():
-            return self._observe(), rewards, terminated, truncated, self._info()
         ended = np.flatnonzero(done)
-        asked = ended[: self.left]
+        asked = ended[: self.left + self.oracle.open]
         if len(asked):
-            answers = self.oracle(finished(self._tokens[asked], self.problem))
-            rewards[asked] = np.nan_to_num(answers, nan=0.0)
-        terminated[asked] = True
-        truncated[ended[len(asked) :]] = True
+            rewards[asked] = np.nan_to_num(self.oracle(finished(tokens[asked], self.problem)), nan=0.0)
+        # Only now: had the oracle raised, the same step could be taken again.
+        truncated = done.copy()
+        truncated[asked] = False
         self._refused = len(ended) - len(asked)
-        final_obs, final_info = self._final(done, truncated)
-        self._tokens[ended] = self.problem.V
-        self._position[ended] = 0
-        infos = self._info() | {
-            "final_obs": final_obs,
-            "_final_obs": done,
-            "final_info": final_info,
-            "_final_info": done.copy(),
-        }
-        if truncated.any():
-            infos |= {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()}
-        return self._observe(), rewards, terminated, truncated, infos
+        final = self._final(tokens, position, done, truncated) if len(ended) else {}
+        tokens[ended], position[ended] = self.problem.V, 0
+        self._tokens, self._position = tokens, position
+        return self._observe(), rewards, done & ~truncated, truncated, self._info() | final
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Every copy's sequence so far."""
         if self.render_mode is None:
             return None
@@ -117,8 +121,9 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.i
         return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the oracle's ledger."""
-        self.oracle.close()
+        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        if self._owns_oracle:
+            self.oracle.close()
 
     def _check_budget(self) -> None:
         if self._refused:
@@ -131,32 +136,33 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.i
                 f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
             )
         if array.min() < 0 or array.max() >= self.problem.V:
-            raise BadTokens(f"actions {array.min()}..{array.max()} are not all tokens; tokens are 0..{self.problem.V - 1}")
+            raise BadTokens(f"actions are {array.min()}..{array.max()}; tokens are 0..{self.problem.V - 1}")
         return array.astype(np.int64, copy=False)
 
     def _observe(self) -> Observation:
         return {"tokens": self._tokens.copy(), "position": self._position.copy()}
 
     def _info(self) -> dict[str, Any]:
-        mask = np.ones((self.num_envs, self.problem.V), np.int8)
-        if self.problem.allowed is not None:
-            for position in np.unique(self._position):  # copies of one length share one call
-                rows = np.flatnonzero(self._position == position)
-                mask[rows] = self.problem.action_mask(self._tokens[rows, :position])
+        mask = action_masks(self.problem, self._tokens, self._position)
         return {"action_mask": mask, "_action_mask": np.ones(self.num_envs, bool)}
 
-    def _final(self, done: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
-        """The last observations, one Dict a finished copy, and their infos."""
-        final = np.full(self.num_envs, None, dtype=object)
+    def _final(
+        self, tokens: NDArray[np.int64], position: NDArray[np.int64], done: Flags, truncated: Flags
+    ) -> dict[str, Any]:
+        """What Gymnasium's vector environments tell of the copies that ended: last observations and infos."""
+        observations = np.full(self.num_envs, None, dtype=object)
         for k in np.flatnonzero(done):
-            final[k] = {"tokens": self._tokens[k].copy(), "position": self._position[k]}
+            observations[k] = {"tokens": tokens[k].copy(), "position": position[k]}
         mask = np.zeros((self.num_envs, self.problem.V), np.int8)
-        if self.problem.end is not None:
-            mask[done, self.problem.end] = 1
-        info: dict[str, Any] = {"action_mask": mask, "_action_mask": done.copy()}
-        if truncated.any():
-            info |= {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()}
-        return final, info
+        mask[done] = action_masks(self.problem, tokens[done], position[done])
+        refused = {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()} if truncated.any() else {}
+        return {
+            "final_obs": observations,
+            "_final_obs": done.copy(),
+            "final_info": {"action_mask": mask, "_action_mask": done.copy(), **refused},
+            "_final_info": done.copy(),
+            **refused,
+        }
 
 
 def make_vector_env(
@@ -171,7 +177,7 @@ def make_vector_env(
     """What `gym.make_vec` calls: one oracle, with one budget, for all copies."""
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
-    return GenerationVectorEnv(made.problem, oracle, num_envs, render_mode)
+    return GenerationVectorEnv(made.problem, oracle, num_envs, render_mode, owns_oracle=True)
 
 
 def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:

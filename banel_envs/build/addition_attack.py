@@ -19,6 +19,7 @@ from tqdm import tqdm
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.problem import Tokens
 from banel_envs.tasks.addition_attack import (
     END,
     HORIZON,
@@ -36,14 +37,16 @@ TAKES = "about 8 minutes on one core, 1 GB of memory, no raw data"
 
 ANSWER = 4  # digits of an answer, least significant first
 LENGTH_SHARES = (0.1, 0.2, 0.7)  # of operands with 1, 2 and 3 digits in training
+TARGET_SEED = 4  # of 1 to 4 the one with the most to attack: 23,741 wrong queries, the others 8,962 to 11,028
 TARGET_STEPS, TARGET_BATCH, TARGET_RATE = 7_000, 256, 2e-3
-BASE_BATCH, BASE_RATE = 256, 2e-3
-BASE_STEPS = {"addition_attack_base.safetensors": 600, "addition_attack_base_hard.safetensors": 2_000}
+BLOCK = 10_000  # queries answered at once
+BASE_BATCH, BASE_RATE = 256, 5e-4
+BASE_STEPS = {"addition_attack_base.safetensors": 500, "addition_attack_base_hard.safetensors": 1_500}
 
 
 def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
     """Write every asset of this family into `out`."""
-    rng = np.random.default_rng([20251009, instance])
+    rng = np.random.default_rng([TARGET_SEED, instance])
     target = train_target(rng)
     save_policy(out / TARGET, TorchPolicy(target, end=None))
     answers = answer_all(target)
@@ -108,20 +111,34 @@ def train_target(rng: np.random.Generator) -> Transformer:
     return net.eval()
 
 
-@torch.inference_mode()
 def answer_all(net: Transformer) -> NDArray[np.int64]:
     """The greedy answer to every well-formed query: [1,232,100]."""
+    target = TorchPolicy(net, end=None)
     answers = np.empty(QUERIES, np.int64)
-    for begin, end in zip(OFFSETS[:-1], OFFSETS[1:], strict=True):
-        for low in range(int(begin), int(end), 16_384):
-            index = np.arange(low, min(low + 16_384, int(end)))
-            row, where = _with_answers(index)
-            for j in range(ANSWER):
-                at = int(where[0, j])  # one length of query in a block
-                row[:, at] = net(row[:, : at + 1])[:, at, :10].argmax(dim=1)
-            digits = row.gather(1, where).numpy()
-            answers[index] = (digits * 10 ** np.arange(ANSWER)).sum(axis=1)
+    blocks = [(low, int(end)) for begin, end in zip(OFFSETS[:-1], OFFSETS[1:], strict=True) for low in range(int(begin), int(end), BLOCK)]
+    for low, end in tqdm(blocks, desc="answers", mininterval=10):
+        index = np.arange(low, min(low + BLOCK, end))
+        tokens = encode(index)
+        answers[index] = _greedy(target, tokens[:, : int((tokens[0] != END).sum()) + 1])
     return answers
+
+
+def _greedy(target: TorchPolicy, queries: Tokens) -> NDArray[np.int64]:
+    """The answers [n] to queries [n, q] of one length in ascending order, shared beginnings read once."""
+    last, state = np.array([target.vocabulary]), target.start()
+    node = np.zeros(len(queries), np.int64)  # the distinct beginning that each query stands at
+    for position, column in enumerate(queries.T):
+        _, state = target.step(last, position, state)
+        first = np.ones(len(queries), bool)
+        first[1:] = (node[1:] != node[:-1]) | (column[1:] != column[:-1])
+        state = target.select(state, node[first])
+        last, node = column[first], np.cumsum(first) - 1
+    total = np.zeros(len(queries), np.int64)
+    for j in range(ANSWER):
+        log_probs, state = target.step(last, queries.shape[1] + j, state)
+        last = log_probs[:, :10].argmax(axis=1)
+        total += last * 10**j
+    return total
 
 
 def train_bases(rng: np.random.Generator, out: Path) -> None:

@@ -75,6 +75,9 @@ class Autoregressive(ABC):
     def log_prob(self, tokens: Ints) -> Floats:
         """Log-probability [n] of sequences [n, T], each distinct prefix computed once."""
         tokens = np.asarray(tokens)
+        if tokens.dtype.kind not in "iu":
+            raise BadTokens(f"tokens are {tokens.dtype}, not integers")
+        tokens = tokens.astype(np.int64, copy=False)
         if tokens.ndim != 2 or tokens.shape[1] != self.horizon:
             raise BadTokens(f"tokens have shape {list(tokens.shape)}; this policy scores [n, {self.horizon}]")
         if tokens.size and not (0 <= tokens.min() and tokens.max() < self.vocabulary):
@@ -136,8 +139,10 @@ def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     cumulative = np.cumsum(np.exp(log_probs), axis=1)
     cumulative /= cumulative[:, -1:]
     cumulative += np.arange(m)[:, None]  # rows one after another on a single axis, so one search serves all
-    flat = cumulative.ravel()
-    return np.searchsorted(flat, node + uniform, side="right").clip(node * V, node * V + V - 1) - node * V
+    # Just below the row's end at most: far down the axis node + uniform rounds up to the next row's beginning.
+    at = np.minimum(node + uniform, np.nextafter(node + 1.0, 0))
+    chosen: Ints = np.searchsorted(cumulative.ravel(), at, side="right") - node * V
+    return chosen
 
 
 def logsumexp(values: Floats) -> float:

@@ -1,7 +1,11 @@
-"""Policies made of policies, each exact: Uniform, Tempered, Mixture, Excluding (never a known set), Repeating (one sequence)."""
+"""Policies made by hand or of policies, each exact.
+
+Uniform; Tempered; Mixture; Excluding (never writes a known set); Repeating (writes one sequence).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
-from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, logsumexp
+from banel_envs.policies.autoregressive import CHUNK, Autoregressive, Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
 
 
@@ -49,6 +53,8 @@ class Uniform(Autoregressive):
 
 class Tempered(Autoregressive):
     """A policy whose every next-token distribution is raised to 1/temperature and normalised again."""
+
+    kind = "tempered"
 
     def __init__(self, policy: Autoregressive, temperature: float) -> None:
         if not temperature > 0:
@@ -101,8 +107,8 @@ class Mixture:
         for i in range(t):
             for k, m in enumerate(self.members):
                 written[k] += m.next_log_probs(prefix[:, :i])[np.arange(n), prefix[:, i]]
-        with np.errstate(invalid="ignore"):
-            weight = written - _log_mean(written)
+        written[:, np.isneginf(written).all(axis=0)] = 0.0  # a prefix that no member writes: all weigh the same
+        weight = written - _log_mean(written)
         steps = np.stack([m.next_log_probs(prefix) for m in self.members])
         return _log_mean(steps + weight[:, :, None])
 
@@ -124,10 +130,13 @@ class Excluding:
         self.policy = policy
         self.excluded = np.asarray(excluded, np.int64)
         self.excluded_log_probs = policy.log_prob(self.excluded) if log_probs is None else log_probs
-        self._keys = set(map(bytes, self.excluded))
+        self._keys = set(map(bytes, np.ascontiguousarray(self.excluded)))
+        if len(self._keys) != len(self.excluded):
+            repeats = len(self.excluded) - len(self._keys)
+            raise BadValue(f"{repeats} of the {len(self.excluded)} excluded sequences are repeats; give each once")
         mass = np.exp(logsumexp(self.excluded_log_probs))
         if mass >= 1 - 1e-9:
-            raise BadValue(f"the excluded set holds all but {1 - mass:.1e} of the policy's mass: nothing is left to sample")
+            raise BadValue(f"the excluded set holds all but {1 - mass:.1e} of the policy's mass: nothing is left")
         self.log_left = float(np.log1p(-mass))
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
@@ -135,23 +144,25 @@ class Excluding:
         parts: list[Ints] = []
         missing = n
         while missing or not parts:
-            drawn = self.policy.sample(missing, rng)
-            kept = drawn[~self.contains(drawn)]
+            # As many as should be needed: one at a time would take for ever where nearly all mass is excluded.
+            drawn = self.policy.sample(min(CHUNK, math.ceil(missing * math.exp(-self.log_left))), rng)
+            kept = drawn[~self.contains(drawn)][:missing]
             parts.append(kept)
             missing -= len(kept)
         return np.concatenate(parts)
 
     def contains(self, tokens: Ints) -> NDArray[np.bool_]:
         """Which rows of [n, T] are in the excluded set: [n]."""
-        return np.fromiter((bytes(row) in self._keys for row in np.ascontiguousarray(tokens)), bool, len(tokens))
+        rows = np.ascontiguousarray(tokens, np.int64)
+        return np.fromiter((bytes(row) in self._keys for row in rows), bool, len(rows))
 
     def log_prob(self, tokens: Ints) -> Floats:
         """Log-probability [n]: -inf inside the set, the policy's over what is left outside."""
-        return np.where(self.contains(np.asarray(tokens, np.int64)), -np.inf, self.policy.log_prob(tokens) - self.log_left)
+        scored = self.policy.log_prob(tokens) - self.log_left
+        return np.where(self.contains(tokens), -np.inf, scored)
 
     def next_log_probs(self, prefix: Ints) -> Floats:
         """The policy's next tokens, less the excluded mass behind each: [n, V]."""
-        result = np.empty((len(prefix), 0))
         steps = self.policy.next_log_probs(prefix)  # [n, V]
         written = np.zeros(len(prefix))
         for i in range(prefix.shape[1]):
@@ -160,17 +171,13 @@ class Excluding:
         for row, begun in enumerate(prefix):
             behind = (self.excluded[:, : len(begun)] == begun).all(axis=1)
             np.subtract.at(mass[row], self.excluded[behind, len(begun)], np.exp(self.excluded_log_probs[behind]))
+        mass = mass.clip(0)
+        # Behind a prefix that is never written there is nothing to condition on: the policy's own next tokens stand.
+        never = mass.sum(axis=1) == 0
+        mass[never] = np.exp(steps[never])
         with np.errstate(divide="ignore"):
-            result = np.log(mass.clip(0) / mass.clip(0).sum(axis=1, keepdims=True))
+            result: Floats = np.log(mass / mass.sum(axis=1, keepdims=True))
         return result
-
-    def spec(self) -> dict[str, Any]:
-        """Nothing beside the arrays and the inner policy."""
-        return {}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The excluded set."""
-        return {"excluded": self.excluded}
 
 
 class Repeating:

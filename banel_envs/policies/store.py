@@ -6,7 +6,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from banel_envs.errors import AssetError, BadValue, MissingExtra
-from banel_envs.policies.combine import Excluding, Mixture, Repeating, Uniform
+from banel_envs.policies.autoregressive import Autoregressive
+from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.protocol import Policy
 
 Arrays = dict[str, NDArray[Any]]
@@ -25,6 +26,8 @@ LEAVES: dict[str, str] = {
     "repeating": f"{Repeating.__module__}:Repeating",
 }
 """kind -> class with spec(), arrays() and from_spec(); imported when one is read."""
+
+COMPOSED = (Mixture.kind, Excluding.kind, Tempered.kind)
 
 
 def save_policy(path: str | Path, policy: Policy) -> None:
@@ -46,7 +49,7 @@ def load_policy_file(path: str | Path) -> Policy:
             spec = json.loads((file.metadata() or {})["policy"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return _unpack(spec, "", arrays)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise AssetError(f"{path} is not a stored policy: {error}") from error
 
 
@@ -54,11 +57,14 @@ def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
     kind = getattr(policy, "kind", None)
     if isinstance(policy, Mixture):
         return {"kind": kind, "members": [_pack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(policy.members)]}
+    if isinstance(policy, Tempered):
+        inner = _pack(policy.policy, f"{prefix}policy.", arrays)
+        return {"kind": kind, "policy": inner, "temperature": policy.temperature}
     if isinstance(policy, Excluding):
         arrays[f"{prefix}excluded"] = policy.excluded
         return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays)}
     if kind not in LEAVES:
-        raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join([*LEAVES, 'mixture', 'excluding'])}")
+        raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join((*LEAVES, *COMPOSED))}")
     arrays.update({prefix + name: np.ascontiguousarray(a) for name, a in policy.arrays().items()})
     return {"kind": kind, **policy.spec()}
 
@@ -67,6 +73,8 @@ def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[A
     kind = spec["kind"]
     if kind == "mixture":
         return Mixture([_unpack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(spec["members"])])
+    if kind == "tempered":
+        return Tempered(cast(Autoregressive, _unpack(spec["policy"], f"{prefix}policy.", arrays)), spec["temperature"])
     if kind == "excluding":
         return Excluding(_unpack(spec["policy"], f"{prefix}policy.", arrays), arrays[f"{prefix}excluded"])
     module, name = LEAVES[kind].split(":")

@@ -1,0 +1,144 @@
+"""Controls: agents that learn nothing, or the least that can be learnt. A learner that does not beat them learnt nothing.
+
+base                 samples the base policy.
+tempered             the base policy at a higher temperature, chosen without any answer.
+without_replacement  the base policy, never asking a sequence twice; its policy excludes every known failure (exact).
+memorise             the base policy until its first success, then that one sequence for ever: success rate 1, fresh success 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from banel_envs import Oracle, Problem
+from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
+from banel_envs.policies.network import TorchPolicy
+from banel_envs.problem import Tokens
+
+from banel_agents.base import ask
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What a control has to set."""
+
+    batch: int = 500  # sequences a question; 15 of them are the addition attack's budget
+
+
+class Base:
+    """Samples the base policy until the budget is spent."""
+
+    name = "base"
+    Config = BatchConfig
+
+    def __init__(self, config: BatchConfig | None = None) -> None:
+        self.config = config or BatchConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy, and ask what it samples."""
+        policy = problem.base_policy()
+        yield policy
+        while oracle.left:
+            ask(oracle, policy.sample(self.config.batch, rng))
+
+
+class Memorise:
+    """Repeats its first success for ever: what a success rate without `fresh` would reward."""
+
+    name = "memorise"
+    Config = BatchConfig
+
+    def __init__(self, config: BatchConfig | None = None) -> None:
+        self.config = config or BatchConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy until a success is told, then that success alone."""
+        policy = problem.base_policy()
+        yield policy
+        while oracle.left:
+            told = ask(oracle, policy.sample(self.config.batch, rng)).successes
+            if len(told) and not isinstance(policy, Repeating):
+                policy = Repeating(told[0], problem.V)
+                yield policy
+
+
+@dataclass(frozen=True)
+class TemperedConfig:
+    """Temperature sampling."""
+
+    temperature: float = 2.0  # divides every logit; 2 is what early experiments used on the addition attack
+    batch: int = 500  # sequences a question
+
+
+class TemperedBase:
+    """Samples the base policy at a temperature."""
+
+    name = "tempered"
+    Config = TemperedConfig
+
+    def __init__(self, config: TemperedConfig | None = None) -> None:
+        self.config = config or TemperedConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the tempered base policy, and ask what it samples."""
+        policy = tempered(problem.base_policy(), self.config.temperature)
+        yield policy
+        while oracle.left:
+            ask(oracle, policy.sample(self.config.batch, rng))
+
+
+def tempered(policy: Policy, temperature: float) -> Policy:
+    """The policy at a temperature, as a network where it is one (so that it can be stored)."""
+    if isinstance(policy, TorchPolicy):
+        return policy.tempered(temperature)
+    if isinstance(policy, Autoregressive):
+        return Tempered(policy, temperature)
+    raise TypeError(f"a {type(policy).__name__} gives no next-token distribution to temper")
+
+
+@dataclass
+class Asked:
+    """Sequences asked so far, and a sampler that never repeats one."""
+
+    known: set[bytes] = field(default_factory=set)
+
+    def sample(self, policy: Policy, n: int, rng: np.random.Generator, tries: int = 1_000) -> Tokens:
+        """Up to n sequences that are new and distinct; fewer where `tries` draws of n bring no more: the space is exhausted."""
+        fresh: list[np.ndarray] = []
+        for _ in range(tries):
+            for row in policy.sample(n, rng):
+                key = row.tobytes()
+                if key not in self.known and len(fresh) < n:
+                    self.known.add(key)
+                    fresh.append(row)
+            if len(fresh) == n:
+                break
+        return np.stack(fresh) if fresh else np.empty((0, 0), np.int64)
+
+
+class WithoutReplacement:
+    """Samples the base policy without ever asking a sequence twice: the bar every learner must beat."""
+
+    name = "without_replacement"
+    Config = BatchConfig
+
+    def __init__(self, config: BatchConfig | None = None) -> None:
+        self.config = config or BatchConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy conditioned on writing no known failure; end when nothing new is left to ask."""
+        base = problem.base_policy()
+        yield base
+        asked = Asked()
+        failures = np.empty((0, problem.T), np.int64)
+        log_probs = np.empty(0)
+        while oracle.left:
+            tokens = asked.sample(base, min(self.config.batch, oracle.left), rng)
+            if len(tokens) == 0:
+                return
+            told = ask(oracle, tokens).failures
+            failures = np.concatenate((failures, told))
+            log_probs = np.concatenate((log_probs, base.log_prob(told)))
+            yield Excluding(base, failures, log_probs)

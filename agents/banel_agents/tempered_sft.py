@@ -1,0 +1,59 @@
+"""Tempered SFT: sample at a temperature until a success is told, then fine-tune on the successes.
+
+1. Ask samples of the base policy at `temperature`.
+2. Whenever a success is told, fit the base policy to every distinct success so far by maximum likelihood.
+3. Ask samples of the fitted policy at the same temperature, so that it keeps finding successes near those it knows.
+The trivial control of the full board (expert iteration with a temperature); on `failures` it is `tempered`.
+Source: Anthony et al. 2017 (expert iteration), Singh et al. 2023 (ReST-EM), reduced to one line each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from banel_envs import Oracle, Problem
+from banel_envs.policies import Policy
+
+from banel_agents.base import ask, base_network, fit
+
+
+@dataclass(frozen=True)
+class Config:
+    """Temperature sampling, then fine-tuning."""
+
+    temperature: float = 2.0  # while asking; as in `tempered`
+    batch: int = 500  # sequences a question
+    epochs: float = 20.0  # passes over the distinct successes after each question that brought new ones
+    lr: float = 1e-3  # Adam
+    minibatch: int = 64  # sequences a gradient step
+
+
+class TemperedSFT:
+    """See the module."""
+
+    name = "tempered_sft"
+    Config = Config
+    learns_from = "successes"
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the tempered base policy, then each fine-tuned one."""
+        c = self.config
+        policy = base_network(problem)
+        asking = policy.tempered(c.temperature)
+        yield asking
+        known = np.empty((0, problem.T), np.int64)
+        while oracle.left:
+            told = ask(oracle, asking.sample(c.batch, rng)).successes
+            grown = np.unique(np.concatenate((known, told)), axis=0)
+            if len(grown) == len(known):
+                continue
+            known = grown
+            policy = base_network(problem)
+            fit(policy, known, rng, epochs=c.epochs, lr=c.lr, batch=c.minibatch)
+            asking = policy.tempered(c.temperature)
+            yield policy.clone()

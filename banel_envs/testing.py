@@ -1,0 +1,310 @@
+"""check_task, check_policy: the contracts of tasks and policies, for this package's tests and for third parties.
+
+    from banel_envs.testing import check_task
+    check_task(my_task)  # raises ContractBroken, naming what broke and where
+
+Frequencies are compared with probabilities by Clopper-Pearson intervals so wide that a sound policy fails once in a
+million checks.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BanelError
+from banel_envs.policies.protocol import Policy
+from banel_envs.problem import Problem, Tokens
+from banel_envs.success import clopper_pearson
+from banel_envs.task import Task
+
+FALSE_ALARM = 1e-6  # probability that a sound policy fails the comparison of frequencies
+PREFIXES = 5_000  # distinct beginnings compared at most; all sequences where there are no more
+TOLERANCE = 1e-5  # relative, of probabilities computed in float32
+
+
+class ContractBroken(BanelError):
+    """A task or a policy does not keep what DESIGN promises of it."""
+
+
+def check_task(
+    task: Task, samples: int = 5_000, rng: np.random.Generator | None = None, needs_witness: bool = True
+) -> None:
+    """Check a task, its problem and its base policy.
+
+    Where `task.free_evaluation` is False nothing is asked of the reward.
+
+    Args:
+        task: what is checked.
+        samples: sequences drawn from the base policy.
+        rng: draws them; a fixed stream by default.
+        needs_witness: whether a task without a known success is broken.
+
+    Raises:
+        ContractBroken: names what broke.
+    """
+    rng = rng or np.random.default_rng(0)
+    problem = task.problem
+    _check_names(problem)
+    _check_hidden(task)
+    _check_copies(problem)
+    check_policy(problem.base_policy(), problem, samples, rng)
+    known = _check_successes(task, needs_witness)
+    _check_mask(problem, known)
+    if task.free_evaluation:
+        tokens = np.concatenate((known[:1_000], problem.base_policy().sample(min(samples, 1_000), rng)))
+        _check_reward(task, tokens, rng)
+        _check_complete(task, tokens)
+
+
+def check_policy(
+    policy: Policy, problem: Problem, samples: int = 5_000, rng: np.random.Generator | None = None
+) -> None:
+    """Check that a policy samples legal sequences as often as it says, from rng alone.
+
+    Raises:
+        ContractBroken: names what broke.
+    """
+    rng = rng or np.random.default_rng(0)
+    name = type(policy).__name__
+    tokens = _check_samples(policy, problem, samples, rng)
+    few = tokens[:200]
+    log_probs = policy.log_prob(few)
+    if log_probs.dtype != np.float64 or log_probs.shape != (len(few),):
+        raise ContractBroken(f"{name}.log_prob answers {log_probs.dtype} {list(log_probs.shape)}, not float64 [n]")
+    never = few[~np.isfinite(log_probs)]
+    if len(never):
+        raise ContractBroken(f"{name} drew {problem.decode(never)[0]!r}, whose log_prob is not finite")
+    order = rng.permutation(len(few))
+    _close(policy.log_prob(few[order]), log_probs[order], f"{name}.log_prob depends on the order of the rows")
+    _close(_by_steps(policy, problem, few), log_probs, f"{name}.log_prob is not the sum of next_log_probs")
+    _check_frequencies(policy, problem, tokens)
+
+
+def sequences(problem: Problem, length: int | None = None) -> Tokens:
+    """Every sequence [N, T], or every distinct beginning of `length` tokens [N, length], in lexicographic order."""
+    length = problem.T if length is None else length
+    rows = np.empty((1, 0), np.int64)
+    for position in range(length):
+        grown = np.repeat(rows, problem.V, axis=0)
+        last = np.tile(np.arange(problem.V), len(rows))
+        if problem.end is not None and position:
+            keep = (grown[:, -1] != problem.end) | (last == problem.end)
+            grown, last = grown[keep], last[keep]
+        rows = np.concatenate((grown, last[:, None]), axis=1)
+    return rows
+
+
+def _close(found: NDArray[np.float64], expected: NDArray[np.float64], complaint: str) -> None:
+    if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+        worst = int(np.abs(found - expected).argmax())
+        raise ContractBroken(f"{complaint}: row {worst} has {found[worst]} and {expected[worst]}")
+
+
+def _check_names(problem: Problem) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.]+-v\d+", problem.id):
+        raise ContractBroken(f"the id {problem.id!r} is not namespace/Name-v<k>")
+
+
+def _check_samples(policy: Policy, problem: Problem, n: int, rng: np.random.Generator) -> Tokens:
+    """Samples [n, T], legal, and a function of rng alone."""
+    name, seed = type(policy).__name__, int(rng.integers(2**63))
+    before = (random.getstate(), repr(np.random.get_state()))
+    tokens = policy.sample(n, np.random.default_rng(seed))
+    if before != (random.getstate(), repr(np.random.get_state())):
+        raise ContractBroken(f"{name}.sample draws from a global generator; draw from rng alone")
+    if not np.array_equal(tokens, policy.sample(n, np.random.default_rng(seed))):
+        raise ContractBroken(f"{name}.sample gives other samples from an equal rng")
+    if tokens.shape != (n, problem.T) or policy.sample(0, rng).shape != (0, problem.T):
+        raise ContractBroken(f"{name}.sample gives shape {list(tokens.shape)} for {n} samples, not [n, {problem.T}]")
+    try:
+        return problem.check_tokens(tokens)
+    except BanelError as error:
+        raise ContractBroken(f"{name}.sample drew what is no sequence: {error}") from error
+
+
+def _by_steps(policy: Policy, problem: Problem, tokens: Tokens) -> NDArray[np.float64]:
+    """log_prob [n] of beginnings [n, t] from next_log_probs, each of which must be a distribution."""
+    total = np.zeros(len(tokens))
+    for position in range(tokens.shape[1]):
+        steps = policy.next_log_probs(tokens[:, :position])
+        if steps.shape != (len(tokens), problem.V):
+            raise ContractBroken(f"next_log_probs answers shape {list(steps.shape)}, not [n, {problem.V}]")
+        reached = np.isfinite(total)  # what follows a beginning of probability 0 is not defined
+        masses = np.exp(steps[reached]).sum(axis=1)
+        _close(masses, np.ones_like(masses), f"next_log_probs at position {position} does not sum to 1")
+        total[reached] += steps[reached, tokens[reached, position]]
+    return total
+
+
+def _check_frequencies(policy: Policy, problem: Problem, tokens: Tokens) -> None:
+    """The longest beginnings that are few enough occur as often as they should."""
+    name, length = type(policy).__name__, 1
+    while length < problem.T and problem.V ** (length + 1) <= PREFIXES:
+        length += 1
+    begun = sequences(problem, length)
+    whole = length == problem.T
+    log_probs = policy.log_prob(begun) if whole else _by_steps(policy, problem, begun)
+    probs = np.exp(log_probs)
+    if abs(probs.sum() - 1) > TOLERANCE:
+        raise ContractBroken(f"the probabilities of all {len(begun)} {name} beginnings sum to {probs.sum()}")
+    place = {row.tobytes(): k for k, row in enumerate(begun)}
+    counts = np.zeros(len(begun), np.int64)
+    for row in np.ascontiguousarray(tokens[:, :length]):
+        counts[place[row.tobytes()]] += 1
+    for count, row in _suspects(counts, probs, len(tokens)):
+        low, high = clopper_pearson(count, len(tokens), 1 - FALSE_ALARM / len(begun))
+        if not low <= probs[row] <= high:
+            raise ContractBroken(
+                f"{name} drew {begun[row].tolist()} {count} times in {len(tokens)}; "
+                f"its probability is {probs[row]:.3e}, outside {low:.3e}..{high:.3e}"
+            )
+
+
+def _suspects(counts: NDArray[np.int64], probs: NDArray[np.float64], n: int) -> Iterator[tuple[int, int]]:
+    """(count, row) of the frequencies more than 4 standard deviations off, which alone may fail the exact test."""
+    spread = np.sqrt(np.maximum(probs * (1 - probs), 0) * n)
+    far = np.flatnonzero(np.abs(counts - n * probs) > 4 * spread)
+    return ((int(counts[row]), int(row)) for row in far)
+
+
+def _check_copies(problem: Problem) -> None:
+    """Changing one base policy changes no other."""
+    first, second = problem.base_policy(), problem.base_policy()
+    if first is second:
+        raise ContractBroken(f"{problem.id}: base_policy() gives one object twice; give a fresh copy")
+    network = getattr(first, "network", None)
+    if network is None:
+        return
+    tokens = second.sample(10, np.random.default_rng(0))
+    before = second.log_prob(tokens)
+    for weight in network.parameters():
+        weight.data.zero_()
+    if not np.array_equal(before, second.log_prob(tokens)):
+        raise ContractBroken(f"{problem.id}: two base policies share their weights; give a fresh copy")
+
+
+def _check_successes(task: Task, needs_witness: bool) -> Tokens:
+    """The known successes [k, T]: legal, distinct, the witness first and among them."""
+    problem, witness, successes = task.problem, task.witness(), task.successes()
+    if witness is None and needs_witness:
+        raise ContractBroken(f"{problem.id}: it has no witness; every task proves that it can be solved")
+    known = np.empty((0, problem.T), np.int64) if witness is None else np.asarray(witness)[None]
+    if successes is not None:
+        if len(np.unique(successes, axis=0)) != len(successes):
+            raise ContractBroken(f"{problem.id}: its success set holds a sequence twice")
+        if len(known) and not (successes == known).all(axis=1).any():
+            raise ContractBroken(f"{problem.id}: its witness is not in its success set")
+        known = np.concatenate((known, successes))
+    try:
+        known = problem.check_tokens(known)
+    except BanelError as error:
+        raise ContractBroken(f"{problem.id}: a success is no sequence of the problem: {error}") from error
+    for start in range(0, len(known) if task.free_evaluation else 0, 100_000):
+        failed = np.flatnonzero(~_successful(task, known[start : start + 100_000]))
+        if len(failed):
+            text = problem.decode(known[start + failed[:1]])[0]
+            raise ContractBroken(f"{problem.id}: {text!r} is in the success set or its witness, and fails")
+    return known
+
+
+def _successful(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
+    """Which rows succeed [n], once the reward has been found to be one number a row that decides it."""
+    rewards = np.asarray(task.reward(tokens.copy()))
+    where = f"{task.problem.id}: its reward answers {rewards.dtype} {list(rewards.shape)} to {len(tokens)} sequences"
+    if rewards.shape != (len(tokens),):
+        raise ContractBroken(f"{where}; give one a sequence")
+    if task.threshold is not None:
+        if np.isnan(rewards.astype(np.float64)).any():
+            raise ContractBroken(f"{where}, with NaN among them")
+        return np.array(rewards >= task.threshold, bool)
+    if rewards.dtype != np.int8 or not np.isin(rewards, (0, 1)).all():
+        raise ContractBroken(f"{where}; give int8 in {{0, 1}}, or give the Task a threshold")
+    return np.array(rewards == 1, bool)
+
+
+def _check_reward(task: Task, tokens: Tokens, rng: np.random.Generator) -> None:
+    """The reward is a function of each row alone, and leaves its argument as it was."""
+    id, order = task.problem.id, rng.permutation(len(tokens))
+    first = _successful(task, tokens)
+    if not np.array_equal(_successful(task, tokens), first):
+        raise ContractBroken(f"{id}: its reward answers the same sequences differently the second time")
+    if not np.array_equal(_successful(task, tokens[order]), first[order]):
+        raise ContractBroken(f"{id}: its reward of a sequence depends on the sequences beside it")
+    given = tokens.copy()
+    task.reward(given)
+    if not np.array_equal(given, tokens):
+        raise ContractBroken(f"{id}: its reward changes the sequences it is given")
+
+
+def _check_complete(task: Task, tokens: Tokens) -> None:
+    """Every sequence here that succeeds is in the success set, where there is one."""
+    successes = task.successes()
+    if successes is None:
+        return
+    known = {row.tobytes() for row in np.ascontiguousarray(successes, np.int64)}
+    for row in tokens[_successful(task, tokens)]:
+        if row.tobytes() not in known:
+            text = task.problem.decode(row[None])[0]
+            raise ContractBroken(f"{task.problem.id}: {text!r} succeeds and is not in its success set")
+
+
+def _check_mask(problem: Problem, known: Tokens) -> None:
+    """The mask is int8 [n, V] in {0, 1} and leaves every known success writable."""
+    known = known[:1_000]
+    for position in range(problem.T if len(known) else 0):
+        mask = problem.action_mask(known[:, :position])
+        if mask.dtype != np.int8 or mask.shape != (len(known), problem.V) or not np.isin(mask, (0, 1)).all():
+            kind = f"{mask.dtype} {list(mask.shape)}"
+            raise ContractBroken(f"{problem.id}: its mask is {kind}, not int8 [n, V] in {{0, 1}}")
+        refused = np.flatnonzero(mask[np.arange(len(known)), known[:, position]] == 0)
+        if len(refused):
+            text = problem.decode(known[refused[:1]])[0]
+            raise ContractBroken(f"{problem.id}: its mask forbids position {position} of the success {text!r}")
+
+
+def _check_hidden(task: Task) -> None:
+    """Nothing that hangs on the Problem leads to the reward or the success set.
+
+    Followed are attributes, containers, closures and arguments bound to functions; not modules, where Python hides
+    nothing.
+    """
+    hidden: list[Any] = [task, task.reward, task.successes, task.witness]
+    hidden += [owner for f in hidden[1:] if not isinstance(owner := getattr(f, "__self__", None), types.ModuleType)]
+    targets = {id(thing) for thing in hidden if thing is not None}
+    seen: set[int] = set()
+    queue: deque[tuple[str, Any]] = deque([("problem", task.problem)])
+    while queue:
+        path, thing = queue.popleft()
+        if id(thing) in targets:
+            raise ContractBroken(f"{task.problem.id}: {path} leads to its reward or its success set")
+        for name, part in _parts(thing):
+            if id(part) not in seen:
+                seen.add(id(part))
+                queue.append((f"{path}{name}", part))
+
+
+def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What hangs on an object, each with how to write it."""
+    if isinstance(thing, str | bytes | int | float | np.ndarray | type | types.ModuleType | None):
+        return
+    if isinstance(thing, dict):
+        yield from ((f"[{key!r}]", value) for key, value in thing.items())
+    elif isinstance(thing, list | tuple | set | frozenset):
+        yield from ((f"[{k}]", value) for k, value in enumerate(thing))
+    elif isinstance(thing, functools.partial):
+        yield from (("(" + name + ")", getattr(thing, name)) for name in ("func", "args", "keywords"))
+    else:
+        yield from ((f".{name}", value) for name, value in getattr(thing, "__dict__", {}).items())
+        for name in ("__self__", "__func__", "__wrapped__", "__defaults__", "__kwdefaults__"):
+            yield f".{name}", getattr(thing, name, None)
+        for k, cell in enumerate(getattr(thing, "__closure__", None) or ()):
+            yield f".__closure__[{k}]", cell.cell_contents

@@ -1,0 +1,246 @@
+"""The `banel` command: list, run, bench, board, show, replay."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from banel_envs.errors import BadValue, BanelError
+from banel_envs.oracle import Feedback
+from banel_envs.version import __version__
+
+EXIT_BAD_INPUT = 2
+EXIT_RUN_FAILED = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 a run failed, 2 bad input."""
+    options = parser().parse_args(arguments)
+    sys.path.insert(0, str(Path.cwd()))  # agents and tasks of the user's own are modules in the working folder
+    try:
+        return int(options.command(options))
+    except BanelError as error:
+        print(f"banel: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("banel: stopped; run the same command again to go on where it was", file=sys.stderr)
+        return 130
+
+
+def parser() -> Parser:
+    """Every command and option."""
+    top = Parser(prog="banel", description="Learning from failure: run agents under a metered oracle, draw the board.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    listing = commands.add_parser("list", help="tasks, agents and suites")
+    listing.set_defaults(command=_list)
+
+    run = commands.add_parser("run", help="one agent on one task, one run a seed")
+    run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
+    run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
+    run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
+    run.add_argument("--feedback", choices=["failures", "full", "both"], default="failures")
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent")
+    run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
+    run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
+    run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
+    run.add_argument("--device", default="cpu", help="cpu or cuda")
+    _add_running(run)
+    run.set_defaults(command=_run)
+
+    bench = commands.add_parser("bench", help="a suite: tasks x agents x seeds")
+    bench.add_argument("--suite", required=True, help="smoke, quick, addition")
+    _add_running(bench)
+    bench.set_defaults(command=_bench)
+
+    board = commands.add_parser("board", help="the leaderboard of a folder of runs")
+    board.add_argument("folder", type=Path)
+    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
+    board.set_defaults(command=_board)
+
+    show = commands.add_parser("show", help="samples of a run's final policy with their log-probabilities")
+    show.add_argument("run", type=Path)
+    show.add_argument("-n", type=int, default=10, help="how many (default 10)")
+    show.set_defaults(command=_show)
+
+    replay = commands.add_parser("replay", help="prove finished runs: run each again over its own ledger")
+    replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
+    replay.set_defaults(command=_replay)
+    return top
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, help="the folder that holds all runs")
+    command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
+    command.add_argument("--timeout", type=float, help="seconds after which a run is stopped and counted as failed")
+    command.add_argument("--isolate", action="store_true", help="keep the reward out of the agents' processes")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from banel_agents import AGENTS
+    from banel_envs import TASKS, success_rate
+
+    from banel_leaderboard.suites import SUITES
+
+    print(f"{'task':<32}{'V':>6}{'T':>4}{'budget':>8}  log10 of the base success rate")
+    for name in TASKS:
+        task = TASKS[name]
+        exact = success_rate(task, task.problem.base_policy()).log10 if task.successes() is not None else None
+        rate = "not enumerable" if exact is None else f"{exact:.4f} (exact)"
+        print(f"{name:<32}{task.problem.V:>6}{task.problem.T:>4}{task.problem.budget:>8}  {rate}")
+    print("\nagents: " + ", ".join(AGENTS))
+    print("\nsuites:")
+    for name, suite in SUITES.items():
+        print(f"  {name:<10}{suite.about}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from banel_leaderboard.run import Spec
+
+    feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
+    settings = read_settings(options.config, options.set)
+    lanes = [
+        tuple(
+            Spec(
+                options.task,
+                options.agent,
+                seed,
+                cast(Feedback, feedback),
+                options.twin,
+                options.budget,
+                settings,
+                options.device,
+            )
+            for feedback in (("failures",) if options.twin else feedbacks)
+        )
+        for seed in parse_seeds(options.seeds)
+    ]
+    return _sweep(lanes, options)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from banel_leaderboard.suites import get_suite
+    from banel_leaderboard.sweep import lanes_of
+
+    return _sweep(lanes_of(get_suite(options.suite)), options)
+
+
+def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace) -> int:
+    from banel_leaderboard.sweep import check, records_of, sweep
+
+    if options.jobs < 1:
+        raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    if options.timeout is not None and not options.timeout > 0:
+        raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
+    check(lanes, options.out)
+    outcomes = sweep(lanes, options.out, jobs=options.jobs, timeout=options.timeout, isolate=options.isolate)
+    for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
+        regime = "twin" if record.twin else record.feedback
+        first = record.first_success or f"> {record.ledger.count}"
+        print(
+            f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
+            f"{_number(record.points[0].success.log10)} -> {_number(record.final())} "
+            f"(best {_number(record.best())}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
+        )
+    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "failed")}
+    print(", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" in {options.out}")
+    return EXIT_RUN_FAILED if counts["failed"] else 0
+
+
+def _number(log10: float | None) -> str:
+    return "zero" if log10 is None or log10 == -math.inf else f"{log10:.3f}"
+
+
+def _board(options: argparse.Namespace) -> int:
+    from banel_leaderboard import board
+
+    writers = {".html": "write_page", ".md": "write_markdown", ".png": "write_figure"}
+    if options.out.suffix not in writers:
+        raise BadValue(f"--out is {options.out}; name a file that ends in {', '.join(writers)}")
+    if not options.folder.is_dir():
+        raise BadValue(f"{options.folder} is not a folder of runs; `banel bench --out {options.folder}` makes one")
+    getattr(board, writers[options.out.suffix])(options.folder, options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from banel_leaderboard.record import RunRecord
+    from banel_leaderboard.run import RECORD, load_policy, load_task
+
+    if options.n < 1:
+        raise BadValue(f"-n is {options.n}; it must be at least 1")
+    record = RunRecord.load(options.run / RECORD)
+    problem = load_task(record.task).problem
+    policy = load_policy(options.run)
+    tokens = policy.sample(options.n, np.random.default_rng(0))
+    for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
+        print(f"{log_prob:10.4f}  {problem.render(row)}")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    replay = importlib.import_module("banel_leaderboard.replay")
+    folders = replay.finished_runs(options.folder)
+    for folder in folders:
+        replay.prove(folder)
+        print(f"proved {folder}")
+    print(f"{len(folders)} proved: same questions, same ledger head, same record")
+    return 0
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from "0-4", "3" or "0,2,5-7"; BadValue otherwise."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+    except ValueError as error:
+        raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7") from error
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise BadValue(f"seeds are {text!r}; write different whole numbers from 0 on, like 0-4 or 0,3,7")
+    return seeds
+
+
+def read_settings(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings from a JSON or TOML file, then from NAME=VALUE pairs."""
+    settings: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = file.read_text()
+            settings = tomllib.loads(content) if file.suffix == ".toml" else json.loads(content)
+        except (OSError, ValueError) as error:
+            raise BadValue(f"--config {file}: {error}; give a JSON or TOML file of settings") from error
+        if not isinstance(settings, dict):
+            raise BadValue(f"--config {file}: it holds a {type(settings).__name__}; give a table of settings")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise BadValue(f"--set {pair!r}; write NAME=VALUE, such as f=16")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings

@@ -1,0 +1,159 @@
+"""What the harness measures of a run: policies on the evaluation grid, and what the ledger says of the questions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from banel_envs import Ledger, Problem, SuccessRate, Task, success_rate
+from banel_envs.errors import BadValue
+from banel_envs.policies import COST, Policy, save_policy
+from banel_envs.problem import Tokens
+from banel_envs.success import clopper_pearson
+from numpy.typing import NDArray
+
+from banel_leaderboard.record import Point, Rate
+
+STEPS = 15  # equal steps of the budget at which a run is measured, beside NRE 0
+
+
+def grid(budget: int) -> list[int]:
+    """The NREs at which a run of this budget is measured."""
+    return sorted({round(k * budget / STEPS) for k in range(STEPS + 1)})
+
+
+@dataclass
+class Questions:
+    """What was asked, read back from the ledger row by row."""
+
+    problem: Problem
+    tokens: Tokens  # [count, T]
+    rewards: NDArray[np.int8]  # [count]: 1, 0, or -1 where a killed run left no answer
+
+    @classmethod
+    def of(cls, problem: Problem, ledger: Ledger) -> Questions:
+        """Every row of the ledger, in order."""
+        empty = np.empty((0, problem.T), np.int64)
+        tokens = np.concatenate([empty, *(ledger.tokens(a) for a in ledger.asks)])
+        return cls(problem, tokens, np.concatenate([np.empty(0, np.int8), *(a.rewards for a in ledger.asks)]))
+
+    def successes(self, nre: int) -> Tokens:
+        """The successes among the first nre sequences."""
+        return self.tokens[:nre][self.rewards[:nre] == 1]
+
+    def first_success(self) -> int | None:
+        """The NRE of the first success; None if there was none."""
+        hits = np.flatnonzero(self.rewards == 1)
+        return int(hits[0]) + 1 if len(hits) else None
+
+    def invalid(self, low: int, high: int) -> float | None:
+        """Share of the sequences low..high that leave the problem's grammar; None without sequences or grammar."""
+        rows = self.tokens[low:high]
+        if len(rows) == 0 or self.problem.allowed is None:
+            return None
+        legal = np.ones(len(rows), bool)
+        for t in range(self.problem.T):
+            mask = self.problem.action_mask(rows[:, :t])
+            legal &= mask[np.arange(len(rows)), rows[:, t]] == 1
+        return float(1 - legal.mean())
+
+    def repeated(self, low: int, high: int) -> float | None:
+        """Share of the sequences low..high that were asked before in this run."""
+        if high <= low or low >= len(self.tokens):
+            return None
+        _, first = np.unique(self.tokens[:high], axis=0, return_index=True)
+        new = np.zeros(min(high, len(self.tokens)), bool)
+        new[first] = True
+        return float(1 - new[low:].mean())
+
+
+@dataclass
+class Evaluator:
+    """Measures each policy when the run has passed its place on the grid; never metered, randomness of its own."""
+
+    task: Task
+    rng: np.random.Generator
+    folder: Path  # where the grid's policies go
+    samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact
+    points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
+    _stored: tuple[Policy, Path] | None = None
+
+    def measure(self, nre: int, policy: Policy, ledger: Ledger) -> None:
+        """Add the point at this NRE: the policy's success and fresh success rates."""
+        with COST.paused():
+            asked = Questions.of(self.task.problem, ledger)
+            if self.task.free_evaluation:
+                rates = self._rates(policy, asked.successes(nre))
+            else:
+                rates = (self._asked(asked, nre),) * 2
+        self.points.append((nre, *rates))
+        self._store(nre, policy)
+
+    def finish(self, questions: Questions) -> list[Point]:
+        """The curve, with the shares of malformed and repeated questions."""
+        places = [nre for nre, _, _ in self.points]
+        return [
+            Point(
+                nre=nre,
+                success=success,
+                fresh=fresh,
+                invalid=questions.invalid(before, nre),
+                repeated=questions.repeated(before, nre),
+            )
+            for before, (nre, success, fresh) in zip([0, *places], self.points, strict=False)
+        ]
+
+    def _rates(self, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
+        seed = self.rng.integers(2**63)  # one draw for both, so that fresh is never above success
+        measured: list[SuccessRate] = [
+            success_rate(self.task, policy, np.random.default_rng(seed), self.samples, exclude) for exclude in (None, known)
+        ]
+        return Rate.of(measured[0]), Rate.of(measured[1])
+
+    def _asked(self, questions: Questions, nre: int) -> Rate:
+        """For a paid oracle: the share of successes among the questions since the point before."""
+        before = self.points[-1][0] if self.points else 0
+        answers = questions.rewards[before:nre]
+        n, k = len(answers), int((answers == 1).sum())
+        if n == 0:
+            return Rate(log10=None, low=None, high=0.0, method="asked", samples=0, effective=None, zero=True)
+        low, high = clopper_pearson(k, n)
+        return Rate(
+            log10=math.log10(k / n) if k else None,
+            low=math.log10(low) if k else None,
+            high=math.log10(high),
+            method="asked",
+            samples=n,
+            effective=None,
+            zero=k == 0,
+        )
+
+    def _store(self, nre: int, policy: Policy) -> None:
+        """grid/<nre>.safetensors; a policy that did not change is a link to where it stands already."""
+        path = self.folder / f"{nre:07d}.safetensors"
+        path.unlink(missing_ok=True)
+        if self._stored is not None and self._stored[0] is policy:
+            os.link(self._stored[1], path)
+            return
+        try:
+            save_policy(path, policy)
+        except BadValue:  # no stored form: the record says so with a null digest
+            return
+        self._stored = (policy, path)
+
+
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a file, None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A config dataclass as a record and a ledger hold it."""
+    import dataclasses
+
+    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else {}

@@ -1,0 +1,94 @@
+"""replay: prove a finished run by running its agent again over its own ledger.
+
+The agent must ask exactly the recorded questions; the ledger answers, the reward is never called, and the record that
+comes out must equal the one that was submitted but for times. Exact for the same package, processor kind and threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from banel_agents import make_agent
+from banel_envs.errors import BanelError, ReplayDiverged
+from banel_envs.ledger import Ledger
+from banel_envs.problem import Tokens
+
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.run import LEDGER, RECORD, STATUS, Spec, load_task, make_oracle, measure
+
+
+class NotProved(BanelError):
+    """A replayed run gave another record, or its ledger is not the record's."""
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """The finished runs in a folder, itself included; BanelError if there is none."""
+    found = sorted(path.parent for path in folder.rglob(RECORD))
+    if not found:
+        raise BanelError(f"{folder} holds no finished run; a run is finished once its {RECORD} is there")
+    return found
+
+
+def prove(folder: Path) -> RunRecord:
+    """Replay one run.
+
+    Returns:
+        The record as recomputed, its times those of the replay.
+
+    Raises:
+        LedgerCorrupt: a line of the ledger is not what was written.
+        ReplayDiverged: the agent asked something else than the ledger holds.
+        NotProved: the ledger is not the record's, or the record came out different; names the first difference.
+    """
+    record = RunRecord.load(folder / RECORD)
+    ledger = Ledger.read(folder / LEDGER)
+    if (ledger.head, ledger.lines, ledger.count) != (record.ledger.head, record.ledger.lines, record.ledger.count):
+        raise NotProved(f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), the record says line {record.ledger.lines} ({record.ledger.head[:12]})")
+    spec = _spec_of(folder, record)
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch)
+        shutil.copy(folder / LEDGER, copy / LEDGER)
+        again = _measure_again(spec, copy)
+    if again.canonical() != record.canonical():
+        raise NotProved(f"{folder}: {_first_difference(record, again)}")
+    return again
+
+
+def _measure_again(spec: Spec, folder: Path) -> RunRecord:
+    def sealed(tokens: Tokens) -> NoReturn:
+        raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
+
+    task = load_task(spec.task)
+    agent = make_agent(spec.agent, spec.settings)
+    oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, blind=False)
+    try:
+        return measure(spec, task, agent, oracle, folder, resumed=0)
+    finally:
+        oracle.close()
+
+
+def _spec_of(folder: Path, record: RunRecord) -> Spec:
+    """What was run: the record's own words, and where to find a task or an agent of the user's own."""
+    status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {}
+    return Spec(
+        task=status.get("task", record.task),
+        agent=status.get("agent", record.agent),
+        seed=record.seed,
+        feedback=record.feedback,
+        twin=record.twin,
+        budget=record.budget,
+        settings=record.config,
+    )
+
+
+def _first_difference(record: RunRecord, again: RunRecord) -> str:
+    old, new = (r.model_dump(mode="json", exclude={"execution"}) for r in (record, again))
+    for name in old:
+        if old[name] != new[name]:
+            return f"the record's {name} is {str(old[name])[:120]}, recomputed {str(new[name])[:120]}"
+    return "no field differs"

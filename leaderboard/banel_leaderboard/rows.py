@@ -1,0 +1,243 @@
+"""Rows: verified runs gathered by agent and settings, ranked within each task, never across kinds or regimes.
+
+Kinds: `fixed` (default settings, the task's own budget), `tuned` (settings changed), `off` (another budget).
+Regimes: "failures" ranks by success; "full" by fresh success, else whoever repeats its first hit wins; "twin" is told
+"failure" for everything. A run that was told no success took the same course under all three, so it counts in each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from banel_envs.success import clopper_pearson
+from banel_leaderboard.load import Identity, Run
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.stats import first_success_median, median, median_interval
+
+Kind: TypeAlias = Literal["fixed", "tuned", "off"]
+Regime: TypeAlias = Literal["failures", "full", "twin"]
+RateName: TypeAlias = Literal["success", "fresh"]
+Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
+SEED = 0  # of the bootstrap: the same runs give the same page
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median over runs with its 95% bootstrap interval; no interval for a single run."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """Of one value a run."""
+        array = np.array(values, np.float64)
+        if len(array) == 1:
+            return cls(float(array[0]), None, None, 1)
+        low, high = median_interval(array, np.random.default_rng(SEED))
+        return cls(float(median(array)), low, high, len(array))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One agent with one config on one task: all its seeds."""
+
+    runs: tuple[Run, ...]
+    rate: RateName  # what final, best and mixture are of
+    rank: int | None  # None where it would mislead
+    final: Estimate
+    best: Estimate
+    mixture: Estimate
+    other: Estimate  # the final rate of the other name
+    gain: Estimate | None  # decades over the oracle-free twin, paired by seed
+    missing: tuple[int, ...]  # seeds that met a success elsewhere and did not run here: what is here is a selection
+
+    @property
+    def first(self) -> RunRecord:
+        """A record that stands for what all of them share."""
+        return self.runs[0].record
+
+    @property
+    def nre(self) -> float:
+        """Median NRE to the first success; +inf where censored."""
+        return first_success_median([r.record.first_success for r in self.runs])
+
+    @property
+    def met(self) -> int:
+        """Runs that met a success."""
+        return sum(r.record.first_success is not None for r in self.runs)
+
+    @property
+    def met_interval(self) -> tuple[float, float]:
+        """95% Clopper-Pearson interval of the share of runs that meet a success within the budget."""
+        return clopper_pearson(self.met, len(self.runs))
+
+    @property
+    def effective(self) -> float | None:
+        """Median effective number of successes at the end, over runs where it is known."""
+        known = [e for r in self.runs if (e := r.record.points[-1].success.effective) is not None]
+        return float(median(np.array(known))) if known else None
+
+    def typical(self, what: Callable[[RunRecord], float]) -> float:
+        """The median of a cost over the runs."""
+        return float(median(np.array([what(r.record) for r in self.runs], np.float64)))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How the rates were got."""
+        return tuple(sorted({p.success.method for r in self.runs for p in r.record.points}))
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """The rows of one task, best first."""
+
+    task: str
+    budget: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared."""
+
+    kind: Kind
+    regime: Regime
+    rate: RateName
+    tables: tuple[TaskTable, ...]
+
+
+def make_boards(runs: Sequence[Run]) -> list[Board]:
+    """Every board that has a row: fixed, tuned, off-board, each by regime."""
+    twins = {(r.identity, r.record.seed): r.record for r in runs if r.record.twin}
+    boards = []
+    for kind in get_args(Kind):
+        own = [r for r in runs if kind_of(r.record) == kind]
+        boards += [_board(kind, regime, own, twins) for regime in get_args(Regime)]
+    return [board for board in boards if board.tables]
+
+
+def charted(board: Board) -> bool:
+    """Whether its curves are drawn: the fixed boards of both feedbacks."""
+    return board.kind == "fixed" and board.regime != "twin"
+
+
+def kind_of(record: RunRecord) -> Kind:
+    """Which kind of board a run stands on."""
+    if record.off_board:
+        return "off"
+    return "tuned" if record.tuned else "fixed"
+
+
+def regime_of(record: RunRecord) -> Regime:
+    """What the agent was told."""
+    return "twin" if record.twin else record.feedback
+
+
+def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[int, ...]]]:
+    """The rows of a regime: the runs of each by seed, and the seeds that make them a selection by missing.
+
+    A row's own runs count first, then those of another regime that were told no success, twins excepted. Where such
+    a run was taken in while a seed that met a success did not run here, what is left are the unlucky ones: a selection.
+    """
+    groups: dict[Any, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.identity].append(run)
+    rows = []
+    for group in groups.values():
+        own = {r.record.seed: r for r in group if regime_of(r.record) == regime}
+        others = [r for r in group if not r.record.twin and r.record.seed not in own]
+        same = {r.record.seed: r for r in others if r.record.successes_asked == 0}
+        if not own and (regime == "twin" or not same):
+            continue
+        served = same | own
+        missing = {r.record.seed for r in others} - served.keys() if same else set()
+        rows.append(([served[seed] for seed in sorted(served)], tuple(sorted(missing))))
+    return rows
+
+
+def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
+    rate: RateName = "fresh" if regime == "full" else "success"
+    by_task: dict[str, list[Row]] = defaultdict(list)
+    for served, missing in serve(runs, regime):
+        by_task[served[0].record.task].append(_row(served, regime, rate, missing, twins))
+    tasks = sorted(by_task.items())
+    tables = tuple(TaskTable(task, rows[0].first.budget, _ranked(rows, fair=kind != "off")) for task, rows in tasks)
+    return Board(kind, regime, rate, tables)
+
+
+def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ...], twins: Twins) -> Row:
+    records = [r.record for r in runs]
+    other: RateName = "success" if rate == "fresh" else "fresh"
+    gains = [] if regime == "twin" else [g for r in runs if (g := _gain(r, rate, twins)) is not None]
+    return Row(
+        runs=tuple(runs),
+        rate=rate,
+        rank=None,
+        final=Estimate.of([r.final(rate) for r in records]),
+        best=Estimate.of([r.best(rate) for r in records]),
+        mixture=Estimate.of([r.mixture(rate) for r in records]),
+        other=Estimate.of([r.final(other) for r in records]),
+        gain=Estimate.of(gains) if len(gains) == len(runs) else None,  # else only the unlucky seeds have one
+        missing=missing,
+    )
+
+
+def _gain(run: Run, rate: RateName, twins: Twins) -> float | None:
+    """Decades that the final rate gained over the twin's; 0 where both are zero, None without a twin."""
+    twin = twins.get((run.identity, run.record.seed))
+    if twin is None:
+        return 0.0 if run.record.successes_asked == 0 else None
+    mine, theirs = run.record.final(rate), twin.final(rate)
+    return 0.0 if mine == theirs else mine - theirs
+
+
+def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
+    """Best median final rate first, equal ones sharing a rank; a selected sample is shown and not ranked."""
+    rows = sorted(rows, key=lambda r: (bool(r.missing), -r.final.value, r.first.agent))
+    values = [r.final.value for r in rows if not r.missing]
+    return tuple(
+        dataclasses.replace(r, rank=None if r.missing or not fair else 1 + sum(v > r.final.value for v in values))
+        for r in rows
+    )
+
+
+def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
+    """What a reader must know of a row beside its numbers."""
+    record = row.first
+    found = _differences(row, [r for r in among if r is not row and r.first.agent == record.agent])
+    if record.off_board:
+        found.append(f"budget {record.budget:,}")
+    if row.methods != ("exact",):
+        found.append("rates by " + ", ".join(m.replace("_", " ") for m in row.methods))
+    if row.missing:
+        seeds = f"seed{'s' * (len(row.missing) > 1)} " + ", ".join(map(str, row.missing))
+        found.append(f"not ranked, a selection: {seeds} met a success elsewhere and did not run here")
+    return found
+
+
+def _differences(row: Row, alike: Sequence[Row]) -> list[str]:
+    """What tells a row from others of the same agent, and a tuned one from its default."""
+    record = row.first
+    found = []
+    if record.tuned or any(r.first.config != record.config for r in alike):
+        found.append(("tuned: " if record.tuned else "") + settings(record))
+    if any(r.runs[0].version != row.runs[0].version for r in alike):
+        found.append(f"version {row.runs[0].version}")
+    if any(r.first.digest != record.digest for r in alike):
+        found.append(f"task digest {record.digest[:8]}")
+    return found
+
+
+def settings(record: RunRecord) -> str:
+    """A config in one line."""
+    return ", ".join(f"{k}={json.dumps(v)}" for k, v in record.config.items()) or "no settings"

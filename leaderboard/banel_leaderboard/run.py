@@ -1,0 +1,335 @@
+"""run: one agent, one task, one seed, under the meter, to a folder that can be checked.
+
+    OUT/<task>/<agent>/<feedback>/seed-<k>/
+        ledger.jsonl       every question and answer, written ahead
+        record.json        what was measured (RunRecord); written last, so its presence means finished
+        final.safetensors  the policy at the budget; grid/ has the one of every grid point
+        run.json           status, resumes, times: what a rerun may change
+        log.txt            progress
+
+A killed run goes on by running the same command again: the agent is run from the start, the ledger answers what it
+already holds, and the oracle is called only beyond its end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import resource
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from banel_agents import make_agent
+from banel_agents.base import Agent
+from banel_envs import TASKS, BudgetExhausted, Oracle, Task
+from banel_envs.errors import BadValue, BanelError, LedgerMismatch
+from banel_envs.ledger import Ledger
+from banel_envs.oracle import Feedback
+from banel_envs.policies import COST, Policy, load_policy_file
+from banel_envs.problem import check_budget
+
+from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
+from banel_leaderboard.machine import processor, versions
+from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
+
+LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
+
+
+class RunFailed(BanelError):
+    """An agent or a reward raised; the ledger keeps every answer, and running again goes on from it."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What identifies a run."""
+
+    task: str  # an id, or module:function of your own
+    agent: str  # a name, or module:Class of your own
+    seed: int = 0
+    feedback: Feedback = "failures"
+    twin: bool = False  # the oracle-free twin: told "failure" for everything
+    budget: int | None = None  # NRE; the task's own by default, anything else is off the board
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of the agent's config
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """BadValue unless every field can be run."""
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
+        if self.feedback not in ("full", "failures"):
+            raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
+        if self.budget is not None:
+            check_budget(self.budget)
+
+    def folder(self, out: Path, task: Task, agent: Agent) -> Path:
+        """Where the run lives under `out`."""
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent.name):
+            raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
+        regime = "twin" if self.twin else self.feedback
+        return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
+
+
+def run(
+    task: str,
+    agent: str,
+    seed: int = 0,
+    *,
+    feedback: Feedback = "failures",
+    out: str | Path = "out",
+    twin: bool = False,
+    budget: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> RunRecord:
+    """Run one agent on one task with one seed, or finish what was begun, or return what was finished.
+
+    Args:
+        task: an id, or "module:function" that returns a Task of your own.
+        agent: a name, or "module:Class" of your own.
+        seed: of the agent; evaluation has a stream of its own.
+        feedback: "failures" withholds successes, "full" tells every reward.
+        out: the folder that holds all runs.
+        twin: tell the agent "failure" for everything and charge nothing (what it would learn without the oracle).
+        budget: NRE; other than the task's own keeps the run off the board.
+        settings: overrides of the agent's config; these keep the run off the `fixed` board.
+        device: where the base policy's weights live, "cpu" or "cuda".
+
+    Raises:
+        BanelError: bad input, or a folder that holds another run: nothing is written over.
+        RunFailed: the agent or the reward raised.
+    """
+    spec = Spec(task, agent, seed, feedback, twin, budget, dict(settings or {}), device)
+    return execute(spec, Path(out))
+
+
+def load_task(name: str) -> Task:
+    """A registered task by id, or the Task that "module:function" returns."""
+    if ":" not in name:
+        return TASKS[name]
+    import importlib
+
+    module, _, function = name.partition(":")
+    try:
+        task = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise BadValue(f"task {name!r}: {error}; give an id, or module:function that returns a Task") from error
+    if not isinstance(task, Task):
+        raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
+    return task
+
+
+def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
+    """See `run`."""
+    done = finished(spec, out)
+    if done is not None:
+        return done
+    task = load_task(spec.task)
+    agent = make_agent(spec.agent, spec.settings)
+    folder = spec.folder(out, task, agent)
+    oracle = make_oracle(spec, task, agent, folder / LEDGER)
+    folder.mkdir(parents=True, exist_ok=True)
+    resumed = _begin(folder, spec)
+    try:
+        record = measure(spec, task, agent, oracle, folder, resumed)
+    except (LedgerMismatch, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        _status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
+        with (folder / LOG).open("a") as log:
+            traceback.print_exc(file=log)
+        if isinstance(error, BanelError):
+            raise
+        raise RunFailed(f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}") from error
+    finally:
+        oracle.close()
+    record.write(folder / RECORD)
+    _status(folder, spec, "finished", resumed)
+    return record
+
+
+def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, blind: bool | None = None) -> Oracle:
+    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
+    binding = {"agent": agent.name, "config": as_json(agent.config), "seed": spec.seed, "twin": spec.twin}
+    answering = task.blind() if (spec.twin if blind is None else blind) else task
+    if spec.device != "cpu":
+        base = task.problem.base
+        problem = dataclasses.replace(task.problem, base=lambda: base().to(spec.device))  # type: ignore[attr-defined]
+        answering = dataclasses.replace(answering, problem=problem)
+    return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=ledger, binding=binding)
+
+
+def finished(spec: Spec, out: Path) -> RunRecord | None:
+    """The record of this run if it is there already; None if it still has to be run or finished.
+
+    Raises:
+        LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
+    """
+    spec.check()
+    task = load_task(spec.task)
+    agent = make_agent(spec.agent, spec.settings)
+    folder = spec.folder(out, task, agent)
+    if not (folder / LEDGER).exists():
+        return None
+    oracle = make_oracle(spec, task, agent, folder / LEDGER)
+    try:
+        head = oracle.ledger.head  # LedgerMismatch if it is another run's
+    finally:
+        oracle.close()
+    if not (folder / RECORD).exists():
+        return None
+    record = RunRecord.load(folder / RECORD)
+    if head != record.ledger.head:
+        raise LedgerMismatch(f"{folder}: the ledger's head is not the record's; one of them was changed")
+    return record
+
+
+def _begin(folder: Path, spec: Spec) -> int:
+    """Note the start; how often the run was taken up again before this."""
+    resumed = 0
+    if (folder / LEDGER).exists():
+        status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {"resumed": 0}
+        resumed = int(status["resumed"]) + 1
+    _status(folder, spec, "running", resumed)
+    return resumed
+
+
+def _status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
+    """run.json: how the run stands, and where its task and agent are found."""
+    fields = {"status": status, "resumed": resumed, "error": error, "task": spec.task, "agent": spec.agent}
+    draft = folder / f"{STATUS}.tmp"
+    draft.write_text(json.dumps(fields, indent=1) + "\n")
+    draft.replace(folder / STATUS)
+
+
+def measure(spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int) -> RunRecord:
+    """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
+    (folder / "grid").mkdir(exist_ok=True)
+    evaluator = Evaluator(task, evaluation_rng, folder / "grid")
+    clock = Clock()
+    reported: dict[str, list[tuple[int, float]]] = {}
+    places = grid(oracle.budget)
+    current: Policy | None = None
+    for policy in _policies(agent, oracle, agent_rng, clock):
+        # The policies before this one stand at every place that the run has passed since they were yielded.
+        while current is not None and places and places[0] < oracle.count:
+            _place(evaluator, places.pop(0), current, oracle.ledger, folder)
+        current = policy
+        for name, value in getattr(agent, "reported", {}).items():
+            reported.setdefault(name, []).append((oracle.count, float(value)))
+    if current is None:
+        raise RunFailed(f"{agent.name} yielded no policy; yield the base policy before the first question")
+    for place in places:
+        _place(evaluator, place, current, oracle.ledger, folder)
+    _keep_final(folder, places, oracle.budget)
+    return _record(spec, task, agent, oracle, evaluator, clock, reported, resumed, folder)
+
+
+def _policies(agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Clock) -> Iterator[Policy]:
+    """The agent's policies, with its own clock running only while it works."""
+    policies = iter(agent.learn(oracle.problem, oracle, rng))
+    while True:
+        with clock:
+            try:
+                policy = next(policies)
+            except (StopIteration, BudgetExhausted):
+                return
+        yield policy
+
+
+def _place(evaluator: Evaluator, nre: int, policy: Policy, ledger: Ledger, folder: Path) -> None:
+    begin = time.perf_counter()
+    evaluator.measure(nre, policy, ledger)
+    rate = evaluator.points[-1][1]
+    with (folder / LOG).open("a") as log:
+        log.write(f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - begin:.2f} s)\n")
+
+
+def _keep_final(folder: Path, places: list[int], budget: int) -> None:
+    last = folder / "grid" / f"{budget:07d}.safetensors"
+    if last.exists():
+        (folder / FINAL).unlink(missing_ok=True)
+        (folder / FINAL).hardlink_to(last)
+
+
+def _record(
+    spec: Spec,
+    task: Task,
+    agent: Agent,
+    oracle: Oracle,
+    evaluator: Evaluator,
+    clock: Clock,
+    reported: dict[str, list[tuple[int, float]]],
+    resumed: int,
+    folder: Path,
+) -> RunRecord:
+    ledger = oracle.ledger
+    questions = Questions.of(task.problem, ledger)
+    return RunRecord(
+        schema_number=1,
+        task=task.problem.id,
+        digest=task.digest,
+        agent=agent.name,
+        config=as_json(agent.config),
+        tuned=agent.config != type(agent)().config,  # type: ignore[call-arg]
+        seed=spec.seed,
+        feedback=spec.feedback,
+        twin=spec.twin,
+        budget=oracle.budget,
+        off_board=oracle.budget != task.problem.budget,
+        points=evaluator.finish(questions),
+        first_success=questions.first_success(),
+        successes_asked=int((questions.rewards == 1).sum()),
+        ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
+        policy_sha256=file_sha256(folder / FINAL),
+        reported=reported,
+        work=Work(sampled=COST.sampled - clock.sampled, scored=COST.scored - clock.scored, trained=COST.trained - clock.trained),
+        execution=Execution(
+            wall_s=round(clock.wall, 3),
+            cpu_s=round(clock.cpu, 3),
+            evaluation_s=round(time.perf_counter() - clock.begin - clock.wall, 3),
+            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            resumed=resumed,
+            threads=threads(),
+            processor=processor(),
+            versions=versions(),
+        ),
+    )
+
+
+class Clock:
+    """An agent's wall and CPU seconds, and where the token counters stood at its start."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.wall = self.cpu = 0.0
+        self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained
+
+    def __enter__(self) -> None:
+        self._from = (time.perf_counter(), time.process_time())
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self._from[0]
+        self.cpu += time.process_time() - self._from[1]
+
+
+def threads() -> int:
+    """Threads that torch computes with."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def load_policy(folder: str | Path) -> Policy:
+    """The final policy of a run, from its folder.
+
+    Raises:
+        AssetError: there is none, or it is damaged.
+    """
+    return load_policy_file(Path(folder) / FINAL)

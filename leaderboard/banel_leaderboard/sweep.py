@@ -1,0 +1,196 @@
+"""sweep: many runs, each a process of its own, resumable; a run that fails is reported and the rest kept.
+
+Runs of one (task, agent, seed) form a lane: full feedback, failures only, oracle-free twin. A run that met no success is
+the same under all three, so once one of them met none, the rest of its lane is served by it and not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from banel_agents import AGENTS, make_agent
+from banel_envs.errors import BanelError
+from banel_envs.oracle import Feedback
+from tqdm import tqdm
+
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.run import RECORD, Spec, finished, load_task
+from banel_leaderboard.suites import Suite
+
+Lane = tuple[Spec, ...]
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    spec: Spec
+    status: Literal["done", "kept", "served", "failed"]
+    message: str = ""
+
+
+def lanes_of(suite: Suite) -> list[Lane]:
+    """The runs of a suite, cheapest to read first: seeds outermost, so that every agent has its first seed early."""
+    return [
+        lane
+        for seed, task, agent in product(suite.seeds, suite.tasks, suite.agents)
+        if (lane := _lane(task, agent, seed, suite.feedbacks, agent in suite.twins, suite.seeds[0]))
+    ]
+
+
+def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin: bool, first: int) -> Lane:
+    specs = []
+    for feedback in feedbacks:
+        if feedback == "failures" and seed != first and _learns_from_successes(agent):
+            continue  # nothing to learn where successes are withheld: one seed shows it
+        specs.append(Spec(task, agent, seed, feedback))
+    if twin:
+        specs.append(Spec(task, agent, seed, "failures", twin=True))
+    return tuple(specs)
+
+
+def _learns_from_successes(agent: str) -> bool:
+    module, _, name = AGENTS[agent].partition(":")
+    return getattr(getattr(importlib.import_module(module), name), "learns_from", "") == "successes"
+
+
+def check(lanes: Iterable[Lane], out: Path) -> None:
+    """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
+    for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
+        spec.check()
+        load_task(spec.task)
+        make_agent(spec.agent, spec.settings)
+    if out.exists() and not out.is_dir():
+        raise BanelError(f"{out} is a file; name a folder for the runs")
+    for lane in lanes:
+        for spec in lane:
+            finished(spec, out)
+
+
+def sweep(lanes: Sequence[Lane], out: Path, *, jobs: int = 1, timeout: float | None = None, isolate: bool = False) -> list[Outcome]:
+    """Run every lane that is not finished, `jobs` at a time.
+
+    Args:
+        lanes: see lanes_of.
+        out: the folder that holds all runs.
+        jobs: processes at once; each computes with one thread.
+        timeout: seconds after which a run is stopped and counted as failed; it goes on when run again.
+        isolate: keep the reward out of the agents' processes.
+
+    Returns:
+        One Outcome a run, in the order in which they ended.
+    """
+    outcomes: list[Outcome] = []
+    workers = Workers(out, timeout, isolate)
+    total = sum(map(len, lanes))
+    with tqdm(total=total, unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar, ThreadPoolExecutor(jobs) as pool:
+        lock = threading.Lock()
+
+        def note(outcome: Outcome) -> None:
+            with lock:
+                outcomes.append(outcome)
+                bar.update()
+                bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
+                if outcome.status == "failed":
+                    bar.write(f"failed: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
+
+        futures = [pool.submit(_run_lane, lane, workers, note) for lane in lanes]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers.stop()
+            raise
+    return outcomes
+
+
+def describe(spec: Spec) -> str:
+    """A run in a few words."""
+    return f"{spec.agent} on {spec.task}, {'twin' if spec.twin else spec.feedback}, seed {spec.seed}"
+
+
+def _run_lane(lane: Lane, workers: Workers, note: Callable[[Outcome], None]) -> None:
+    met_none = False
+    for spec in lane:
+        if met_none:
+            note(Outcome(spec, "served", "its lane met no success: one run serves them all"))
+            continue
+        try:
+            record = finished(spec, workers.out)
+            if record is None:
+                message = workers.run(spec)
+                record = None if message else finished(spec, workers.out)
+                note(Outcome(spec, "failed" if message else "done", message))
+            else:
+                note(Outcome(spec, "kept"))
+        except (BanelError, OSError) as error:
+            note(Outcome(spec, "failed", str(error)))
+            record = None
+        met_none = record is not None and record.successes_asked == 0
+
+
+@dataclass
+class Workers:
+    """Starts a process a run, and can stop them all."""
+
+    out: Path
+    timeout: float | None
+    isolate: bool = False
+    _alive: set[subprocess.Popen[str]] = field(default_factory=set)
+    _stopped: bool = False
+
+    def run(self, spec: Spec) -> str:
+        """Run to the end; empty, or one line on why it failed."""
+        if self._stopped:
+            return "stopped"
+        order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
+        environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "banel_leaderboard.worker", order],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._alive.add(process)
+        try:
+            _, errors = process.communicate(timeout=self.timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return f"stopped after {self.timeout:g} s; run again to go on where it was"
+        finally:
+            self._alive.discard(process)
+        if process.returncode == 0:
+            return ""
+        last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        return last[0]
+
+    def stop(self) -> None:
+        """Kill what runs; the ledgers hold what was answered."""
+        self._stopped = True
+        for process in list(self._alive):
+            process.kill()
+
+
+def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
+    """The finished runs among the lanes."""
+    found = (finished(spec, out) for lane in lanes for spec in lane)
+    return [record for record in found if record is not None]
+
+
+__all__ = ["RECORD", "Lane", "Outcome", "check", "describe", "lanes_of", "records_of", "sweep"]

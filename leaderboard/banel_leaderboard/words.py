@@ -1,0 +1,42 @@
+"""What the board says in words: titles, notes and the glossary, once for the page and for Markdown."""
+
+from __future__ import annotations
+
+from banel_leaderboard.rows import Board
+
+TITLES = {"fixed": "Default settings", "tuned": "Tuned settings", "off": "Off the board: other budgets"}
+NOTES = {
+    "fixed": "One set of hyperparameters for all tasks, each task's own budget.",
+    "tuned": "Settings that differ from the agent's default. Not comparable with the default board.",
+    "off": "Budgets other than the task's own. Not ranked.",
+}
+REGIMES = {
+    "failures": "Successes are withheld from the agent: it learns from failures alone. Ranked by success.",
+    "full": "The agent is told every reward. Ranked by fresh success: repeating a known success earns nothing.",
+    "twin": "The same agents, told “failure” for everything and charged nothing. What an agent gains over its twin "
+    "is what it learnt from the oracle. Runs that met no success are their own twin.",
+}
+GLOSSARY = {
+    "NRE": "number of reward evaluations: sequences asked of the oracle. Each counts one, repeats and malformed too.",
+    "success": "the probability that one sample of the policy is a success. Exact where all successes can be listed.",
+    "fresh": "the same, less the successes this run has already asked: what the policy still has to find.",
+    "final": "the rate of the policy at the budget. It is the agent's result and ranks the row.",
+    "best": "the highest rate on the curve, picked in hindsight. Only who can measure success could pick it.",
+    "mixture": "the rate of all the curve's policies mixed evenly: what an agent without a stopping rule can have.",
+    "effective successes": "how many distinct successes carry the final rate; 1 means collapse onto a single one.",
+    "twin": "the same agent, told “failure” for everything and charged nothing. The gain over it is in decades.",
+    "interval": "95% percentile bootstrap of the median over seeds, written [low, high]. n=1: one seed, so none.",
+    "−∞": "log10 of a zero success rate. Infinities are ordered, never averaged.",
+    "> budget": "the median run met no success within the budget.",
+}
+
+
+def board_title(board: Board) -> str:
+    """A board's heading."""
+    return f"{TITLES[board.kind]}, " + ("oracle-free twins" if board.regime == "twin" else f"feedback “{board.regime}”")
+
+
+def board_note(board: Board) -> str:
+    """What a reader must know before comparing its rows."""
+    regime = REGIMES[board.regime]
+    return f"{NOTES[board.kind]} {regime.partition(' Ranked')[0] if board.kind == 'off' else regime}"
