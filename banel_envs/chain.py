@@ -167,6 +167,8 @@ def _apply(events: Events, body: bytes) -> None:
     if not events.lines:
         if event.pop("ledger") != SCHEMA:
             raise ValueError(f"not a ledger of schema {SCHEMA}")
+        if _whole(event["vocabulary"]) < 2 or _whole(event["horizon"]) < 1:
+            raise ValueError("no token sequences have these sizes")
         events.header, written = event, header_body(event)
     elif "ask" in event:
         written = _apply_ask(events, event)

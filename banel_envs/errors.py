@@ -78,7 +78,7 @@ class LedgerLocked(LedgerError):
 
 
 class LedgerWriteError(LedgerError, OSError):
-    """A ledger line could not be stored (disk full, folder removed, read-only); the ledger is valid up to the line before."""
+    """A ledger line could not be stored (disk full, folder removed, read-only); the ledger is valid up to it."""
 
 
 class ReplayDiverged(LedgerError):

@@ -7,7 +7,7 @@ is as measurable as 0.5. Otherwise Monte Carlo with a Clopper-Pearson interval. 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import logsumexp
+from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 from banel_envs.problem import Tokens
+from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
 
 LN10 = math.log(10)
@@ -29,7 +31,7 @@ class SuccessRate:
     log10: float | None
     low: float | None  # log10 of the 95% interval's lower end; None for zero
     high: float | None  # log10 of its upper end; equal to log10 where exact
-    method: Literal["exact", "monte_carlo"]
+    method: Literal["exact", "filtered", "monte_carlo"]  # filtered: exact but for an estimated normaliser
     samples: int  # drawn for it; 0 where exact
     effective: float | None  # exp(entropy of p(x | success)): how many distinct successes carry the rate; exact only
 
@@ -60,7 +62,8 @@ def success_rate(
     """
     successes = task.successes()
     if successes is not None:
-        return exact_rate(policy.log_prob(successes), _member(successes, exclude))
+        rate = exact_rate(policy.log_prob(successes), _member(successes, exclude))
+        return _with_normaliser(rate, policy) if isinstance(policy, Filtered) else rate
     if not task.free_evaluation:
         raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
     if rng is None:
@@ -97,55 +100,17 @@ def _hits(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
     return hits
 
 
+def _with_normaliser(rate: SuccessRate, policy: Filtered) -> SuccessRate:
+    """The interval of a filtered policy's estimated normaliser, carried into the rate."""
+    if rate.log10 is None:
+        return rate
+    low, high = (bound - policy.log_normaliser for bound in policy.log_normaliser_interval)
+    return replace(rate, low=rate.log10 - high / LN10, high=min(0.0, rate.log10 - low / LN10), method="filtered")
+
+
 def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:
     """Which rows of tokens [n, T] are among others [k, T]: [n]."""
     if others is None or len(others) == 0:
         return np.zeros(len(tokens), bool)
     known = set(map(bytes, np.ascontiguousarray(others, np.int64)))
     return np.fromiter((bytes(row) in known for row in np.ascontiguousarray(tokens, np.int64)), bool, len(tokens))
-
-
-def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a binomial proportion: k successes in n trials (Clopper and Pearson 1934)."""
-    if not 0 <= k <= n or n < 1:
-        raise BadValue(f"{k} successes of {n} trials; need 0 <= k <= n and n >= 1")
-    tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else _beta_quantile(tail, k, n - k + 1)
-    high = 1.0 if k == n else _beta_quantile(1 - tail, k + 1, n - k)
-    return low, high
-
-
-def _beta_quantile(q: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = q, by bisection on log x: rates may be tiny."""
-    low, high = -800.0, 0.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        if _beta_cdf(math.exp(middle), a, b) < q:
-            low = middle
-        else:
-            high = middle
-    return math.exp((low + high) / 2)
-
-
-def _beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function by its continued fraction (DLMF 8.17.22, Lentz's method)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _beta_cdf(1 - x, b, a)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    front = math.exp(log_front) / a
-    tiny = 1e-300
-    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
-    result = d
-    for m in range(1, 100_000):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 / max(1 + term * d, tiny)
-            c = max(1 + term / c, tiny)
-            result *= c * d
-        if abs(c * d - 1) < 1e-15:
-            break
-    return front * result

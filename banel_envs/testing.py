@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from banel_envs.errors import BanelError
 from banel_envs.policies.protocol import Policy
 from banel_envs.problem import Problem, Tokens
-from banel_envs.success import clopper_pearson
+from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
 
 FALSE_ALARM = 1e-6  # probability that a sound policy fails the comparison of frequencies

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from banel_envs import Oracle, Problem
@@ -19,30 +20,34 @@ from banel_agents.gradient import Floats, GradientConfig, rounds
 class Config(GradientConfig):
     """REINFORCE on reward plus a count bonus."""
 
-    bonus: float = 0.1  # beta: reward units of the bonus of a sequence whose every prefix is new
+    kl: float = 0.002
+    bonus: float = 0.1  # beta: reward units of the bonus of a sequence whose every state is new
+    context: int = 3  # tokens of a state, beside its position
 
 
-class PrefixCounts:
-    """How often each prefix was written in the sequences told so far."""
+State: TypeAlias = tuple[int, bytes]
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.counts: Counter[bytes] = Counter()
+
+class StateCounts:
+    """How often each state was met in the sequences told so far; a state is a position and the last `context` tokens."""
+
+    def __init__(self, problem: Problem, context: int) -> None:
+        self.problem, self.context = problem, context
+        self.counts: Counter[State] = Counter()
 
     def add(self, tokens: Tokens) -> None:
-        """Count every prefix of the sequences [n, T]."""
-        for prefixes in self._prefixes(tokens):
-            self.counts.update(prefixes)
+        """Count the states of the sequences [n, T], those within one sequence included."""
+        for states in self._states(tokens):
+            self.counts.update(states)
 
     def bonus(self, tokens: Tokens) -> Floats:
-        """Mean of 1 / sqrt(N(prefix)) over each sequence's prefixes: [n], 1 where all were written once."""
-        return np.array([np.mean([self.counts[p] ** -0.5 for p in prefixes]) for prefixes in self._prefixes(tokens)])
+        """Mean of 1 / sqrt(N(state)) over each sequence's states: [n], 1 where each was met once."""
+        return np.array([np.mean([self.counts[s] ** -0.5 for s in states]) for states in self._states(tokens)])
 
-    def _prefixes(self, tokens: Tokens) -> Iterator[list[bytes]]:
+    def _states(self, tokens: Tokens) -> Iterator[list[State]]:
         rows = np.ascontiguousarray(tokens)
         for row, length in zip(rows, self.problem.lengths(rows), strict=True):
-            key = row.tobytes()
-            yield [key[: 8 * i] for i in range(1, length + 1)]
+            yield [(i, row[max(0, i + 1 - self.context) : i + 1].tobytes()) for i in range(length)]
 
 
 class Count:
@@ -56,7 +61,7 @@ class Count:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
-        counts = PrefixCounts(problem)
+        counts = StateCounts(problem, self.config.context)
 
         def score(told: Answers) -> Floats:
             counts.add(told.tokens)

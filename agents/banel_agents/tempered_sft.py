@@ -1,7 +1,7 @@
 """Tempered SFT: sample at a temperature until a success is told, then fine-tune on the successes.
 
 1. Ask samples of the base policy at `temperature`.
-2. Whenever a success is told, fit the base policy to every distinct success so far by maximum likelihood.
+2. Whenever a success is told, fit the policy a little further to every distinct success so far by maximum likelihood.
 3. Ask samples of the fitted policy at the same temperature, so that it keeps finding successes near those it knows.
 The trivial control of the full board (expert iteration with a temperature); on `failures` it is `tempered`.
 Source: Anthony et al. 2017 (expert iteration), Singh et al. 2023 (ReST-EM), reduced to one line each.
@@ -25,7 +25,7 @@ class Config:
 
     temperature: float = 2.0  # while asking; as in `tempered`
     batch: int = 500  # sequences a question
-    epochs: float = 20.0  # passes over the distinct successes after each question that brought new ones
+    steps: int = 100  # gradient steps after each question that brought new successes
     lr: float = 1e-3  # Adam
     minibatch: int = 64  # sequences a gradient step
 
@@ -53,7 +53,6 @@ class TemperedSFT:
             if len(grown) == len(known):
                 continue
             known = grown
-            policy = base_network(problem)
-            fit(policy, known, rng, epochs=c.epochs, lr=c.lr, batch=c.minibatch)
+            fit(policy, known, rng, epochs=c.steps * min(c.minibatch, len(known)) / len(known), lr=c.lr, batch=c.minibatch)
             asking = policy.tempered(c.temperature)
             yield policy.clone()

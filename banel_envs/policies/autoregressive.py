@@ -43,7 +43,7 @@ class Autoregressive(ABC):
         """The state of the prefixes `rows` [k], repeats allowed."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """n independent sequences [n, T]: one uniform number a token, inverted through the next-token distribution."""
+        """Independent sequences [n, T]: one uniform number a token, inverted through the next-token distribution."""
         if n < 0:
             raise BadValue(f"{n} samples asked; n must be at least 0")
         if n == 0:
@@ -80,7 +80,7 @@ class Autoregressive(ABC):
         tokens = tokens.astype(np.int64, copy=False)
         if tokens.ndim != 2 or tokens.shape[1] != self.horizon:
             raise BadTokens(f"tokens have shape {list(tokens.shape)}; this policy scores [n, {self.horizon}]")
-        if tokens.size and not (0 <= tokens.min() and tokens.max() < self.vocabulary):
+        if tokens.size and not (tokens.min() >= 0 and tokens.max() < self.vocabulary):
             raise BadTokens(f"tokens must lie in 0..{self.vocabulary - 1}, got {tokens.min()}..{tokens.max()}")
         if self.end is not None and ((tokens[:, :-1] == self.end) & (tokens[:, 1:] != self.end)).any():
             raise BadTokens(f"a token follows the end token {self.end}; pad with the end token")

@@ -89,7 +89,7 @@ class Mixture:
         self.members = tuple(members)
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """n sequences [n, T], each from a member drawn for it."""
+        """Sequences [n, T], each from a member drawn for it."""
         owner = rng.integers(len(self.members), size=n)
         parts = [m.sample(int((owner == k).sum()), rng) for k, m in enumerate(self.members)]
         tokens = np.concatenate(parts)
@@ -140,7 +140,7 @@ class Excluding:
         self.log_left = float(np.log1p(-mass))
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """n independent sequences [n, T] outside the set."""
+        """Independent sequences [n, T] outside the set."""
         parts: list[Ints] = []
         missing = n
         while missing or not parts:
@@ -186,7 +186,7 @@ class Repeating:
     kind = "repeating"
 
     def __init__(self, tokens: Ints, vocabulary: int) -> None:
-        """tokens [T]."""
+        """`tokens` [T] and the size V of the vocabulary."""
         self.tokens = np.asarray(tokens, np.int64)
         self.vocabulary = vocabulary
 

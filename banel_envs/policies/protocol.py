@@ -13,7 +13,7 @@ class Policy(Protocol):
     """A generative model over token sequences (see Problem for the space)."""
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """n independent sequences [n, T], drawn from rng alone."""
+        """Independent sequences [n, T], drawn from rng alone."""
         ...
 
     def log_prob(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from banel_envs.errors import AssetError, BadValue, MissingExtra
 from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 
 Arrays = dict[str, NDArray[Any]]
@@ -63,6 +64,10 @@ def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
     if isinstance(policy, Excluding):
         arrays[f"{prefix}excluded"] = policy.excluded
         return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays)}
+    if isinstance(policy, Filtered):
+        models = [_pack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(policy.failure_models)]
+        numbers = {"log_taus": policy.log_taus, "proposed": policy.proposed, "accepted": policy.accepted}
+        return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays), "models": models, **numbers}
     if kind not in LEAVES:
         raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join((*LEAVES, *COMPOSED))}")
     arrays.update({prefix + name: np.ascontiguousarray(a) for name, a in policy.arrays().items()})
@@ -77,6 +82,10 @@ def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[A
         return Tempered(cast(Autoregressive, _unpack(spec["policy"], f"{prefix}policy.", arrays)), spec["temperature"])
     if kind == "excluding":
         return Excluding(_unpack(spec["policy"], f"{prefix}policy.", arrays), arrays[f"{prefix}excluded"])
+    if kind == "filtered":
+        models = [_unpack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(spec["models"])]
+        inner = _unpack(spec["policy"], f"{prefix}policy.", arrays)
+        return Filtered(inner, models, spec["log_taus"], spec["proposed"], spec["accepted"])
     module, name = LEAVES[kind].split(":")
     try:
         leaf = getattr(importlib.import_module(module), name)

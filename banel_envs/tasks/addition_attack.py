@@ -33,7 +33,7 @@ def encode(index: NDArray[np.int64]) -> Tokens:
     """Query numbers 0..1,232,099 to tokens [n, T]: ordered by both lengths, then a, then b.
 
     >>> "".join(VOCABULARY[t] for t in encode(np.array([1112]))[0])
-    '0+002==='
+    '0+012==='
     """
     index = np.asarray(index, np.int64)
     tokens = np.full((len(index), HORIZON), END, np.int64)  # [n, T]

@@ -14,7 +14,7 @@ from banel_envs import Ledger, Problem, SuccessRate, Task, success_rate
 from banel_envs.errors import BadValue
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.problem import Tokens
-from banel_envs.success import clopper_pearson
+from banel_envs.statistics import clopper_pearson
 from numpy.typing import NDArray
 
 from banel_leaderboard.record import Point, Rate

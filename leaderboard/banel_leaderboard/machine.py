@@ -1,10 +1,15 @@
-"""What a record says of the machine: processor, versions, and one thread a run."""
+"""What a record says of the machine and of the time and memory a run took."""
 
 from __future__ import annotations
 
 import platform
+import resource
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import torch
+from banel_envs.policies import COST
 
 PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3")
 
@@ -28,3 +33,31 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def threads() -> int:
+    """Threads that torch computes with."""
+    return torch.get_num_threads()
+
+
+class Clock:
+    """An agent's wall and CPU seconds, and where the token counters stood at its start."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.wall = self.cpu = 0.0
+        self.peak_mb = 0.0  # of an agent in another process; this process's own is asked for when it is read
+        self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained
+
+    def __enter__(self) -> None:
+        self._from = (time.perf_counter(), time.process_time())
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self._from[0]
+        self.cpu += time.process_time() - self._from[1]
+
+
+
+    def peak(self) -> float:
+        """Peak memory in MB of the process in which the agent ran."""
+        return self.peak_mb or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

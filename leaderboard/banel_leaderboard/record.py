@@ -35,7 +35,7 @@ class Rate(Strict):
     log10: float | None
     low: float | None  # 95% interval
     high: float | None
-    method: Literal["exact", "monte_carlo", "importance", "asked"]
+    method: Literal["exact", "filtered", "monte_carlo", "asked"]
     samples: int
     effective: float | None  # effective number of distinct successes, where exact
     zero: bool

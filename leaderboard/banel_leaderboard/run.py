@@ -15,64 +15,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-import resource
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from banel_agents import make_agent
 from banel_agents.base import Agent
-from banel_envs import TASKS, BudgetExhausted, Oracle, Task
-from banel_envs.errors import BadValue, BanelError, LedgerMismatch
+from banel_envs import BudgetExhausted, Oracle, Task
+from banel_envs.errors import BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy, load_policy_file
-from banel_envs.problem import check_budget
 
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
-from banel_leaderboard.machine import processor, versions
+from banel_leaderboard.isolate import isolated_policies
+from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
+from banel_leaderboard.spec import Spec, load_task
 
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
 
 
 class RunFailed(BanelError):
     """An agent or a reward raised; the ledger keeps every answer, and running again goes on from it."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What identifies a run."""
-
-    task: str  # an id, or module:function of your own
-    agent: str  # a name, or module:Class of your own
-    seed: int = 0
-    feedback: Feedback = "failures"
-    twin: bool = False  # the oracle-free twin: told "failure" for everything
-    budget: int | None = None  # NRE; the task's own by default, anything else is off the board
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of the agent's config
-    device: str = "cpu"
-
-    def check(self) -> None:
-        """BadValue unless every field can be run."""
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
-        if self.feedback not in ("full", "failures"):
-            raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
-        if self.budget is not None:
-            check_budget(self.budget)
-
-    def folder(self, out: Path, task: Task, agent: Agent) -> Path:
-        """Where the run lives under `out`."""
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent.name):
-            raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
-        regime = "twin" if self.twin else self.feedback
-        return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
 
 
 def run(
@@ -108,22 +77,6 @@ def run(
     return execute(spec, Path(out))
 
 
-def load_task(name: str) -> Task:
-    """A registered task by id, or the Task that "module:function" returns."""
-    if ":" not in name:
-        return TASKS[name]
-    import importlib
-
-    module, _, function = name.partition(":")
-    try:
-        task = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise BadValue(f"task {name!r}: {error}; give an id, or module:function that returns a Task") from error
-    if not isinstance(task, Task):
-        raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
-    return task
-
-
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     """See `run`."""
     done = finished(spec, out)
@@ -136,7 +89,7 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     folder.mkdir(parents=True, exist_ok=True)
     resumed = _begin(folder, spec)
     try:
-        record = measure(spec, task, agent, oracle, folder, resumed)
+        record = measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
     except (LedgerMismatch, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -207,7 +160,9 @@ def _status(folder: Path, spec: Spec, status: str, resumed: int, error: str = ""
     draft.replace(folder / STATUS)
 
 
-def measure(spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int) -> RunRecord:
+def measure(
+    spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, *, isolate: bool = False
+) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
@@ -216,7 +171,8 @@ def measure(spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, 
     reported: dict[str, list[tuple[int, float]]] = {}
     places = grid(oracle.budget)
     current: Policy | None = None
-    for policy in _policies(agent, oracle, agent_rng, clock):
+    learn = partial(isolated_policies, spec) if isolate else _policies
+    for policy in learn(agent, oracle, agent_rng, clock):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
             _place(evaluator, places.pop(0), current, oracle.ledger, folder)
@@ -294,36 +250,13 @@ def _record(
             wall_s=round(clock.wall, 3),
             cpu_s=round(clock.cpu, 3),
             evaluation_s=round(time.perf_counter() - clock.begin - clock.wall, 3),
-            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            peak_memory_mb=round(clock.peak(), 1),
             resumed=resumed,
             threads=threads(),
             processor=processor(),
             versions=versions(),
         ),
     )
-
-
-class Clock:
-    """An agent's wall and CPU seconds, and where the token counters stood at its start."""
-
-    def __init__(self) -> None:
-        self.begin = time.perf_counter()
-        self.wall = self.cpu = 0.0
-        self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained
-
-    def __enter__(self) -> None:
-        self._from = (time.perf_counter(), time.process_time())
-
-    def __exit__(self, *_: object) -> None:
-        self.wall += time.perf_counter() - self._from[0]
-        self.cpu += time.process_time() - self._from[1]
-
-
-def threads() -> int:
-    """Threads that torch computes with."""
-    import torch
-
-    return torch.get_num_threads()
 
 
 def load_policy(folder: str | Path) -> Policy:

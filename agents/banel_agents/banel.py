@@ -1,0 +1,142 @@
+"""BaNEL: learn from failed attempts alone (Lee, Amos, Fanti 2025, arXiv 2510.09596, section 4).
+
+Each round: 1. ask samples of p_theta; 2. fit a failure model p_phi to the failures by maximum likelihood; 3. keep the
+candidates with p_theta(x) / p_phi(x) >= tau, tau being set so that 1 in `f` passes; 4. distil them into p_theta
+(`form="distil"`), or keep p_theta as it is and accumulate the regions of all rounds (`form="regions"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from banel_envs import Oracle, Problem
+from banel_envs.errors import BadValue
+from banel_envs.policies import Policy
+from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
+from banel_envs.policies.network import TorchPolicy
+from banel_envs.problem import Tokens
+from numpy.typing import NDArray
+
+from banel_agents.base import ask, base_network, fit
+
+CHOICES = {"form": ("distil", "regions"), "phi_init": ("base", "current", "fresh"), "phi_data": ("all", "round")}
+
+
+@dataclass(frozen=True)
+class Config:
+    """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.banel_ablation`) left standing."""
+
+    batch: int = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
+    f: float = 2.0  # filter factor: 1 in f candidates is kept; the paper's for this task
+    form: str = "distil"  # distil | regions
+    phi_init: str = "current"  # p_phi starts from the base policy, the current one, or fresh weights
+    phi_data: str = "round"  # p_phi is fitted to this round's failures, or to all so far
+    phi_epochs: float = 5.0  # passes over them
+    phi_lr: float = 1e-3  # Adam
+    pool: int = 10_000  # candidates a round
+    well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
+    distil_epochs: float = 1.0  # passes over the kept candidates
+    distil_lr: float = 1e-3  # Adam
+    minibatch: int = 128  # sequences a gradient step
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise BadValue(f"banel: {name} is {getattr(self, name)!r}; it is one of {', '.join(allowed)}")
+        if not self.f > 1:
+            raise BadValue(f"banel: f is {self.f}; a filter factor is above 1")
+
+
+class BaNEL:
+    """See the module."""
+
+    name = "banel"
+    Config = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.reported: dict[str, float] = {}
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy, then the policy after each round."""
+        base = base_network(problem)
+        yield base
+        learn = self._distil if self.config.form == "distil" else self._accumulate
+        yield from learn(base, problem, oracle, rng)
+
+    def _distil(self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        c = self.config
+        theta = base
+        failures = np.empty((0, problem.T), np.int64)
+        while oracle.left:
+            failures = self._ask(theta, failures, oracle, rng)
+            if oracle.left == 0:
+                return  # nothing would be asked of what this round could still learn... but its policy counts
+            phi = self._failure_model(base, theta, failures, rng)
+            candidates = self._candidates(theta, problem, rng)
+            ratio = theta.log_prob(candidates) - phi.log_prob(candidates)
+            kept = candidates[ratio >= np.quantile(ratio, 1 - 1 / c.f)]
+            theta = theta.clone()
+            fit(theta, kept, rng, epochs=c.distil_epochs, lr=c.distil_lr, batch=c.minibatch)
+            yield theta
+
+    def _accumulate(
+        self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
+    ) -> Iterator[Policy]:
+        c = self.config
+        policy: Policy = base
+        models: list[TorchPolicy] = []
+        log_taus: list[float] = []
+        failures = np.empty((0, problem.T), np.int64)
+        candidates = base.sample(c.pool, rng)
+        log_probs = base.log_prob(candidates)
+        inside = well_formed(candidates, problem) if c.well_formed else np.ones(len(candidates), bool)
+        while oracle.left:
+            failures = self._ask(policy, failures, oracle, rng)
+            if inside.sum() / c.f < max(LEAST_ACCEPTANCE * c.pool, 2):
+                continue  # the next region would leave too few candidates to set its tau by
+            phi = self._failure_model(base, base, failures, rng)
+            ratio = log_probs - phi.log_prob(candidates)
+            log_taus.append(float(np.quantile(ratio[inside], 1 - 1 / c.f)))
+            models.append(phi)
+            inside &= ratio >= log_taus[-1]
+            policy = self._filtered(base, models, log_taus, problem, rng)
+            yield policy
+
+    def _filtered(
+        self, base: TorchPolicy, models: list[TorchPolicy], log_taus: list[float], problem: Problem, rng: np.random.Generator
+    ) -> Filtered:
+        """The regions so far, their mass counted on proposals that set no tau."""
+        draft = Filtered(base, models, log_taus, 1, 1)
+        proposals = base.sample(self.config.pool, rng)
+        accepted = int(draft.accepts(proposals, base.log_prob(proposals)).sum())
+        return Filtered(base, models, log_taus, len(proposals), accepted)
+
+    def _ask(self, policy: Policy, failures: Tokens, oracle: Oracle, rng: np.random.Generator) -> Tokens:
+        new = ask(oracle, policy.sample(self.config.batch, rng)).failures
+        return np.concatenate((failures, new)) if self.config.phi_data == "all" else new
+
+    def _failure_model(
+        self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
+    ) -> TorchPolicy:
+        c = self.config
+        phi = {"base": base.clone, "current": theta.clone, "fresh": lambda: base.fresh(rng)}[c.phi_init]()
+        fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
+        return phi
+
+    def _candidates(self, theta: TorchPolicy, problem: Problem, rng: np.random.Generator) -> Tokens:
+        candidates = theta.sample(self.config.pool, rng)
+        if not self.config.well_formed:
+            return candidates
+        legal = candidates[well_formed(candidates, problem)]
+        return legal if len(legal) else candidates
+
+
+def well_formed(tokens: Tokens, problem: Problem) -> NDArray[np.bool_]:
+    """Which sequences [n, T] keep to the problem's public grammar at every position: [n]."""
+    legal = np.ones(len(tokens), bool)
+    for t in range(problem.T):
+        legal &= problem.action_mask(tokens[:, :t])[np.arange(len(tokens)), tokens[:, t]] == 1
+    return legal

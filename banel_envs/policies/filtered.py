@@ -1,0 +1,79 @@
+"""Filtered: a policy restricted to where it beats failure models, p_theta(x) / p_phi(x) >= tau for each of them.
+
+Its normaliser, the share of p_theta that passes, can only be estimated: from counted proposals, with a Clopper-Pearson
+interval that travels into the success rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import Floats, Ints
+from banel_envs.policies.protocol import Policy
+from banel_envs.statistics import clopper_pearson
+
+LEAST_ACCEPTANCE = 1e-3  # below it a sample costs over a thousand proposals and the normaliser is noise
+
+
+class Filtered:
+    """p_theta within the accumulated acceptance regions.
+
+    Args:
+        policy: p_theta, which proposes.
+        failure_models: the p_phi of each round.
+        log_taus: natural log of each round's threshold on p_theta / p_phi.
+        proposed: proposals drawn to estimate the normaliser, and
+        accepted: how many of them passed.
+
+    Raises:
+        BadValue: fewer than 1 in 1,000 proposals pass.
+    """
+
+    kind = "filtered"
+
+    def __init__(
+        self, policy: Policy, failure_models: Sequence[Policy], log_taus: Sequence[float], proposed: int, accepted: int
+    ) -> None:
+        if accepted < LEAST_ACCEPTANCE * proposed:
+            raise BadValue(
+                f"{accepted} of {proposed} proposals pass the filters, fewer than {LEAST_ACCEPTANCE:g}: "
+                f"use fewer rounds or a smaller filter factor, or distil"
+            )
+        self.policy, self.failure_models, self.log_taus = policy, tuple(failure_models), tuple(log_taus)
+        self.proposed, self.accepted = proposed, accepted
+        self.log_normaliser = math.log(accepted / proposed)
+        low, high = clopper_pearson(accepted, proposed)
+        self.log_normaliser_interval = (math.log(low), math.log(high))  # 95%
+
+    def accepts(self, tokens: Ints, log_probs: Floats) -> NDArray[np.bool_]:
+        """Which sequences [n, T], with log p_theta [n], lie in every region: [n]."""
+        inside = np.ones(len(tokens), bool)
+        for phi, log_tau in zip(self.failure_models, self.log_taus, strict=True):
+            rows = np.flatnonzero(inside)  # what one region rejects the next need not score
+            inside[rows] = log_probs[rows] - phi.log_prob(tokens[rows]) >= log_tau
+        return inside
+
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """n independent sequences [n, T], by rejection."""
+        kept: list[Ints] = []
+        missing = n
+        while missing > 0 or not kept:
+            tokens = self.policy.sample(max(64, int(1.2 * missing / math.exp(self.log_normaliser))), rng)
+            passed = tokens[self.accepts(tokens, self.policy.log_prob(tokens))][:missing]
+            kept.append(passed)
+            missing -= len(passed)
+        return np.concatenate(kept)
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """log p_theta less the estimated log normaliser; -inf outside the regions: [n]."""
+        log_probs = self.policy.log_prob(tokens)
+        return np.where(self.accepts(tokens, log_probs), log_probs - self.log_normaliser, -np.inf)
+
+    def next_log_probs(self, prefix: Ints) -> Floats:
+        """Refused: a region has no next-token distribution without a sum over all continuations."""
+        raise BadValue("a filtered policy has no next-token distribution; distil it into a network first")

@@ -1,0 +1,139 @@
+"""isolate: the agent in a process of its own, with the Problem and a pipe; Task, reward and ledger stay here.
+
+Frames go both ways over two pipes: a JSON header with the length of the raw bytes behind it. Tokens and rewards
+travel as raw arrays, policies as safetensors; nothing is unpickled. The agent's process imports its agent and asks; this process
+answers from the one Oracle, and measures the policies that come back. Same questions, same ledger, same record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from banel_agents.base import Agent
+from banel_envs import Oracle
+from banel_envs.errors import BanelError
+from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+
+from banel_leaderboard.spec import Spec
+
+
+class AgentFailed(BanelError):
+    """The agent's process raised or ended before its run did."""
+
+
+class Pipe:
+    """Frames over a pair of byte streams."""
+
+    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+
+    def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
+        """One frame: a line of JSON, then the raw bytes it counts."""
+        self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
+        self._outgoing.flush()
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next frame; AgentFailed where the other side has gone."""
+        line = self._incoming.readline()
+        if not line.endswith(b"\n"):
+            raise AgentFailed("the other process ended before the run did")
+        header = json.loads(line)
+        raw = self._incoming.read(header.pop("bytes"))
+        return header, raw
+
+
+def isolated_policies(spec: Spec, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any) -> Iterator[Policy]:
+    """The policies of an agent that learns in another process, as `learn` itself would yield them.
+
+    `agent` here only takes over what the other one reports; `clock` gets the other process's times and token counts.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        order = {"spec": asdict(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "banel_leaderboard.isolated", scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        if process.stdin is None or process.stdout is None:  # never with PIPE; for the type checker
+            raise AgentFailed("the agent's process has no pipes")
+        pipe = Pipe(process.stdout, process.stdin)
+        try:
+            pipe.send(order)
+            yield from _serve(pipe, agent, oracle, clock)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+
+
+def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
+    while True:
+        header, raw = pipe.receive()
+        match header["event"]:
+            case "ask":
+                pipe.send(*_answer(oracle, header, raw))
+            case "mask":
+                prefix = np.frombuffer(raw, np.int64).reshape(header["shape"])
+                pipe.send({}, oracle.problem.action_mask(prefix).tobytes())
+            case "policy":
+                _take_over(header, agent, clock)
+                yield load_policy_file(header["path"])
+                pipe.send({})
+            case "end":
+                _take_over(header, agent, clock)
+                return
+            case _:
+                raise AgentFailed(header["error"])
+
+
+def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
+    tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
+    try:
+        rewards = oracle(tokens)
+    except BanelError as error:
+        return {"error": type(error).__name__, "message": str(error), "asked": len(tokens), "count": oracle.count}, b""
+    return {"count": oracle.count}, rewards.tobytes()
+
+
+def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
+    clock.wall, clock.cpu = header["wall"], header["cpu"]
+    clock.peak_mb = max(clock.peak_mb, header["peak_mb"])
+    COST.sampled, COST.scored, COST.trained = (
+        begun + spent for begun, spent in zip((clock.sampled, clock.scored, clock.trained), header["work"], strict=True)
+    )
+    agent.reported = header["reported"]  # type: ignore[attr-defined]
+
+
+def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
+    """The Problem in JSON, its base policy in a file."""
+    problem = oracle.problem
+    base = folder / "base.safetensors"
+    save_policy(base, problem.base_policy())
+    return {
+        "problem": {
+            "id": problem.id,
+            "vocabulary": problem.vocabulary,
+            "horizon": problem.horizon,
+            "budget": problem.budget,
+            "end": problem.end,
+            "prompt": problem.prompt,
+        },
+        "masked": problem.allowed is not None,
+        "base": str(base),
+        "budget": oracle.budget,
+        "feedback": oracle.feedback,
+        "path": [entry for entry in (os.getcwd(), *sys.path) if entry],
+    }
+
+
+def _state(rng: np.random.Generator) -> Any:
+    """A PCG64 generator's state as JSON (its integers are larger than 64 bits: JSON holds them whole)."""
+    return rng.bit_generator.state

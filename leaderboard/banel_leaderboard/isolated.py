@@ -1,0 +1,117 @@
+"""python -m banel_leaderboard.isolated FOLDER: the agent's side of `--isolate`; it holds a Problem and a pipe."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from banel_agents import make_agent
+from banel_envs import Oracle, Problem
+from banel_envs import errors as banel_errors
+from banel_envs.errors import BanelError, BudgetExhausted
+from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+from banel_envs.problem import Tokens
+from numpy.typing import NDArray
+
+from banel_leaderboard.isolate import Pipe
+from banel_leaderboard.machine import Clock
+
+
+class RemoteOracle:
+    """Asks over the pipe; answers and raises as Oracle does."""
+
+    def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Pipe) -> None:
+        self.problem, self.budget, self.feedback = problem, budget, feedback
+        self.count = 0
+        self._pipe = pipe
+
+    @property
+    def left(self) -> int:
+        """Sequences that may still be asked."""
+        return self.budget - self.count
+
+    def __call__(self, tokens: object) -> NDArray[np.float32]:
+        """See Oracle."""
+        clean = self.problem.check_tokens(tokens)
+        self._pipe.send({"event": "ask", "shape": clean.shape, "dtype": "int64"}, clean.tobytes())
+        header, raw = self._pipe.receive()
+        self.count = header["count"]
+        if "error" not in header:
+            return np.frombuffer(raw, np.float32).copy()
+        if header["error"] == "BudgetExhausted":
+            raise BudgetExhausted(header["asked"], self.left, self.budget)
+        raise getattr(banel_errors, header["error"], BanelError)(header["message"])
+
+    def close(self) -> None:
+        """The ledger is closed where it lives."""
+
+
+def main() -> None:
+    """Read the order, learn, send every policy back."""
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an agent prints must not run into the frames
+    pipe = Pipe(sys.stdin.buffer, outgoing)
+    order, _ = pipe.receive()
+    sys.path[:0] = [entry for entry in order["path"] if entry not in sys.path]
+    torch.set_num_threads(1)
+    try:
+        _learn(order, pipe, Path(sys.argv[1]))
+    except Exception as error:
+        traceback.print_exc()
+        pipe.send({"event": "error", "error": f"{type(error).__name__}: {error}"})
+
+
+def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
+    problem = _problem(order, pipe)
+    oracle = RemoteOracle(problem, order["budget"], order["feedback"], pipe)
+    agent = make_agent(order["spec"]["agent"], order["spec"]["settings"])
+    rng = np.random.default_rng()
+    rng.bit_generator.state = order["rng"]
+    clock = Clock()
+    policies = iter(agent.learn(problem, cast(Oracle, oracle), rng))
+    for number in range(sys.maxsize):
+        with clock:
+            try:
+                policy = next(policies)
+            except (StopIteration, BudgetExhausted):
+                break
+        _send(policy, pipe, scratch / f"{number % 2}.safetensors", agent, clock)
+    pipe.send({"event": "end", **_tally(agent, clock)})
+
+
+def _send(policy: Policy, pipe: Pipe, path: Path, agent: Any, clock: Clock) -> None:
+    save_policy(path, policy)
+    pipe.send({"event": "policy", "path": str(path), **_tally(agent, clock)})
+    pipe.receive()  # it has been read and, where the grid asks for it, measured
+
+
+def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
+    return {
+        "wall": clock.wall,
+        "cpu": clock.cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "work": [COST.sampled, COST.scored, COST.trained],
+        "reported": getattr(agent, "reported", {}),
+        "at": time.time(),
+    }
+
+
+def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
+    def allowed(prefix: Tokens) -> NDArray[np.int8]:
+        pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
+        return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
+
+    fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
+    return Problem(**fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None)
+
+
+if __name__ == "__main__":
+    main()

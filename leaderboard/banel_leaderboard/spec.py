@@ -1,0 +1,62 @@
+"""Spec: what identifies a run, and where its task is found."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from banel_agents.base import Agent
+from banel_envs import TASKS, Task
+from banel_envs.errors import BadValue
+from banel_envs.oracle import Feedback
+from banel_envs.problem import check_budget
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What identifies a run."""
+
+    task: str  # an id, or module:function of your own
+    agent: str  # a name, or module:Class of your own
+    seed: int = 0
+    feedback: Feedback = "failures"
+    twin: bool = False  # the oracle-free twin: told "failure" for everything
+    budget: int | None = None  # NRE; the task's own by default, anything else is off the board
+    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides of the agent's config
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """BadValue unless every field can be run."""
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
+        if self.feedback not in ("full", "failures"):
+            raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
+        if self.budget is not None:
+            check_budget(self.budget)
+
+    def folder(self, out: Path, task: Task, agent: Agent) -> Path:
+        """Where the run lives under `out`."""
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent.name):
+            raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
+        regime = "twin" if self.twin else self.feedback
+        return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
+
+
+def load_task(name: str) -> Task:
+    """A registered task by id, or the Task that "module:function" returns."""
+    if ":" not in name:
+        return TASKS[name]
+    module, _, function = name.partition(":")
+    try:
+        task = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise BadValue(f"task {name!r}: {error}; give an id, or module:function that returns a Task") from error
+    if not isinstance(task, Task):
+        raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
+    return task
+
+

@@ -1,0 +1,402 @@
+"""The environments: Gymnasium's and SB3's own checks, one meter behind every door, n copies as n singles."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import warnings
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import RecordEpisodeStatistics
+from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorStatistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from banel_envs import TASKS, BudgetExhausted, GenerationEnv, GenerationVectorEnv, Oracle, Problem, Task, as_sb3_vec_env
+from banel_envs.errors import BadTokens, BadValue, OracleClosed, OracleMoved, UnknownName
+from banel_envs.policies import Uniform
+from tests.fuzz_meter import END, Boom, truth
+
+ID = "banel_envs:banel/AdditionAttack-v0"
+
+
+def no_b_twice(prefix):
+    """A mask that depends on the whole prefix."""
+    mask = np.ones((len(prefix), 4), np.int8)
+    mask[:, 1] = (prefix != 1).all(axis=1)
+    return mask
+
+
+def task(end=END, allowed=no_b_twice):
+    base = partial(Uniform, 4, 3, end)
+    return Task(Problem("test/Env-v0", ("a", "b", "c", "$"), 3, 50, base, end=end, allowed=allowed), truth)
+
+
+def single(budget=50, made=None, **kwargs):
+    made = made or task()
+    return GenerationEnv(made.problem, Oracle(made, budget=budget, **kwargs))
+
+
+def vector(n, budget=50, made=None, **kwargs):
+    made = made or task()
+    return GenerationVectorEnv(made.problem, Oracle(made, budget=budget, **kwargs), n)
+
+
+def write(env, tokens):
+    for token in tokens:
+        last = env.step(np.int64(token))
+    return last
+
+
+@pytest.mark.parametrize("feedback", ["full", "failures"])
+def test_the_checkers_have_nothing_to_say(feedback, tmp_path):
+    from stable_baselines3.common.env_checker import check_env as check_sb3
+
+    env = gym.make(ID, budget=500, feedback=feedback, ledger=tmp_path / "l.jsonl", render_mode="ansi")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+        check_sb3(env.unwrapped)
+        check_sb3(env)
+        # Of a wrapped environment Gymnasium always says that it is wrapped; it must say nothing else.
+        warnings.filterwarnings("ignore", message=".*is different from the unwrapped version")
+        check_env(env)
+    env.close()
+
+
+def test_make_vec_gives_the_native_one():
+    envs = gym.make_vec(ID, num_envs=3, budget=9)
+    assert isinstance(envs.unwrapped, GenerationVectorEnv)
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        observation, info = envs.reset(seed=1)
+        assert observation in envs.observation_space
+        for _ in range(4):
+            observation, rewards, terminated, truncated, info = envs.step(envs.action_space.sample())
+            assert observation in envs.observation_space
+            assert (rewards.dtype, terminated.dtype, truncated.dtype) == (np.float64, bool, bool)
+            assert info["action_mask"].shape == (3, 12)
+
+
+def test_one_budget_a_make_and_one_for_all_copies_of_make_vec():
+    a, b = (gym.make(ID, budget=5).unwrapped for _ in range(2))
+    a.reset()
+    write(a, [1, 10, 1, 11])
+    assert (a.spent, a.left, b.spent, b.left) == (1, 4, 0, 5)
+    envs = SyncVectorEnv([partial(gym.make, ID, budget=5)] * 2)
+    assert envs.envs[0].unwrapped.oracle is not envs.envs[1].unwrapped.oracle
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error"),
+    [
+        ({"budget": 0}, BadValue),
+        ({"budget": 1.5}, BadValue),
+        ({"feedback": "some"}, BadValue),
+        ({"ledger": 3}, BadValue),
+        ({"oracle": None}, TypeError),
+    ],
+)
+def test_bad_options_of_make(kwargs, error):
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(error):
+            make(ID, **kwargs)
+
+
+def test_bad_construction():
+    made, other = task(), task()
+    with pytest.raises(UnknownName, match="the tasks are banel/AdditionAttack-v0"):
+        TASKS["banel/None-v0"]
+    for make in (GenerationEnv, partial(GenerationVectorEnv, n=2)):
+        with pytest.raises(BadValue, match="the oracle answers for"):
+            make(made.problem, Oracle(other))
+        with pytest.raises(BadValue, match="render_mode is 'human'"):
+            make(made.problem, Oracle(made), render_mode="human")
+    for n in (0, -1, 1.5, True, "2"):
+        with pytest.raises(BadValue, match="n is"):
+            GenerationVectorEnv(made.problem, Oracle(made), n)
+
+
+BAD_ACTIONS = [1.0, np.float32(1), -1, 4, True, "a", None, np.array([1]), np.array([1.5]), np.array([0, 1])]
+
+
+@pytest.mark.parametrize("action", BAD_ACTIONS, ids=repr)
+def test_bad_actions_cost_and_change_nothing(action):
+    env, envs = single(), vector(2)
+    env.reset()
+    envs.reset()
+    with pytest.raises(BadTokens, match=r"tokens are whole numbers 0\.\.3"):
+        env.step(action)
+    if not (isinstance(action, np.ndarray) and action.shape == (2,)):
+        with pytest.raises(BadTokens, match="actions are"):
+            envs.step(action)
+    with pytest.raises(BadTokens):
+        envs.step(np.array([0, 4]))
+    assert env.step(np.int64(0))[0]["position"] == 1 and envs.step(np.zeros(2, int))[0]["position"].tolist() == [1, 1]
+
+
+def test_stepping_out_of_turn():
+    env = single()
+    with pytest.raises(BadValue, match="call reset"):
+        env.step(0)
+    with pytest.raises(BadValue, match="call reset"):
+        vector(2).step(np.zeros(2, int))
+    env.reset()
+    write(env, [0, END])
+    with pytest.raises(BadValue, match="call reset"):
+        env.step(0)
+
+
+def test_an_episode():
+    env = single()
+    observation, info = env.reset(seed=3)
+    assert observation["tokens"].tolist() == [4, 4, 4] and observation["position"] == 0
+    observation, reward, terminated, truncated, info = env.step(1)
+    assert info["action_mask"].tolist() == [1, 0, 1, 1]
+    assert (reward, terminated, truncated, env.spent) == (0.0, False, False, 0)
+    observation, reward, terminated, truncated, info = env.step(END)
+    assert observation["tokens"].tolist() == [1, 3, 4] and observation["position"] == 2
+    assert (reward, terminated, truncated, env.spent) == (float(truth(np.array([[1, 3, 3]]))[0]), True, False, 1)
+    env.reset()
+    assert write(env, [2, 2, 1])[1:4] == (1.0, True, False)  # three tokens and no end: charged and judged
+    assert env.spent == 2 and set(info) == {"action_mask"}
+
+
+def test_withheld_successes_look_like_failures():
+    env, envs = single(feedback="failures"), vector(2, feedback="failures")
+    env.reset()
+    envs.reset()
+    assert write(env, [2, 2, 1])[1:4] == (0.0, True, False)
+    for column in ([2, 0], [2, 0], [1, 0]):
+        rewards = envs.step(np.array(column))[1]
+    assert rewards.tolist() == [0.0, 0.0]
+
+
+def test_running_out_alone():
+    env = single(budget=1)
+    env.reset()
+    write(env, [0, 0, 0])
+    env.reset()  # what is left is not known to an agent that does not look
+    _, reward, terminated, truncated, info = write(env, [2, 2, 1])
+    assert (reward, terminated, truncated, info["unevaluated"], env.spent) == (0.0, False, True, True, 1)
+    for call in (env.reset, partial(env.step, 0)):
+        with pytest.raises(BudgetExhausted):
+            call()
+
+
+def test_running_out_together():
+    envs = vector(4, budget=2)
+    envs.reset()
+    envs.step(np.array([2, 2, 2, 2]))
+    envs.step(np.array([2, 2, 2, 2]))
+    _, rewards, terminated, truncated, infos = envs.step(np.array([1, 0, 1, 1]))
+    assert rewards.tolist() == [1, 0, 0, 0]
+    assert terminated.tolist() == [True, True, False, False]
+    assert truncated.tolist() == infos["unevaluated"].tolist() == [False, False, True, True]
+    assert (envs.spent, envs.left) == (2, 0)
+    for call in (envs.reset, partial(envs.step, np.zeros(4, int))):
+        with pytest.raises(BudgetExhausted, match="0 of 2 evaluations left"):
+            call()
+
+
+def test_the_last_of_the_budget_is_asked():
+    envs = vector(2, budget=2)
+    envs.reset()
+    _, _, terminated, truncated, _ = envs.step(np.full(2, END))
+    assert terminated.all() and not truncated.any() and envs.left == 0
+    envs.step(np.array([0, 0]))  # nothing has been refused yet
+
+
+@pytest.mark.parametrize("budget", [2, 50])
+def test_a_step_whose_reward_failed_can_be_taken_again(budget):
+    moods = iter([Boom, None, KeyboardInterrupt, None])
+
+    def moody(tokens):
+        if mood := next(moods, None):
+            raise mood
+        return truth(tokens)
+
+    made = Task(task().problem, moody)
+    oracle = Oracle(made, budget=budget)
+    env, envs = GenerationEnv(made.problem, oracle), GenerationVectorEnv(made.problem, oracle, 3)
+    env.reset()
+    write(env, [2, 2])
+    with pytest.raises(Boom):
+        env.step(1)
+    assert (oracle.count, oracle.open) == (1, 1)
+    assert env.step(1)[1:4] == (1.0, True, False)
+    envs.reset()
+    envs.step(np.array([2, 0, 2]))
+    envs.step(np.array([2, 0, 2]))
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(np.array([1, 0, 1]))
+    _, rewards, _, truncated, _ = envs.step(np.array([1, 0, 1]))
+    if budget == 2:
+        assert (rewards.tolist(), truncated.tolist(), oracle.count) == ([1, 0, 0], [False, True, True], 2)
+    else:
+        assert (rewards.tolist(), truncated.any(), oracle.count) == ([1, 1, 1], False, 4)
+
+
+def test_the_last_of_the_budget_is_not_lost_when_its_reward_fails():
+    moods = iter([Boom, None])
+
+    def moody(tokens):
+        if mood := next(moods):
+            raise mood
+        return truth(tokens)
+
+    env = single(budget=1, made=Task(task().problem, moody))
+    env.reset()
+    write(env, [2, 2])
+    with pytest.raises(Boom):
+        env.step(1)
+    assert (env.left, env.oracle.open) == (0, 1)
+    assert env.step(1)[1:4] == (1.0, True, False)
+
+
+def test_closing_releases_only_an_oracle_of_its_own(tmp_path):
+    made = task()
+    oracle = Oracle(made, ledger=tmp_path / "l.jsonl")
+    for env in (GenerationEnv(made.problem, oracle), GenerationVectorEnv(made.problem, oracle, 2)):
+        env.close()
+        as_sb3_vec_env(GenerationVectorEnv(made.problem, oracle, 2)).close()
+    oracle(np.zeros((1, 3), int))
+    for make in (gym.make, gym.make_vec):
+        env = make(ID, ledger=tmp_path / f"{make.__name__}.jsonl")
+        env.close()
+        with pytest.raises(OracleClosed):
+            env.unwrapped.oracle(np.zeros((1, 8), int))
+
+
+def test_copies_share_the_meter_or_are_refused():
+    env, envs = single(), vector(2)
+    for thing in (env, envs):
+        for move in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(OracleMoved):
+                move(thing)
+    env.reset()
+    write(env, [0])
+    twin = copy.copy(env)
+    write(twin, [0, 0])
+    assert (twin.spent, env.spent) == (1, 1)
+    assert env._tokens.tolist() == [0, 4, 4]  # each goes on with its own sequence
+
+
+def played_alone(made, actions):
+    """n single environments, reset as soon as they end: what a vector environment does."""
+    envs = [single(made=made, budget=1_000) for _ in actions[0]]
+    for env in envs:
+        env.reset()
+    for row in actions:
+        steps = [env.step(action) for env, action in zip(envs, row, strict=True)]
+        firsts = [env.reset() if step[2] else (step[0], step[4]) for env, step in zip(envs, steps, strict=True)]
+        yield steps, firsts
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 12), st.sampled_from([END, None]), st.integers(0, 2**32))
+def test_n_copies_are_n_single_environments(n, steps, end, seed):
+    made = task(end)
+    actions = np.random.default_rng(seed).integers(4, size=(steps, n))
+    envs = vector(n, budget=1_000, made=made)
+    envs.reset()
+    for row, (singles, firsts) in zip(actions, played_alone(made, actions), strict=True):
+        observation, rewards, terminated, truncated, infos = envs.step(row)
+        assert rewards.tolist() == [step[1] for step in singles]
+        assert terminated.tolist() == [step[2] for step in singles] and not truncated.any()
+        for k, ((first, info), step) in enumerate(zip(firsts, singles, strict=True)):
+            assert observation["tokens"][k].tolist() == first["tokens"].tolist()
+            assert observation["position"][k] == first["position"]
+            assert infos["action_mask"][k].tolist() == info["action_mask"].tolist()
+            if step[2]:
+                assert infos["final_obs"][k]["tokens"].tolist() == step[0]["tokens"].tolist()
+                assert infos["final_obs"][k]["position"] == step[0]["position"]
+                assert infos["final_info"]["action_mask"][k].tolist() == step[4]["action_mask"].tolist()
+        if terminated.any():
+            assert infos["_final_obs"].tolist() == infos["_final_info"].tolist() == terminated.tolist()
+        else:
+            assert "final_obs" not in infos
+
+
+def test_copies_that_end_together_are_one_question_in_index_order():
+    envs = vector(3)
+    envs.reset()
+    envs.step(np.array([0, END, 2]))
+    envs.step(np.array([END, 1, END]))
+    ledger = envs.oracle.ledger
+    assert [ledger.tokens(ask).tolist() for ask in ledger.asks] == [[[3, 3, 3]], [[0, 3, 3], [2, 3, 3]]]
+
+
+def test_episode_statistics():
+    env = RecordEpisodeStatistics(single())
+    env.reset()
+    info = write(env, [2, 2, 1])[4]
+    assert (info["episode"]["r"], info["episode"]["l"]) == (1.0, 3)
+    envs = RecordVectorStatistics(vector(2))
+    envs.reset()
+    seen = []
+    for row in ([2, 0], [2, END], [1, 2], [0, 2], [END, 1]):
+        infos = envs.step(np.array(row))[4]
+        if "episode" in infos:
+            ended, told = infos["_episode"], infos["episode"]
+            seen += [(int(k), float(told["r"][k]), int(told["l"][k])) for k in np.flatnonzero(ended)]
+    assert seen == [(1, 0.0, 2), (0, 1.0, 3), (0, 0.0, 2), (1, 1.0, 3)]
+
+
+def test_rendering():
+    env = gym.make(ID, budget=5, render_mode="ansi").unwrapped
+    env.reset()
+    write(env, [1, 10])
+    assert env.render() == "1+\n[0 of 5 evaluations spent]"
+    write(env, [2, 11])
+    assert env.render() == "1+2\n[1 of 5 evaluations spent]"
+    envs = gym.make_vec(ID, num_envs=2, render_mode="ansi")
+    envs.reset()
+    envs.step(np.array([1, 10]))
+    assert envs.render() == ("1", "+")
+    assert single().render() is None
+
+
+def test_stable_baselines_form():
+    envs = as_sb3_vec_env(vector(3, budget=4))
+    assert envs.reset()["tokens"].shape == (3, 3)
+    envs.step(np.array([2, 0, 2]))
+    envs.step(np.array([2, END, 2]))
+    observation, rewards, dones, infos = envs.step(np.array([1, 0, 1]))
+    assert rewards.tolist() == [1, 0, 1] and rewards.dtype == np.float32
+    assert dones.tolist() == [True, False, True]
+    assert infos[0]["terminal_observation"]["tokens"].tolist() == [2, 2, 1] and infos[1] == {}
+    assert infos[0]["TimeLimit.truncated"] is False and observation["tokens"][0].tolist() == [4, 4, 4]
+    _, rewards, dones, infos = envs.step(np.full(3, END))
+    assert dones.all() and [i["TimeLimit.truncated"] for i in infos] == [False, True, True]
+    assert infos[2]["unevaluated"] and (envs.env.spent, rewards[2]) == (4, 0)
+    with pytest.raises(BudgetExhausted):
+        envs.step(np.zeros(3, int))
+    with pytest.raises(AttributeError, match="share one environment and one meter"):
+        envs.set_attr("oracle", None)
+    assert envs.get_attr("left", [0, 1]) == [0, 0]
+
+
+def test_ppo_takes_some_steps():
+    import torch
+    from stable_baselines3 import PPO
+
+    generators = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    try:
+        envs = as_sb3_vec_env(vector(4, budget=1_000))
+        model = PPO("MultiInputPolicy", envs, n_steps=16, batch_size=32, n_epochs=2, seed=0, device="cpu")
+        before = [weight.detach().clone() for weight in model.policy.parameters()]
+        model.learn(128)
+        assert envs.env.spent > 20
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        torch.set_rng_state(generators[2])
