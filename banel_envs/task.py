@@ -75,7 +75,7 @@ class Registry(Mapping[str, Task]):
             if isinstance(builder, str):
                 module, name = builder.split(":")
                 builder = getattr(importlib.import_module(module), name)
-            self._built[id] = builder()  # type: ignore[operator]
+            self._built[id] = builder()
         return self._built[id]
 
     def __contains__(self, id: object) -> bool:

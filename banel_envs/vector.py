@@ -86,9 +86,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._begun = True
         return self._observe(), self._info()
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+    def step(self, actions: NDArray[np.int64]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Write one token in every copy; see the class for what comes back."""
         self._check_budget()
         if not self._begun:

@@ -53,10 +53,11 @@ def successes():
 
 
 SUCCESSES = successes()
+BASES = {1.0: base(1.0), 1.7: base(1.7)}
 
 
 def task(reward=None, temperature=1.0):
-    problem = Problem("test/Gradient-v0", ("a", "b", "c", "."), T, BUDGET, lambda: base(temperature), END)
+    problem = Problem("test/Gradient-v0", ("a", "b", "c", "."), T, BUDGET, BASES[temperature].clone, END)
     start = SUCCESSES[0, :2]
     return Task(problem, reward or (lambda tokens: (tokens[:, :2] == start).all(axis=1)), lambda: SUCCESSES)
 
@@ -210,10 +211,10 @@ def test_counting_looks_at_the_context_alone():
 def test_distillation_error_falls_where_it_looked_and_stays_elsewhere():
     novelty = Novelty(task().problem, RNDConfig(), np.random.default_rng(0))
     often, never = np.array([[0, 1, 0, 1, 0, 1]] * 20), np.array([[2, 2, 1, 0, 2, 2]])
-    before = novelty.errors(often)[0].mean(), novelty.errors(never)[0].mean()
+    before = novelty.mean_errors(often)[0], novelty.mean_errors(never)[0]
     for _ in range(40):
         novelty.learn(often)
-    after = novelty.errors(often)[0].mean(), novelty.errors(never)[0].mean()
+    after = novelty.mean_errors(often)[0], novelty.mean_errors(never)[0]
     assert after[0] < 0.02 * before[0]
     assert after[1] > 0.2 * before[1] and after[1] > 10 * after[0]
 

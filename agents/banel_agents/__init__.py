@@ -1,8 +1,8 @@
 """banel-agents: algorithms that post-train a generative model under a metered oracle, one file each.
 
-    >>> from banel_agents import AGENTS, make_agent
-    >>> make_agent("tempered", {"temperature": 3.0}).config
-    Config(temperature=3.0, batch=500)
+>>> from banel_agents import AGENTS, make_agent
+>>> make_agent("tempered", {"temperature": 3.0}).config
+TemperedConfig(temperature=3.0, batch=500)
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def make_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
     except ModuleNotFoundError as error:
         if name in AGENTS:
             raise MissingExtra(f"the agent {name!r} needs {error.name}: pip install 'banel-envs[agents]'") from error
-        raise UnknownName(f"agent {name!r}: {error}; give module:Class with the module in the working folder") from error
+        raise UnknownName(
+            f"agent {name!r}: {error}; give module:Class with the module in the working folder"
+        ) from error
     except AttributeError as error:
         raise UnknownName(f"agent {name!r}: {error}") from error
     if not settings:

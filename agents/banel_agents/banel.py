@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+from banel_agents.base import ask, base_network, fit
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.problem import Tokens
-from numpy.typing import NDArray
-
-from banel_agents.base import ask, base_network, fit
 
 CHOICES = {"form": ("distil", "regions"), "phi_init": ("base", "current", "fresh"), "phi_data": ("all", "round")}
 
 
 @dataclass(frozen=True)
-class Config:
+class BaNELConfig:
     """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.banel_ablation`) left standing."""
 
     batch: int = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
@@ -53,10 +53,10 @@ class BaNEL:
     """See the module."""
 
     name = "banel"
-    Config = Config
+    Config = BaNELConfig
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: BaNELConfig | None = None) -> None:
+        self.config = config or BaNELConfig()
         self.reported: dict[str, float] = {}
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
@@ -66,14 +66,14 @@ class BaNEL:
         learn = self._distil if self.config.form == "distil" else self._accumulate
         yield from learn(base, problem, oracle, rng)
 
-    def _distil(self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+    def _distil(
+        self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
+    ) -> Iterator[Policy]:
         c = self.config
         theta = base
         failures = np.empty((0, problem.T), np.int64)
         while oracle.left:
             failures = self._ask(theta, failures, oracle, rng)
-            if oracle.left == 0:
-                return  # nothing would be asked of what this round could still learn... but its policy counts
             phi = self._failure_model(base, theta, failures, rng)
             candidates = self._candidates(theta, problem, rng)
             ratio = theta.log_prob(candidates) - phi.log_prob(candidates)
@@ -106,7 +106,12 @@ class BaNEL:
             yield policy
 
     def _filtered(
-        self, base: TorchPolicy, models: list[TorchPolicy], log_taus: list[float], problem: Problem, rng: np.random.Generator
+        self,
+        base: TorchPolicy,
+        models: list[TorchPolicy],
+        log_taus: list[float],
+        problem: Problem,
+        rng: np.random.Generator,
     ) -> Filtered:
         """The regions so far, their mass counted on proposals that set no tau."""
         draft = Filtered(base, models, log_taus, 1, 1)
@@ -122,7 +127,7 @@ class BaNEL:
         self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
     ) -> TorchPolicy:
         c = self.config
-        phi = {"base": base.clone, "current": theta.clone, "fresh": lambda: base.fresh(rng)}[c.phi_init]()
+        phi = base.fresh(rng) if c.phi_init == "fresh" else (base if c.phi_init == "base" else theta).clone()
         fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
         return phi
 

@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.problem import Tokens
-from numpy.typing import NDArray
 
 
 class Agent(Protocol):
@@ -46,12 +47,14 @@ class Answers:
     @property
     def failures(self) -> Tokens:
         """The sequences that failed."""
-        return self.tokens[self.rewards == 0]
+        rows: Tokens = self.tokens[self.rewards == 0]
+        return rows
 
     @property
     def successes(self) -> Tokens:
         """The sequences that are known to have succeeded."""
-        return self.tokens[self.rewards == 1]
+        rows: Tokens = self.tokens[self.rewards == 1]
+        return rows
 
 
 def ask(oracle: Oracle, tokens: Tokens) -> Answers:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from banel_agents.base import ask
 from banel_envs import Oracle, Problem
+from banel_envs.errors import BadValue
 from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.problem import Tokens
-
-from banel_agents.base import ask
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def tempered(policy: Policy, temperature: float) -> Policy:
         return policy.tempered(temperature)
     if isinstance(policy, Autoregressive):
         return Tempered(policy, temperature)
-    raise TypeError(f"a {type(policy).__name__} gives no next-token distribution to temper")
+    raise BadValue(
+        f"a {type(policy).__name__} gives no next-token distribution to temper; give an Autoregressive policy"
+    )
 
 
 @dataclass
@@ -106,7 +109,7 @@ class Asked:
 
     def sample(self, policy: Policy, n: int, rng: np.random.Generator, tries: int = 1_000) -> Tokens:
         """Up to n sequences that are new and distinct; fewer where `tries` draws of n bring no more: the space is exhausted."""
-        fresh: list[np.ndarray] = []
+        fresh: list[Tokens] = []
         for _ in range(tries):
             for row in policy.sample(n, rng):
                 key = row.tobytes()

@@ -1,4 +1,15 @@
-"""Count."""
+"""Count-based exploration: REINFORCE on the reward plus a bonus for states that were rarely met in the whole run.
+
+A state phi is a position and the last `context` tokens; N(phi) counts it over every sequence told so far, this round's included.
+The bonus of a sequence is beta x mean over its states of 1 / sqrt(N): Bellemare et al. 2016 (section 4) and Tang et al. 2017
+(section 2), whose hash is here the last tokens. The mean, not the sum: a sum would pay for length alone.
+
+What it does here: it flattens the first tokens until leading zeros come up, which raises both addition attacks from failures
+alone and lets the reward take over where successes are told. Without a penalty it ends in malformed strings, of which there
+are more, within a few rounds: bonus / kl of some 30 to 50 per nat keeps most strings well-formed, 100 does not.
+Counting whole prefixes finds little (nearly every one is new after three tokens); counting without the position is weaker.
+A large beta against the reward (1, not 0.1) costs nothing in success and keeps a hundred successes alive instead of one.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +19,39 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+
+from banel_agents.base import Answers
+from banel_agents.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
 
-from banel_agents.base import Answers
-from banel_agents.gradient import Floats, GradientConfig, rounds
+State: TypeAlias = tuple[int, bytes]
+"""A position and the last tokens up to and with it."""
 
 
 @dataclass(frozen=True)
 class Config(GradientConfig):
-    """REINFORCE on reward plus a count bonus."""
+    """REINFORCE on reward plus count bonus."""
 
-    kl: float = 0.002
-    bonus: float = 0.1  # beta: reward units of the bonus of a sequence whose every state is new
-    context: int = 3  # tokens of a state, beside its position
-
-
-State: TypeAlias = tuple[int, bytes]
+    bonus: float = 1.0  # beta: reward units of a sequence whose every state is new; scanned from 0.1 to 3
+    context: int = 3  # tokens in a state, its own included; scanned from 2 to 4, and all of them
 
 
 class StateCounts:
-    """How often each state was met in the sequences told so far; a state is a position and the last `context` tokens."""
+    """How often each state was met in the sequences added so far."""
 
     def __init__(self, problem: Problem, context: int) -> None:
         self.problem, self.context = problem, context
         self.counts: Counter[State] = Counter()
 
     def add(self, tokens: Tokens) -> None:
-        """Count the states of the sequences [n, T], those within one sequence included."""
+        """Count every state of the sequences [n, T], up to and with their first end token."""
         for states in self._states(tokens):
             self.counts.update(states)
 
     def bonus(self, tokens: Tokens) -> Floats:
-        """Mean of 1 / sqrt(N(state)) over each sequence's states: [n], 1 where each was met once."""
+        """Mean of 1 / sqrt(N) over each sequence's states: [n]. The sequences must have been added."""
         return np.array([np.mean([self.counts[s] ** -0.5 for s in states]) for states in self._states(tokens)])
 
     def _states(self, tokens: Tokens) -> Iterator[list[State]]:

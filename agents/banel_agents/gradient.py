@@ -1,7 +1,10 @@
 """What the policy-gradient agents share: rounds of asking, a baseline, one gradient step.
 
-A round samples the current policy, asks, and follows the score-function gradient of E[score]: the score of a sequence
-is its reward plus the agent's bonus, less a penalty for leaving the base policy. Williams 1992 (REINFORCE).
+1. Sample the current policy, ask, and drop what is withheld.
+2. The score of a told sequence is its reward, plus the agent's bonus, less kl x log(p_phi(x) / p_theta(x)).
+3. One Adam step along the mean of (score - mean score) x gradient of log p_phi(x): Williams 1992 (REINFORCE).
+The penalty is the KL-regularised objective of Jaques et al. 2017 and Ziegler et al. 2019 (section 2), per sequence.
+Adam does not see the scale of the scores, only their ratios: bonus / kl sets how far novelty may pull.
 """
 
 from __future__ import annotations
@@ -10,24 +13,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from banel_envs import Oracle, Problem
-from banel_envs.policies.network import TorchPolicy
 from numpy.typing import NDArray
 
 from banel_agents.base import Answers, ask, base_network, optimiser, update
+from banel_envs import Oracle, Problem
+from banel_envs.policies.network import TorchPolicy
 
 Floats = NDArray[np.float64]
+
 Score = Callable[[Answers], Floats]
-"""What the told sequences [m] are worth to the agent: [m]."""
+"""What the told sequences [m] are worth, m at least 1, before the penalty: reward plus bonus, [m]."""
 
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """What every policy-gradient agent sets."""
+    """What every agent of this family sets."""
 
-    batch: int = 50  # sequences a round, which is one question and one gradient step: 150 rounds in 7,500 NRE
-    lr: float = 1e-3  # Adam, as in the other agents here
-    kl: float = 0.0  # reward units a nat of log p_phi(x) - log p_theta(x): what leaving the base policy costs
+    batch: int = 50  # sequences a round, which is one question and one step; 100 halves the steps and learns later
+    lr: float = 1e-3  # of Adam; as in the other agents here
+    kl: float = 0.03  # reward units a nat of log p_phi(x) - log p_theta(x); scanned on both addition attacks
 
 
 def rounds(
@@ -35,7 +39,7 @@ def rounds(
 ) -> Iterator[TorchPolicy]:
     """Yield the base policy, then a snapshot after each gradient step, until the budget is spent.
 
-    A round whose scores are all alike has no gradient: it takes no step and yields nothing.
+    A round that told nothing, or whose scores are all alike, has no gradient: no step, nothing yielded.
     """
     policy, base = base_network(problem), base_network(problem)
     opt = optimiser(policy, config.lr)
@@ -43,13 +47,16 @@ def rounds(
     moved = False
     while oracle.left:
         told = ask(oracle, policy.sample(config.batch, rng))
+        if len(told.tokens) == 0:
+            continue
         scores = score(told)  # [m]
+        # Before the first step the penalty is zero for every sequence: not worth two forward passes.
         if config.kl and moved:
             scores = scores - config.kl * (policy.log_prob(told.tokens) - base.log_prob(told.tokens))
-        advantage = centred(scores)
-        if not advantage.any():
+        advantages = centred(scores)
+        if not advantages.any():
             continue
-        update(opt, policy.loss(told.tokens, advantage))
+        update(opt, policy.loss(told.tokens, advantages))
         moved = True
         yield policy.clone()
 
@@ -57,14 +64,8 @@ def rounds(
 def centred(scores: Floats) -> Floats:
     """Scores [m] less their mean, the baseline; exactly zero where they are all alike.
 
-    Up to the factor (m - 1) / m, which Adam cancels, it is the leave-one-out baseline, which leaves the gradient unbiased.
+    Up to the factor (m - 1) / m this is the leave-one-out baseline, which keeps the gradient unbiased.
     """
     if len(scores) == 0 or (scores == scores[0]).all():
         return np.zeros(len(scores))
     return scores - scores.mean()
-
-
-def written(problem: Problem, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which tokens of sequences [n, T] the policy emitted, the first end token included: [n, T]."""
-    mask: NDArray[np.bool_] = np.arange(problem.T) < problem.lengths(tokens)[:, None]
-    return mask

@@ -1,4 +1,12 @@
-"""PPO."""
+"""PPO: Stable-Baselines3's own, acting token by token in the vector environment. Schulman et al. 2017.
+
+The actor is the base policy: its transformer, its head, its softmax at temperature 1. The critic is a linear layer on the
+same features that starts at zero, so the first policy is exactly the base. gamma is 1: a sequence has one reward, at its end.
+A rollout is at most a twentieth of the budget, whatever the lengths of its sequences; the policy is yielded after each update.
+The budget's end cuts the last rollout short: what it was told is charged, and not learnt from.
+
+PPO_FINDINGS
+"""
 
 from __future__ import annotations
 
@@ -8,33 +16,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from banel_agents.base import base_network
 from banel_envs import BudgetExhausted, Oracle, Problem
 from banel_envs.policies import COST, Policy
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.transformer import Transformer
 from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
-from gymnasium import spaces
-from stable_baselines3 import PPO as SB3PPO
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor
-
-from banel_agents.base import base_network
 
 
 @dataclass(frozen=True)
 class Config:
-    """Stable-Baselines3's PPO; its own defaults where nothing else is said."""
+    """Stable-Baselines3's PPO; "SB3" marks its own defaults."""
 
-    lr: float = 1e-3  # Adam
-    epochs: int = 4  # passes over a rollout
-    clip: float = 0.2  # clip range of the probability ratio
-    gae_lambda: float = 0.95  # lambda of generalised advantage estimation; gamma is 1, as an episode has one reward
-    entropy: float = 0.0  # reward units a nat of next-token entropy
-    value: float = 0.5  # weight of the value loss
+    lr: float = 1e-3  # of Adam; as in the other agents here (SB3: 3e-4)
+    epochs: int = 4  # passes over a rollout, each one gradient step (SB3: 10 passes of minibatches of 64)
+    clip: float = 0.2  # range of the probability ratio; SB3
+    gae_lambda: float = 0.95  # lambda of generalised advantage estimation; SB3
+    entropy: float = 0.0  # reward units a nat of next-token entropy; SB3
+    value: float = 0.5  # weight of the critic's loss; SB3
+    normalise: bool = False  # divide a rollout's advantages by their spread; SB3 does, see the module for why not here
 
 
-class Features(BaseFeaturesExtractor):  # type: ignore[misc]
+class Features(BaseFeaturesExtractor):
     """The base policy's transformer up to its head, at the position to be written: [n, width]."""
 
     def __init__(self, observation_space: spaces.Dict, network: Transformer) -> None:
@@ -42,42 +51,41 @@ class Features(BaseFeaturesExtractor):  # type: ignore[misc]
         self.network = network
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
-        """Tokens [n, T], blank (V) from `position` [n] on; causality hides the blanks."""
-        network, horizon = self.network, self.network.config.horizon
-        # Only a sequence that is over stands at T: it has no next token, and its value is never used.
-        position = observation["position"].flatten().long().clamp(max=horizon - 1)  # [n]
+        """Of tokens [n, T], blank from `position` [n] or [n, 1] on; attention is causal, so the blanks do not matter."""
+        network = self.network
+        # Nothing is written after a whole sequence; SB3 asks its value where the budget left it unjudged.
+        position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
         width = int(position.max()) + 1
-        tokens = observation["tokens"][:, : width - 1].long()
         begin = torch.full_like(position[:, None], network.config.vocabulary)
-        x = network.token(torch.cat((begin, tokens), dim=1)) + network.position.weight[:width]  # [n, t, d]
+        inputs = torch.cat((begin, observation["tokens"][:, : width - 1].long()), dim=1)  # [n, t]
+        x = network.token(inputs) + network.position.weight[:width]  # [n, t, d]
         for block in network.blocks:
             x = block(x)
-        features: Tensor = network.norm(x[torch.arange(len(x)), position])
+        features: Tensor = network.norm(x[torch.arange(len(x), device=x.device), position])
         return features
 
 
-class ActorCritic(ActorCriticPolicy):  # type: ignore[misc]
-    """Actor: the base policy's softmax, its own head included. Critic: a linear layer on the same features."""
+class ActorCritic(ActorCriticPolicy):
+    """Actor: the network's own head. Critic: a linear layer from zero. Both on Features."""
 
-    def __init__(self, observation_space: spaces.Dict, *args: Any, base: TorchPolicy, **kwargs: Any) -> None:
-        # SB3 one-hot encodes discrete spaces; the same integers declared as numbers arrive as they are.
-        plain = spaces.Dict({k: spaces.Box(0, np.inf, s.shape, np.float32) for k, s in observation_space.items()})
-        self._base = [base]  # in a list: not yet a module may be set
+    def __init__(self, observation_space: spaces.Dict, *args: Any, network: Transformer, **kwargs: Any) -> None:
+        # SB3 one-hot encodes discrete spaces. Declared as numbers, the same integers arrive as they are.
+        plain = {k: spaces.Box(0, np.inf, s.shape, np.float32) for k, s in observation_space.items()}
         super().__init__(
-            plain,
+            spaces.Dict(plain),
             *args,
             net_arch=[],
             ortho_init=False,
             features_extractor_class=Features,
-            features_extractor_kwargs={"network": base.network},
+            features_extractor_kwargs={"network": network},
             **kwargs,
         )
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
         self.action_net = self.features_extractor.network.head
-        torch.nn.init.zeros_(self.value_net.weight)
-        torch.nn.init.zeros_(self.value_net.bias)
+        nn.init.zeros_(self.value_net.weight)
+        nn.init.zeros_(self.value_net.bias)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
@@ -93,25 +101,27 @@ class PPO:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each update."""
-        policy = base_network(problem)
-        yield policy.clone()
-        model = build(problem, oracle, policy, self.config, int(rng.integers(2**31)))
+        yield base_network(problem)
+        model, policy = build(problem, oracle, self.config, int(rng.integers(2**31)))
         steps = model.n_envs * model.n_steps
         while oracle.left:
+            before = model.num_timesteps
             try:
-                model.learn(steps, reset_num_timesteps=False)
+                model.learn(steps, reset_num_timesteps=False, log_interval=None)  # one rollout and its update
             except BudgetExhausted:
                 return
-            COST.sampled += steps
+            finally:
+                COST.sampled += model.num_timesteps - before
             COST.trained += steps * self.config.epochs
             yield policy.clone()
 
 
-def build(problem: Problem, oracle: Oracle, policy: TorchPolicy, config: Config, seed: int) -> SB3PPO:
-    """SB3's PPO that trains the policy's network in place; seeds the process's global generators."""
-    steps = max(2, oracle.budget // 20)
-    copies = max(1, steps // problem.T)
-    return SB3PPO(
+def build(problem: Problem, oracle: Oracle, config: Config, seed: int) -> tuple[SB3PPO, TorchPolicy]:
+    """SB3's PPO and the policy whose network it trains in place. Seeds the process's global generators."""
+    policy = at_temperature_one(base_network(problem))
+    steps = max(2, oracle.budget // 20)  # SB3 needs two
+    copies = max(1, steps // problem.T)  # so that a rollout has room for a whole sequence in each
+    model = SB3PPO(
         ActorCritic,
         as_sb3_vec_env(GenerationVectorEnv(problem, oracle, copies)),
         learning_rate=config.lr,
@@ -121,9 +131,20 @@ def build(problem: Problem, oracle: Oracle, policy: TorchPolicy, config: Config,
         gamma=1.0,
         gae_lambda=config.gae_lambda,
         clip_range=config.clip,
+        normalize_advantage=config.normalise,
         ent_coef=config.entropy,
         vf_coef=config.value,
-        policy_kwargs={"base": policy},
+        policy_kwargs={"network": policy.network},
         seed=seed,
         device=policy.device,
     )
+    return model, policy
+
+
+def at_temperature_one(policy: TorchPolicy) -> TorchPolicy:
+    """The same distribution with its temperature inside the head's weights, in place."""
+    with torch.no_grad():
+        for weight in policy.network.head.parameters():
+            weight.div_(policy.temperature)
+    policy.temperature = 1.0
+    return policy

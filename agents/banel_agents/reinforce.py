@@ -1,4 +1,12 @@
-"""REINFORCE."""
+"""REINFORCE: the score-function gradient of the reward, with a batch-mean baseline and a penalty for leaving the base.
+
+The rounds are those of `gradient`, the score is the reward alone. Source: Williams 1992.
+
+What it does here: until the first success every round's rewards are alike, so it stays exactly at the base policy and
+pays for sampling only; on `failures`, and mostly on AdditionAttackHard, that is the whole run. From the first success on it
+climbs to nearly 1 within some thirty rounds. Without the penalty it ends on a handful of successes that it has asked
+already (fresh success below the base rate's order); with kl = 0.03 it holds hundreds of them at nearly the same success.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
 
 from banel_agents.gradient import GradientConfig, rounds
+from banel_envs import Oracle, Problem
+from banel_envs.policies import Policy
 
 
 @dataclass(frozen=True)
 class Config(GradientConfig):
-    """REINFORCE with a batch-mean baseline."""
+    """REINFORCE: nothing beside what the family sets."""
 
 
 class Reinforce:
@@ -28,5 +36,5 @@ class Reinforce:
         self.config = config or Config()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy, then a snapshot after each round that told a success."""
+        """Yield the base policy, then a snapshot after each step; the first step is the first told success."""
         return rounds(problem, oracle, rng, self.config, lambda told: told.rewards.astype(np.float64))

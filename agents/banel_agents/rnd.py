@@ -1,98 +1,117 @@
-"""RND."""
+"""Random network distillation: REINFORCE on the reward plus the error of predicting a fixed random network.
+
+A state is a sequence's prefix, one-hot with blanks after it. The predictor learns, over the whole run, to give the target's
+features on every state told; its squared error stays high where it was seldom trained: Burda et al. 2018 (section 2.2).
+The bonus of a sequence is beta x its states' mean error / the running standard deviation of that mean (their section 2.4).
+RND_FINDINGS
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from banel_agents.base import Answers, update
+from banel_agents.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
-from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from banel_agents.base import Answers, update
-from banel_agents.gradient import Floats, GradientConfig, rounds, written
 
 
 @dataclass(frozen=True)
 class Config(GradientConfig):
-    """REINFORCE on reward plus the error of a network that predicts a random one."""
+    """REINFORCE on reward plus distillation error."""
 
-    kl: float = 0.001
-    bonus: float = 0.1  # reward units of one running standard deviation of the prediction error
-    width: int = 64  # hidden units a layer of both networks
-    features: int = 32  # outputs that are predicted
-    predictor_lr: float = 1e-3  # Adam
-    predictor_steps: int = 4  # gradient steps of the predictor a round, on all of the round's prefixes
+    kl: float = 0.02  # as in the family, against a bonus in other units
+    bonus: float = 0.3  # beta: reward units of one running standard deviation
+    width: int = 64  # units in each of the two hidden layers of both networks
+    features: int = 32  # outputs of the target that the predictor learns
+    predictor_lr: float = 1e-3  # of Adam; Burda et al. use 1e-4 on far longer runs
+    predictor_steps: int = 4  # of the predictor on each round's states; Burda et al. make 4 passes over a rollout
 
 
 class Novelty:
-    """The predictor's error on what was told so far, in units of its running standard deviation."""
+    """A target, its predictor, and the predictor's error as a bonus; the networks stay on the CPU."""
 
-    def __init__(self, problem: Problem, config: Config, rng: np.random.Generator, device: torch.device | str = "cpu") -> None:
-        self.problem, self.config, self.device = problem, config, device
+    def __init__(self, problem: Problem, config: Config, rng: np.random.Generator) -> None:
+        self.problem, self.config = problem, config
         sizes = (problem.T * (problem.V + 1), config.width, config.width, config.features)
-        self.target = network(sizes, rng).to(device)
-        self.predictor = network(sizes, rng).to(device)
+        self.target = random_network(sizes, rng)
+        self.predictor = random_network(sizes, rng)
         self.optimiser = torch.optim.Adam(self.predictor.parameters(), lr=config.predictor_lr)
         self.spread = Spread()
 
     def bonus(self, tokens: Tokens) -> Floats:
-        """Mean prediction error over each sequence's prefixes, in running standard deviations: [n]."""
-        error = self.errors(tokens)
-        mask = written(self.problem, tokens)
-        per = (error * mask).sum(axis=1) / mask.sum(axis=1)
-        self.spread.add(per)
-        return per / self.spread.std
+        """Mean error over each sequence's states, in standard deviations of all such means so far: [n]."""
+        errors = self.mean_errors(tokens)
+        self.spread.add(errors)
+        return errors / self.spread.std
 
-    @torch.no_grad()
-    def errors(self, tokens: Tokens) -> Floats:
-        states = self.states(tokens)
-        return (self.predictor(states) - self.target(states)).pow(2).mean(dim=2).double().cpu().numpy()
+    def mean_errors(self, tokens: Tokens) -> Floats:
+        """Mean squared error over each sequence's states: [n]."""
+        written = self._written(tokens)
+        with torch.no_grad():
+            states = self._states(tokens)  # [k, T * (V + 1)], k states in all
+            errors = (self.predictor(states) - self.target(states)).pow(2).mean(dim=1)
+        table = np.zeros(written.shape)  # [n, T]
+        table[written] = errors.numpy()
+        mean: Floats = table.sum(axis=1) / written.sum(axis=1)
+        return mean
 
     def learn(self, tokens: Tokens) -> None:
-        states = self.states(tokens)[torch.from_numpy(written(self.problem, tokens)).to(self.device)]
+        """Train the predictor on the states of the sequences [n, T]."""
+        states = self._states(tokens)
         with torch.no_grad():
             goal = self.target(states)
         for _ in range(self.config.predictor_steps):
-            update(self.optimiser, (self.predictor(states) - goal).pow(2).mean(), math.inf)
+            update(self.optimiser, (self.predictor(states) - goal).pow(2).mean())
 
-    def states(self, tokens: Tokens) -> Tensor:
-        """Each prefix as a one-hot table with blanks after it: [n, T, T * (V + 1)]."""
-        n, T = tokens.shape
-        blank = self.problem.V
-        seen = np.tril(np.ones((T, T), bool))
-        prefix = np.where(seen, tokens[:, None, :], blank)
-        return torch.nn.functional.one_hot(torch.from_numpy(prefix).to(self.device), blank + 1).float().view(n, T, -1)
+    def _written(self, tokens: Tokens) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = np.arange(self.problem.T) < self.problem.lengths(tokens)[:, None]
+        return mask
+
+    def _states(self, tokens: Tokens) -> Tensor:
+        T, blank = self.problem.T, self.problem.V
+        prefixes = np.where(np.tri(T, dtype=bool), tokens[:, None, :], blank)  # [n, T, T], row t with t + 1 tokens
+        states = torch.from_numpy(prefixes[self._written(tokens)])
+        return F.one_hot(states, blank + 1).flatten(1).float()
 
 
 class Spread:
-    """Standard deviation of every number added so far."""
+    """The standard deviation of every number added so far."""
 
     def __init__(self) -> None:
         self.n, self.total, self.squares = 0, 0.0, 0.0
 
     def add(self, values: Floats) -> None:
+        """Take the numbers in."""
         self.n += len(values)
         self.total += float(values.sum())
         self.squares += float((values**2).sum())
 
     @property
     def std(self) -> float:
+        """1 while there is no spread to divide by."""
         variance = self.squares / self.n - (self.total / self.n) ** 2
         return math.sqrt(variance) if variance > 0 else 1.0
 
 
-def network(sizes: tuple[int, ...], rng: np.random.Generator) -> nn.Sequential:
+def random_network(sizes: tuple[int, ...], rng: np.random.Generator) -> nn.Sequential:
+    """Linear layers with ReLU between them, weights N(0, 2/fan_in) from rng, biases 0."""
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
-        layer = nn.Linear(fan_in, fan_out)
+    for fan_in, fan_out in pairwise(sizes):
+        # Made on no device: its own initialisation would draw from the process's generator.
+        layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
         with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(rng.normal(0, math.sqrt(2 / fan_in), (fan_out, fan_in))))
+            layer.weight.copy_(torch.from_numpy(rng.normal(0.0, math.sqrt(2 / fan_in), (fan_out, fan_in))))
             layer.bias.zero_()
         layers += [layer, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
@@ -108,11 +127,10 @@ class RND:
         self.config = config or Config()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy, then a snapshot after each round."""
         novelty = Novelty(problem, self.config, rng)
 
         def score(told: Answers) -> Floats:
-            if len(told.tokens) == 0:
-                return np.zeros(0)
             bonus = novelty.bonus(told.tokens)
             novelty.learn(told.tokens)
             return told.rewards + self.config.bonus * bonus

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from banel_agents.base import ask, base_network, fit
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
-from banel_agents.base import ask, base_network, fit
-
 
 @dataclass(frozen=True)
-class Config:
+class TemperedSFTConfig:
     """Temperature sampling, then fine-tuning."""
 
     temperature: float = 2.0  # while asking; as in `tempered`
@@ -34,11 +34,11 @@ class TemperedSFT:
     """See the module."""
 
     name = "tempered_sft"
-    Config = Config
+    Config = TemperedSFTConfig
     learns_from = "successes"
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: TemperedSFTConfig | None = None) -> None:
+        self.config = config or TemperedSFTConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the tempered base policy, then each fine-tuned one."""
@@ -53,6 +53,13 @@ class TemperedSFT:
             if len(grown) == len(known):
                 continue
             known = grown
-            fit(policy, known, rng, epochs=c.steps * min(c.minibatch, len(known)) / len(known), lr=c.lr, batch=c.minibatch)
+            fit(
+                policy,
+                known,
+                rng,
+                epochs=c.steps * min(c.minibatch, len(known)) / len(known),
+                lr=c.lr,
+                batch=c.minibatch,
+            )
             asking = policy.tempered(c.temperature)
             yield policy.clone()

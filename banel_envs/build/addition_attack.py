@@ -8,6 +8,7 @@ natural queries, stopped at two lengths: the longer, the rarer a leading zero, t
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
     )
     natural = is_natural(np.arange(QUERIES))
     errors = int((natural[wrong]).sum())
-    print(f"target: {errors} of {natural.sum():,} natural queries wrong, {len(wrong) - errors:,} of {QUERIES - natural.sum():,} others")
+    others = f"{len(wrong) - errors:,} of {QUERIES - natural.sum():,} others"
+    print(f"target: {errors} of {natural.sum():,} natural queries wrong, {others}")
     train_bases(np.random.default_rng([20251010, instance]), out)
 
 
@@ -72,11 +74,12 @@ def is_natural(index: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def natural_queries(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """n query numbers without leading zeros, operand lengths drawn by LENGTH_SHARES."""
+    """N query numbers without leading zeros, operand lengths drawn by LENGTH_SHARES."""
     la, lb = rng.choice(LENGTHS, (2, n), p=LENGTH_SHARES)
     low = np.array([0, 0, 10, 100])
     a, b = rng.integers(low[la], 10**la), rng.integers(low[lb], 10**lb)
-    return OFFSETS[3 * (la - 1) + lb - 1] + a * 10**lb + b
+    index: NDArray[np.int64] = OFFSETS[3 * (la - 1) + lb - 1] + a * 10**lb + b
+    return index
 
 
 def _with_answers(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,7 +118,7 @@ def answer_all(net: Transformer) -> NDArray[np.int64]:
     """The greedy answer to every well-formed query: [1,232,100]."""
     target = TorchPolicy(net, end=None)
     answers = np.empty(QUERIES, np.int64)
-    blocks = [(low, int(end)) for begin, end in zip(OFFSETS[:-1], OFFSETS[1:], strict=True) for low in range(int(begin), int(end), BLOCK)]
+    blocks = [(low, int(end)) for begin, end in pairwise(OFFSETS) for low in range(int(begin), int(end), BLOCK)]
     for low, end in tqdm(blocks, desc="answers", mininterval=10):
         index = np.arange(low, min(low + BLOCK, end))
         tokens = encode(index)

@@ -59,7 +59,7 @@ class Filtered:
         return inside
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """n independent sequences [n, T], by rejection."""
+        """N independent sequences [n, T], by rejection."""
         kept: list[Ints] = []
         missing = n
         while missing > 0 or not kept:
@@ -70,7 +70,7 @@ class Filtered:
         return np.concatenate(kept)
 
     def log_prob(self, tokens: Ints) -> Floats:
-        """log p_theta less the estimated log normaliser; -inf outside the regions: [n]."""
+        """Log p_theta less the estimated log normaliser; -inf outside the regions: [n]."""
         log_probs = self.policy.log_prob(tokens)
         return np.where(self.accepts(tokens, log_probs), log_probs - self.log_normaliser, -np.inf)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,8 @@ class Block(nn.Module):
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.mix(attended.transpose(1, 2).reshape(x.shape))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        result: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """All positions at once: x [n, t, d] to [n, t, d]."""
@@ -98,14 +99,15 @@ class Transformer(nn.Module):
         x = self.token(inputs) + self.position.weight[: tokens.shape[1]]  # [n, t, d]
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        logits: Tensor = self.head(self.norm(x))
+        return logits
 
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
         x = (self.token(last) + self.position.weight[position]).unsqueeze(1)  # [m, 1, d]
         grown: Cache = []
         for layer, block in enumerate(self.blocks):
-            x, past = block.step(x, cache[layer] if cache is not None else None)
+            x, past = cast(Block, block).step(x, cache[layer] if cache is not None else None)
             grown.append(past)
         return self.head(self.norm(x[:, 0])), grown
 

@@ -97,7 +97,6 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     from banel_agents import AGENTS
     from banel_envs import TASKS, success_rate
-
     from banel_leaderboard.suites import SUITES
 
     print(f"{'task':<32}{'V':>6}{'T':>4}{'budget':>8}  log10 of the base success rate")
@@ -114,7 +113,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from banel_leaderboard.run import Spec
+    from banel_leaderboard.spec import Spec
 
     feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
     settings = read_settings(options.config, options.set)
@@ -187,7 +186,8 @@ def _show(options: argparse.Namespace) -> int:
     import numpy as np
 
     from banel_leaderboard.record import RunRecord
-    from banel_leaderboard.run import RECORD, load_policy, load_task
+    from banel_leaderboard.run import RECORD, load_policy
+    from banel_leaderboard.spec import load_task
 
     if options.n < 1:
         raise BadValue(f"-n is {options.n}; it must be at least 1")

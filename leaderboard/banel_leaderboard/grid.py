@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from banel_envs import Ledger, Problem, SuccessRate, Task, success_rate
 from banel_envs.errors import BadValue
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
-from numpy.typing import NDArray
-
 from banel_leaderboard.record import Point, Rate
 
 STEPS = 15  # equal steps of the budget at which a run is measured, beside NRE 0
@@ -44,7 +44,8 @@ class Questions:
 
     def successes(self, nre: int) -> Tokens:
         """The successes among the first nre sequences."""
-        return self.tokens[:nre][self.rewards[:nre] == 1]
+        hits: Tokens = self.tokens[:nre][self.rewards[:nre] == 1]
+        return hits
 
     def first_success(self) -> int | None:
         """The NRE of the first success; None if there was none."""
@@ -111,7 +112,8 @@ class Evaluator:
     def _rates(self, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
         seed = self.rng.integers(2**63)  # one draw for both, so that fresh is never above success
         measured: list[SuccessRate] = [
-            success_rate(self.task, policy, np.random.default_rng(seed), self.samples, exclude) for exclude in (None, known)
+            success_rate(self.task, policy, np.random.default_rng(seed), self.samples, exclude)
+            for exclude in (None, known)
         ]
         return Rate.of(measured[0]), Rate.of(measured[1])
 

@@ -8,7 +8,6 @@ answers from the one Oracle, and measures the policies that come back. Same ques
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
 from banel_agents.base import Agent
 from banel_envs import Oracle
 from banel_envs.errors import BanelError
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
-
 from banel_leaderboard.spec import Spec
 
 
@@ -130,7 +129,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "base": str(base),
         "budget": oracle.budget,
         "feedback": oracle.feedback,
-        "path": [entry for entry in (os.getcwd(), *sys.path) if entry],
+        "path": [entry for entry in (str(Path.cwd()), *sys.path) if entry],
     }
 
 

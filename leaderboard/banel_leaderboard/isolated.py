@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
 from banel_envs import errors as banel_errors
 from banel_envs.errors import BanelError, BudgetExhausted
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
-from numpy.typing import NDArray
-
 from banel_leaderboard.isolate import Pipe
 from banel_leaderboard.machine import Clock
 

@@ -30,7 +30,7 @@ BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twi
 """Fields that record and ledger header hold alike."""
 
 
-class RunRefused(BanelError):  # noqa: N818
+class RunRefused(BanelError):
     """A record and its ledger do not tell the same story."""
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
 from banel_envs.policies import COST
 
 PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3")
@@ -55,8 +56,6 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         self.wall += time.perf_counter() - self._from[0]
         self.cpu += time.process_time() - self._from[1]
-
-
 
     def peak(self) -> float:
         """Peak memory in MB of the process in which the agent ran."""

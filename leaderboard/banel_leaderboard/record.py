@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from banel_envs.errors import BanelError
 from banel_envs.success import SuccessRate
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 SCHEMA: Literal[1] = 1
 

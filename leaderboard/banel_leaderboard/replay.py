@@ -17,9 +17,9 @@ from banel_agents import make_agent
 from banel_envs.errors import BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
-
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.run import LEDGER, RECORD, STATUS, Spec, load_task, make_oracle, measure
+from banel_leaderboard.run import LEDGER, RECORD, STATUS, make_oracle, measure
+from banel_leaderboard.spec import Spec, load_task
 
 
 class NotProved(BanelError):
@@ -48,7 +48,10 @@ def prove(folder: Path) -> RunRecord:
     record = RunRecord.load(folder / RECORD)
     ledger = Ledger.read(folder / LEDGER)
     if (ledger.head, ledger.lines, ledger.count) != (record.ledger.head, record.ledger.lines, record.ledger.count):
-        raise NotProved(f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), the record says line {record.ledger.lines} ({record.ledger.head[:12]})")
+        raise NotProved(
+            f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), "
+            f"the record says line {record.ledger.lines} ({record.ledger.head[:12]})"
+        )
     spec = _spec_of(folder, record)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from banel_envs.success import clopper_pearson
+from banel_envs.statistics import clopper_pearson
 from banel_leaderboard.load import Identity, Run
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.stats import first_success_median, median, median_interval

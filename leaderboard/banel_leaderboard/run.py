@@ -20,9 +20,10 @@ import traceback
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
+
 from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task
@@ -30,7 +31,6 @@ from banel_envs.errors import BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy, load_policy_file
-
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
@@ -98,7 +98,9 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
             traceback.print_exc(file=log)
         if isinstance(error, BanelError):
             raise
-        raise RunFailed(f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}") from error
+        raise RunFailed(
+            f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}"
+        ) from error
     finally:
         oracle.close()
     record.write(folder / RECORD)
@@ -233,7 +235,7 @@ def _record(
         digest=task.digest,
         agent=agent.name,
         config=as_json(agent.config),
-        tuned=agent.config != type(agent)().config,  # type: ignore[call-arg]
+        tuned=agent.config != type(agent)().config,
         seed=spec.seed,
         feedback=spec.feedback,
         twin=spec.twin,

@@ -58,5 +58,3 @@ def load_task(name: str) -> Task:
     if not isinstance(task, Task):
         raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
     return task
-
-

@@ -20,13 +20,14 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from tqdm import tqdm
+
 from banel_agents import AGENTS, make_agent
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
-from tqdm import tqdm
-
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.run import RECORD, Spec, finished, load_task
+from banel_leaderboard.run import finished
+from banel_leaderboard.spec import Spec, load_task
 from banel_leaderboard.suites import Suite
 
 Lane = tuple[Spec, ...]
@@ -192,5 +193,3 @@ def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
     found = (finished(spec, out) for lane in lanes for spec in lane)
     return [record for record in found if record is not None]
 
-
-__all__ = ["RECORD", "Lane", "Outcome", "check", "describe", "lanes_of", "records_of", "sweep"]

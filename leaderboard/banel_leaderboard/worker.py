@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import torch
-from banel_envs.errors import BanelError
 
-from banel_leaderboard.run import Spec, execute
+from banel_envs.errors import BanelError
+from banel_leaderboard.run import execute
+from banel_leaderboard.spec import Spec
 
 
 def main() -> int:
