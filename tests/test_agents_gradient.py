@@ -8,15 +8,13 @@ import random
 import numpy as np
 import pytest
 import torch
+
 from banel_agents import make_agent
 from banel_agents.count import StateCounts
 from banel_agents.gradient import centred
-from banel_agents.ppo import Config as PPOConfig
-from banel_agents.ppo import build
-from banel_agents.rnd import Config as RNDConfig
-from banel_agents.rnd import Novelty
-
-from banel_envs import BudgetExhausted, Oracle, Problem, Task, success_rate
+from banel_agents.ppo import PPOConfig, build
+from banel_agents.rnd import Novelty, RNDConfig
+from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.policies import COST
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
@@ -62,16 +60,10 @@ def task(reward=None, temperature=1.0):
     return Task(problem, reward or (lambda tokens: (tokens[:, :2] == start).all(axis=1)), lambda: SUCCESSES)
 
 
-def run(name, made=None, *, seed=0, feedback="full", budget=BUDGET, settings=None):
+def run(name, made=None, *, seed=0, feedback="full", budget=BUDGET):
     """The last policy and the oracle of one run."""
     oracle = Oracle(made or task(), budget=budget, feedback=feedback)
-    policy = None
-    try:
-        for policy in make_agent(name, settings).learn(oracle.problem, oracle, np.random.default_rng(seed)):
-            assert oracle.left >= 0
-    except BudgetExhausted:
-        pass
-    return policy, oracle
+    return list(make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(seed)))[-1], oracle
 
 
 def asked(oracle):
@@ -135,14 +127,11 @@ def test_asks_exactly_the_budget(name, budget):
 def test_snapshots_are_frozen_and_the_first_is_the_base(name):
     oracle = Oracle(task(), budget=400)
     policies, seen = [], []
-    try:
-        for policy in make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(0)):
-            if not policies:
-                assert oracle.count == 0 and torch.equal(weights(policy), weights(base()))
-            policies.append(policy)
-            seen.append(weights(policy).clone())
-    except BudgetExhausted:
-        pass
+    for policy in make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(0)):
+        if not policies:
+            assert oracle.count == 0 and torch.equal(weights(policy), weights(base()))
+        policies.append(policy)
+        seen.append(weights(policy).clone())
     assert len(policies) > 2 and not torch.equal(seen[0], seen[-1])
     assert all(torch.equal(weights(p), w) for p, w in zip(policies, seen, strict=True))
 
@@ -242,11 +231,11 @@ def test_ppo_acts_by_the_base_policys_own_softmax(temperature):
         observation = {"tokens": torch.from_numpy(tokens), "position": torch.full((len(prefix),), t)}
         expected = policy.next_log_probs(prefix)
         actor = model.policy.get_distribution(observation).distribution.logits.detach().numpy()
-        np.testing.assert_allclose(actor, expected, atol=2e-6)
-        np.testing.assert_allclose(network.next_log_probs(prefix), expected, atol=2e-6)
+        np.testing.assert_allclose(actor, expected, atol=1e-5)
+        np.testing.assert_allclose(network.next_log_probs(prefix), expected, atol=1e-5)
         action = torch.arange(len(prefix)) % V
         values, log_probs, _ = model.policy.evaluate_actions(observation, action)
-        np.testing.assert_allclose(log_probs.detach().numpy(), expected[np.arange(len(prefix)), action], atol=2e-6)
+        np.testing.assert_allclose(log_probs.detach().numpy(), expected[np.arange(len(prefix)), action], atol=1e-5)
         assert not values.any()
 
 

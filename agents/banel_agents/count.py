@@ -31,7 +31,7 @@ State: TypeAlias = tuple[int, bytes]
 
 
 @dataclass(frozen=True)
-class Config(GradientConfig):
+class CountConfig(GradientConfig):
     """REINFORCE on reward plus count bonus."""
 
     bonus: float = 1.0  # beta: reward units of a sequence whose every state is new; scanned from 0.1 to 3
@@ -64,10 +64,10 @@ class Count:
     """See the module."""
 
     name = "count"
-    Config = Config
+    Config = CountConfig
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: CountConfig | None = None) -> None:
+        self.config = config or CountConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""

@@ -68,4 +68,5 @@ def centred(scores: Floats) -> Floats:
     """
     if len(scores) == 0 or (scores == scores[0]).all():
         return np.zeros(len(scores))
-    return scores - scores.mean()
+    advantages: Floats = scores - scores.mean()
+    return advantages

@@ -31,7 +31,7 @@ from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
 
 
 @dataclass(frozen=True)
-class Config:
+class PPOConfig:
     """Stable-Baselines3's PPO; "SB3" marks its own defaults."""
 
     lr: float = 1e-3  # of Adam; as in the other agents here (SB3: 3e-4)
@@ -68,36 +68,48 @@ class Features(BaseFeaturesExtractor):
 class ActorCritic(ActorCriticPolicy):
     """Actor: the network's own head. Critic: a linear layer from zero. Both on Features."""
 
-    def __init__(self, observation_space: spaces.Dict, *args: Any, network: Transformer, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        lr_schedule: Any,
+        use_sde: bool,
+        network: Transformer,
+    ) -> None:
+        self._head = [network.head]  # hidden in a list: torch takes modules only after super().__init__
         # SB3 one-hot encodes discrete spaces. Declared as numbers, the same integers arrive as they are.
-        plain = {k: spaces.Box(0, np.inf, s.shape, np.float32) for k, s in observation_space.items()}
+        numbers: dict[str, spaces.Space[Any]] = {
+            name: spaces.Box(0, np.inf, space.shape, np.float32) for name, space in observation_space.items()
+        }
         super().__init__(
-            spaces.Dict(plain),
-            *args,
+            spaces.Dict(numbers),
+            action_space,
+            lr_schedule,
             net_arch=[],
             ortho_init=False,
+            use_sde=use_sde,
             features_extractor_class=Features,
             features_extractor_kwargs={"network": network},
-            **kwargs,
         )
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        self.action_net = self.features_extractor.network.head
+        (self.action_net,) = self._head
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        # Built again, now that the head stands among the parameters in the place of SB3's.
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
 class PPO:
     """See the module."""
 
     name = "ppo"
-    Config = Config
+    Config = PPOConfig
     learns_from = "successes"
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: PPOConfig | None = None) -> None:
+        self.config = config or PPOConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each update."""
@@ -107,7 +119,7 @@ class PPO:
         while oracle.left:
             before = model.num_timesteps
             try:
-                model.learn(steps, reset_num_timesteps=False, log_interval=None)  # one rollout and its update
+                model.learn(steps, reset_num_timesteps=False)  # one rollout and its update
             except BudgetExhausted:
                 return
             finally:
@@ -116,7 +128,7 @@ class PPO:
             yield policy.clone()
 
 
-def build(problem: Problem, oracle: Oracle, config: Config, seed: int) -> tuple[SB3PPO, TorchPolicy]:
+def build(problem: Problem, oracle: Oracle, config: PPOConfig, seed: int) -> tuple[SB3PPO, TorchPolicy]:
     """SB3's PPO and the policy whose network it trains in place. Seeds the process's global generators."""
     policy = at_temperature_one(base_network(problem))
     steps = max(2, oracle.budget // 20)  # SB3 needs two

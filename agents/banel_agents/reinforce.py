@@ -11,7 +11,6 @@ already (fresh success below the base rate's order); with kl = 0.03 it holds hun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,20 +19,15 @@ from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
 
-@dataclass(frozen=True)
-class Config(GradientConfig):
-    """REINFORCE: nothing beside what the family sets."""
-
-
 class Reinforce:
     """See the module."""
 
     name = "reinforce"
-    Config = Config
+    Config = GradientConfig
     learns_from = "successes"
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: GradientConfig | None = None) -> None:
+        self.config = config or GradientConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each step; the first step is the first told success."""

@@ -27,7 +27,7 @@ from banel_envs.problem import Tokens
 
 
 @dataclass(frozen=True)
-class Config(GradientConfig):
+class RNDConfig(GradientConfig):
     """REINFORCE on reward plus distillation error."""
 
     kl: float = 0.02  # as in the family, against a bonus in other units
@@ -41,7 +41,7 @@ class Config(GradientConfig):
 class Novelty:
     """A target, its predictor, and the predictor's error as a bonus; the networks stay on the CPU."""
 
-    def __init__(self, problem: Problem, config: Config, rng: np.random.Generator) -> None:
+    def __init__(self, problem: Problem, config: RNDConfig, rng: np.random.Generator) -> None:
         self.problem, self.config = problem, config
         sizes = (problem.T * (problem.V + 1), config.width, config.width, config.features)
         self.target = random_network(sizes, rng)
@@ -121,10 +121,10 @@ class RND:
     """See the module."""
 
     name = "rnd"
-    Config = Config
+    Config = RNDConfig
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, config: RNDConfig | None = None) -> None:
+        self.config = config or RNDConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
