@@ -60,28 +60,59 @@ def success_rate(
     Raises:
         BadValue: the rate cannot be exact and there is no rng, or the task's oracle is paid.
     """
+    return score(task, policy, rng, samples).rate(exclude)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A policy measured once; its rates with any set excluded follow without asking it again."""
+
+    tokens: Tokens  # [N, T]: the whole success set where exact, else the sampled successes
+    log_probs: NDArray[np.float64] | None  # [N]: the policy's, where exact
+    samples: int  # drawn; 0 where exact
+    log_normaliser_error: tuple[float, float] | None = None  # a filtered policy's 95% interval about its log normaliser
+
+    def rate(self, exclude: Tokens | None = None) -> SuccessRate:
+        """The success rate, sequences [k, T] excluded."""
+        counted = ~_member(self.tokens, exclude)
+        if self.log_probs is None:
+            return _monte_carlo_rate(int(counted.sum()), self.samples)
+        rate = exact_rate(self.log_probs[counted])
+        if self.log_normaliser_error is None or rate.log10 is None:
+            return rate
+        low, high = (error / LN10 for error in self.log_normaliser_error)
+        return replace(rate, low=rate.log10 - high, high=min(0.0, rate.log10 - low), method="filtered")
+
+
+def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, samples: int = 100_000) -> Scored:
+    """Measure a policy; arguments and errors as for success_rate."""
     successes = task.successes()
     if successes is not None:
-        rate = exact_rate(policy.log_prob(successes), _member(successes, exclude))
-        return _with_normaliser(rate, policy) if isinstance(policy, Filtered) else rate
+        error = None
+        if isinstance(policy, Filtered):
+            low, high = policy.log_normaliser_interval
+            error = (low - policy.log_normaliser, high - policy.log_normaliser)
+        return Scored(successes, policy.log_prob(successes), 0, error)
     if not task.free_evaluation:
         raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
     if rng is None:
         raise BadValue(f"{task.problem.id}: its successes cannot be enumerated; give rng and samples")
     tokens = policy.sample(samples, rng)
-    k = int((_hits(task, tokens) & ~_member(tokens, exclude)).sum())
+    return Scored(tokens[_hits(task, tokens)], None, samples)
+
+
+def _monte_carlo_rate(k: int, samples: int) -> SuccessRate:
     low, high = clopper_pearson(k, samples)
     middle, low10 = (math.log10(k / samples), math.log10(low)) if k else (None, None)
     return SuccessRate(middle, low10, math.log10(high), "monte_carlo", samples, None)
 
 
-def exact_rate(log_probs: NDArray[np.float64], excluded: NDArray[np.bool_] | None = None) -> SuccessRate:
-    """The exact rate from the log-probabilities [N] of the whole success set, less the excluded rows."""
-    counted = log_probs if excluded is None else log_probs[~excluded]
-    total = logsumexp(counted)
+def exact_rate(log_probs: NDArray[np.float64]) -> SuccessRate:
+    """The exact rate from the log-probabilities [N] of every success that counts."""
+    total = logsumexp(log_probs)
     if total == -math.inf:
         return SuccessRate(None, None, None, "exact", 0, None)
-    share = np.exp(counted - total)  # p(x | success)
+    share = np.exp(log_probs - total)  # p(x | success)
     entropy = -float((share * np.log(np.where(share > 0, share, 1))).sum())
     value = total / LN10
     return SuccessRate(value, value, value, "exact", 0, math.exp(entropy))
@@ -98,14 +129,6 @@ def _hits(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
         values = np.asarray(answer, np.float64)
     hits: NDArray[np.bool_] = values >= (1 if task.threshold is None else task.threshold)
     return hits
-
-
-def _with_normaliser(rate: SuccessRate, policy: Filtered) -> SuccessRate:
-    """The interval of a filtered policy's estimated normaliser, carried into the rate."""
-    if rate.log10 is None:
-        return rate
-    low, high = (bound - policy.log_normaliser for bound in policy.log_normaliser_interval)
-    return replace(rate, low=rate.log10 - high / LN10, high=min(0.0, rate.log10 - low / LN10), method="filtered")
 
 
 def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:

@@ -30,12 +30,12 @@ from banel_envs.problem import Tokens
 class RNDConfig(GradientConfig):
     """REINFORCE on reward plus distillation error."""
 
-    kl: float = 0.02  # as in the family, against a bonus in other units
-    bonus: float = 0.3  # beta: reward units of one running standard deviation
+    bonus: float = 1.0  # beta: reward units of one running standard deviation; scanned from 0.1 to 1
+    context: int = 3  # tokens in a state, its own included; as in `count`
     width: int = 64  # units in each of the two hidden layers of both networks
     features: int = 32  # outputs of the target that the predictor learns
-    predictor_lr: float = 1e-3  # of Adam; Burda et al. use 1e-4 on far longer runs
-    predictor_steps: int = 4  # of the predictor on each round's states; Burda et al. make 4 passes over a rollout
+    predictor_lr: float = 3e-3  # of Adam; Burda et al. use 1e-4, on runs of millions of steps
+    predictor_steps: int = 4  # on each round's states; Burda et al. make 4 passes over a rollout
 
 
 class Novelty:
@@ -80,9 +80,9 @@ class Novelty:
 
     def _states(self, tokens: Tokens) -> Tensor:
         T, blank = self.problem.T, self.problem.V
-        prefixes = np.where(np.tri(T, dtype=bool), tokens[:, None, :], blank)  # [n, T, T], row t with t + 1 tokens
-        states = torch.from_numpy(prefixes[self._written(tokens)])
-        return F.one_hot(states, blank + 1).flatten(1).float()
+        window = np.tri(T, dtype=bool) & ~np.tri(T, k=-self.config.context, dtype=bool)  # row t: the last tokens, t included
+        states = np.where(window, tokens[:, None, :], blank)[self._written(tokens)]  # [k, T]
+        return F.one_hot(torch.from_numpy(states), blank + 1).flatten(1).float()
 
 
 class Spread:

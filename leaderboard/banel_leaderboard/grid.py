@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs import Ledger, Problem, SuccessRate, Task, success_rate
+from banel_envs import Ledger, Problem, Task
 from banel_envs.errors import BadValue
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
+from banel_envs.success import Scored, score
 from banel_leaderboard.record import Point, Rate
 
 STEPS = 15  # equal steps of the budget at which a run is measured, beside NRE 0
@@ -82,16 +83,15 @@ class Evaluator:
     folder: Path  # where the grid's policies go
     samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
-    _stored: tuple[Policy, Path] | None = None
+    _scored: tuple[Policy, Scored] | None = None  # the last policy and its measurement
+    _stored: tuple[Policy, Path] | None = None  # the last policy and its file
 
     def measure(self, nre: int, policy: Policy, ledger: Ledger) -> None:
         """Add the point at this NRE: the policy's success and fresh success rates."""
         with COST.paused():
             asked = Questions.of(self.task.problem, ledger)
-            if self.task.free_evaluation:
-                rates = self._rates(policy, asked.successes(nre))
-            else:
-                rates = (self._asked(asked, nre),) * 2
+            free = self.task.free_evaluation
+            rates = self._rates(policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
         self.points.append((nre, *rates))
         self._store(nre, policy)
 
@@ -110,12 +110,10 @@ class Evaluator:
         ]
 
     def _rates(self, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
-        seed = self.rng.integers(2**63)  # one draw for both, so that fresh is never above success
-        measured: list[SuccessRate] = [
-            success_rate(self.task, policy, np.random.default_rng(seed), self.samples, exclude)
-            for exclude in (None, known)
-        ]
-        return Rate.of(measured[0]), Rate.of(measured[1])
+        """Success and fresh success; a policy that did not change is not asked again."""
+        if self._scored is None or self._scored[0] is not policy:
+            self._scored = (policy, score(self.task, policy, self.rng, self.samples))
+        return Rate.of(self._scored[1].rate()), Rate.of(self._scored[1].rate(known))
 
     def _asked(self, questions: Questions, nre: int) -> Rate:
         """For a paid oracle: the share of successes among the questions since the point before."""

@@ -81,7 +81,9 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
             finished(spec, out)
 
 
-def sweep(lanes: Sequence[Lane], out: Path, *, jobs: int = 1, timeout: float | None = None, isolate: bool = False) -> list[Outcome]:
+def sweep(
+    lanes: Sequence[Lane], out: Path, *, jobs: int = 1, timeout: float | None = None, isolate: bool = False
+) -> list[Outcome]:
     """Run every lane that is not finished, `jobs` at a time.
 
     Args:
