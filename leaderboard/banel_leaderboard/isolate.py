@@ -50,7 +50,9 @@ class Pipe:
         return header, raw
 
 
-def isolated_policies(spec: Spec, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any) -> Iterator[Policy]:
+def isolated_policies(
+    spec: Spec, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any
+) -> Iterator[Policy]:
     """The policies of an agent that learns in another process, as `learn` itself would yield them.
 
     `agent` here only takes over what the other one reports; `clock` gets the other process's times and token counts.

@@ -110,7 +110,9 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
         return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
 
     fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
-    return Problem(**fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None)
+    return Problem(
+        **fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None
+    )
 
 
 if __name__ == "__main__":
