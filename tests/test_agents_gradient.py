@@ -60,10 +60,10 @@ def task(reward=None, temperature=1.0):
     return Task(problem, reward or (lambda tokens: (tokens[:, :2] == start).all(axis=1)), lambda: SUCCESSES)
 
 
-def run(name, made=None, *, seed=0, feedback="full", budget=BUDGET):
+def run(name, made=None, *, seed=0, feedback="full", budget=BUDGET, settings=None):
     """The last policy and the oracle of one run."""
     oracle = Oracle(made or task(), budget=budget, feedback=feedback)
-    return list(make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(seed)))[-1], oracle
+    return list(make_agent(name, settings).learn(oracle.problem, oracle, np.random.default_rng(seed)))[-1], oracle
 
 
 def asked(oracle):
@@ -98,24 +98,33 @@ def test_a_bonus_reaches_more_distinct_sequences(name, seed):
     assert len(np.unique(asked(oracle), axis=0)) > 1.2 * len(np.unique(plain, axis=0))
 
 
-@pytest.mark.parametrize("name", ["reinforce", "ppo"])
-def test_without_a_success_the_base_stays(name):
+@pytest.mark.parametrize(("name", "settings"), [("reinforce", {}), ("ppo", {"entropy": 0.0})])
+def test_without_a_success_the_base_stays(name, settings):
     trained = COST.trained
-    policy, oracle = run(name, feedback="failures", budget=300)
+    policy, oracle = run(name, feedback="failures", budget=200, settings=settings)
     assert oracle.left == 0 and torch.equal(weights(policy), weights(base()))
     if name == "reinforce":
         assert COST.trained == trained
 
 
+@pytest.mark.parametrize("name", ["reinforce", "ppo"])
+def test_from_failures_it_is_its_own_oracle_free_twin(name):
+    (one, first), (two, second) = (
+        run(name, made, feedback="failures", budget=200) for made in (task(), task().blind())
+    )
+    np.testing.assert_array_equal(asked(first), asked(second))
+    assert torch.equal(weights(one), weights(two))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_fixes_questions_and_weights(name):
-    (one, first), (two, second) = (run(name, seed=5, budget=300) for _ in range(2))
-    other = run(name, seed=6, budget=300)[1]
+    (one, first), (two, second) = (run(name, seed=5, budget=200) for _ in range(2))
+    other = run(name, seed=6, budget=200)[1]
     assert first.ledger.head == second.ledger.head != other.ledger.head
     assert torch.equal(weights(one), weights(two))
 
 
-@pytest.mark.parametrize("budget", [1, 7, 333])
+@pytest.mark.parametrize("budget", [1, 7, 133])
 @pytest.mark.parametrize("name", NAMES)
 def test_asks_exactly_the_budget(name, budget):
     policy, oracle = run(name, budget=budget)
@@ -125,7 +134,7 @@ def test_asks_exactly_the_budget(name, budget):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_snapshots_are_frozen_and_the_first_is_the_base(name):
-    oracle = Oracle(task(), budget=400)
+    oracle = Oracle(task(), budget=250)
     policies, seen = [], []
     for policy in make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(0)):
         if not policies:
@@ -154,7 +163,7 @@ def test_withheld_rows_are_read_by_nothing(name, monkeypatch):
     assert torch.equal(weights(through), weights(without))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN_RANDOMNESS)
 def test_everything_withheld_is_nothing_learnt(name):
     policy, oracle = run(name, task(lambda tokens: np.ones(len(tokens), np.int8)), feedback="failures", budget=200)
     assert oracle.count == 200 and torch.equal(weights(policy), weights(base()))

@@ -62,6 +62,9 @@ def parser() -> Parser:
     run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
+    run.add_argument(
+        "--inherit", metavar="OLD", help="an old run of the task whose answers are taken over (off the board)"
+    )
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     _add_running(run)
     run.set_defaults(command=_run)
@@ -128,6 +131,7 @@ def _run(options: argparse.Namespace) -> int:
                 options.budget,
                 settings,
                 options.device,
+                options.inherit,
             )
             for feedback in (("failures",) if options.twin else feedbacks)
         )

@@ -107,7 +107,8 @@ class RunRecord(Strict):
     feedback: Literal["full", "failures"]
     twin: bool  # oracle-free: told "failure" for everything, paying no NRE
     budget: int
-    off_board: bool  # whether the budget is not the task's own
+    off_board: bool  # whether the budget is not the task's own, or answers were inherited
+    inherits: str | None = None  # head of the old ledger whose answers were taken over
     points: list[Point]
     first_success: int | None  # NRE at which the first success was asked; null: censored at the budget
     successes_asked: int

@@ -32,6 +32,7 @@ from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy, load_policy_file
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
+from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
@@ -55,6 +56,7 @@ def run(
     budget: int | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    inherit: str | Path | None = None,
 ) -> RunRecord:
     """Run one agent on one task with one seed, or finish what was begun, or return what was finished.
 
@@ -68,12 +70,23 @@ def run(
         budget: NRE; other than the task's own keeps the run off the board.
         settings: overrides of the agent's config; these keep the run off the `fixed` board.
         device: where the base policy's weights live, "cpu" or "cuda".
+        inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
 
     Raises:
         BanelError: bad input, or a folder that holds another run: nothing is written over.
         RunFailed: the agent or the reward raised.
     """
-    spec = Spec(task, agent, seed, feedback, twin, budget, dict(settings or {}), device)
+    spec = Spec(
+        task,
+        agent,
+        seed,
+        feedback,
+        twin,
+        budget,
+        dict(settings or {}),
+        device,
+        None if inherit is None else str(inherit),
+    )
     return execute(spec, Path(out))
 
 
@@ -110,12 +123,20 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
 
 def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, blind: bool | None = None) -> Oracle:
     """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
-    binding = {"agent": agent.name, "config": as_json(agent.config), "seed": spec.seed, "twin": spec.twin}
+    binding: dict[str, Any] = {
+        "agent": agent.name,
+        "config": as_json(agent.config),
+        "seed": spec.seed,
+        "twin": spec.twin,
+    }
     answering = task.blind() if (spec.twin if blind is None else blind) else task
     if spec.device != "cpu":
         base = task.problem.base
         problem = dataclasses.replace(task.problem, base=lambda: base().to(spec.device))  # type: ignore[attr-defined]
         answering = dataclasses.replace(answering, problem=problem)
+    if spec.inherit is not None:
+        old = old_ledger(Path(spec.inherit), task)
+        answering, binding["inherits"] = inheriting(answering, old), old.head
     return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=ledger, binding=binding)
 
 
@@ -240,14 +261,19 @@ def _record(
         feedback=spec.feedback,
         twin=spec.twin,
         budget=oracle.budget,
-        off_board=oracle.budget != task.problem.budget,
+        off_board=oracle.budget != task.problem.budget or spec.inherit is not None,
+        inherits=ledger.header.get("inherits"),
         points=evaluator.finish(questions),
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
         ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
         policy_sha256=file_sha256(folder / FINAL),
         reported=reported,
-        work=Work(sampled=COST.sampled - clock.sampled, scored=COST.scored - clock.scored, trained=COST.trained - clock.trained),
+        work=Work(
+            sampled=COST.sampled - clock.sampled,
+            scored=COST.scored - clock.scored,
+            trained=COST.trained - clock.trained,
+        ),
         execution=Execution(
             wall_s=round(clock.wall, 3),
             cpu_s=round(clock.cpu, 3),

@@ -28,6 +28,7 @@ class Spec:
     budget: int | None = None  # NRE; the task's own by default, anything else is off the board
     settings: Mapping[str, Any] = field(default_factory=dict)  # overrides of the agent's config
     device: str = "cpu"
+    inherit: str | None = None  # an old run of the task, whose answers are taken over
 
     def check(self) -> None:
         """BadValue unless every field can be run."""

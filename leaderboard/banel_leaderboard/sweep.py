@@ -26,7 +26,7 @@ from banel_agents import AGENTS, make_agent
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.run import finished
+from banel_leaderboard.run import finished, make_oracle
 from banel_leaderboard.spec import Spec, load_task
 from banel_leaderboard.suites import Suite
 
@@ -72,8 +72,8 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
     """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         spec.check()
-        load_task(spec.task)
-        make_agent(spec.agent, spec.settings)
+        task, agent = load_task(spec.task), make_agent(spec.agent, spec.settings)
+        make_oracle(spec, task, agent, out / "unused").close()
     if out.exists() and not out.is_dir():
         raise BanelError(f"{out} is a file; name a folder for the runs")
     for lane in lanes:
@@ -99,7 +99,10 @@ def sweep(
     outcomes: list[Outcome] = []
     workers = Workers(out, timeout, isolate)
     total = sum(map(len, lanes))
-    with tqdm(total=total, unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar, ThreadPoolExecutor(jobs) as pool:
+    with (
+        tqdm(total=total, unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         lock = threading.Lock()
 
         def note(outcome: Outcome) -> None:
@@ -194,4 +197,3 @@ def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
     """The finished runs among the lanes."""
     found = (finished(spec, out) for lane in lanes for spec in lane)
     return [record for record in found if record is not None]
-
