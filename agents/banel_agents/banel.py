@@ -77,7 +77,7 @@ class BaNEL:
             phi = self._failure_model(base, theta, failures, rng)
             candidates = self._candidates(theta, problem, rng)
             ratio = theta.log_prob(candidates) - phi.log_prob(candidates)
-            kept = candidates[ratio >= np.quantile(ratio, 1 - 1 / c.f)]
+            kept = candidates[ratio >= threshold(ratio, c.f)]
             theta = theta.clone()
             fit(theta, kept, rng, epochs=c.distil_epochs, lr=c.distil_lr, batch=c.minibatch)
             yield theta
@@ -99,7 +99,7 @@ class BaNEL:
                 continue  # the next region would leave too few candidates to set its tau by
             phi = self._failure_model(base, base, failures, rng)
             ratio = log_probs - phi.log_prob(candidates)
-            log_taus.append(float(np.quantile(ratio[inside], 1 - 1 / c.f)))
+            log_taus.append(threshold(ratio[inside], c.f))
             models.append(phi)
             inside &= ratio >= log_taus[-1]
             policy = self._filtered(base, models, log_taus, problem, rng)
@@ -137,6 +137,19 @@ class BaNEL:
             return candidates
         legal = candidates[well_formed(candidates, problem)]
         return legal if len(legal) else candidates
+
+
+def threshold(ratio: NDArray[np.float64], f: float) -> float:
+    """Log tau: the smallest of the ratios [n] that at most 1 in f reach; the largest, where one sequence alone is more.
+
+    Ties count: a sequence with much of the mass stands among the candidates many times with one ratio, and a quantile
+    that falls on it would let all of them pass.
+    """
+    ordered = np.sort(ratio)
+    tau = ordered[min(len(ordered) - int(len(ordered) / f), len(ordered) - 1)]
+    above = ordered[ordered > tau]
+    tied = (ratio >= tau).sum() > max(1, len(ratio) / f)
+    return float(above[0] if tied and len(above) else tau)
 
 
 def well_formed(tokens: Tokens, problem: Problem) -> NDArray[np.bool_]:

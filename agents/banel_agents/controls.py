@@ -107,17 +107,18 @@ class Asked:
 
     known: set[bytes] = field(default_factory=set)
 
-    def sample(self, policy: Policy, n: int, rng: np.random.Generator, tries: int = 1_000) -> Tokens:
-        """Up to n sequences that are new and distinct; fewer where `tries` draws of n bring no more: the space is exhausted."""
+    def sample(self, policy: Policy, n: int, rng: np.random.Generator, patience: int = 20) -> Tokens:
+        """N new, distinct sequences [n, T]; fewer once `patience` draws of n in a row bring none: the space is exhausted."""
         fresh: list[Tokens] = []
-        for _ in range(tries):
+        dry = 0
+        while len(fresh) < n and dry < patience:
+            before = len(fresh)
             for row in policy.sample(n, rng):
                 key = row.tobytes()
                 if key not in self.known and len(fresh) < n:
                     self.known.add(key)
                     fresh.append(row)
-            if len(fresh) == n:
-                break
+            dry = dry + 1 if len(fresh) == before else 0
         return np.stack(fresh) if fresh else np.empty((0, 0), np.int64)
 
 

@@ -1,14 +1,16 @@
 """Count-based exploration: REINFORCE on the reward plus a bonus for states that were rarely met in the whole run.
 
-A state phi is a position and the last `context` tokens; N(phi) counts it over every sequence told so far, this round's included.
-The bonus of a sequence is beta x mean over its states of 1 / sqrt(N): Bellemare et al. 2016 (section 4) and Tang et al. 2017
-(section 2), whose hash is here the last tokens. The mean, not the sum: a sum would pay for length alone.
+A state phi is a position and the last `context` tokens; N(phi) counts it over every sequence told so far, this
+round's included. The bonus of a sequence is beta x mean over its states of 1 / sqrt(N): Bellemare et al. 2016
+(section 4) and Tang et al. 2017 (section 2), whose hash is here the last tokens. The mean, not the sum: a sum would
+pay for length alone.
 
-What it does here: it flattens the first tokens until leading zeros come up, which raises both addition attacks from failures
-alone and lets the reward take over where successes are told. Without a penalty it ends in malformed strings, of which there
-are more, within a few rounds: bonus / kl of some 30 to 50 per nat keeps most strings well-formed, 100 does not.
-Counting whole prefixes finds little (nearly every one is new after three tokens); counting without the position is weaker.
-A large beta against the reward (1, not 0.1) costs nothing in success and keeps a hundred successes alive instead of one.
+What it does here: it flattens the first tokens until leading zeros come up, which raises both addition attacks from
+failures alone (and as much in its oracle-free twin: novelty, not failure, teaches it), and lets the reward take over
+where successes are told. Malformed strings are new too, and far more: with no penalty it ends in them within a few
+rounds; bonus / kl of 30 to 50 keeps most strings well-formed, at 100 some runs lose them. Counting whole prefixes
+finds less (nearly every one is new after three tokens), and so does leaving the position out. A beta as large as the
+reward costs no success and keeps hundreds of successes alive; a tenth of it ends on about ten.
 """
 
 from __future__ import annotations

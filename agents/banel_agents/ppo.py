@@ -1,16 +1,18 @@
 """PPO: Stable-Baselines3's own, acting token by token in the vector environment. Schulman et al. 2017.
 
-The actor is the base policy: its transformer, its head, its softmax at temperature 1. The critic is a linear layer on the
-same features that starts at zero, so the first policy is exactly the base. gamma is 1: a sequence has one reward, at its end.
-A rollout is at most a twentieth of the budget, whatever the lengths of its sequences; the policy is yielded after each update.
-The budget's end cuts the last rollout short: what it was told is charged, and not learnt from.
+The actor is the base policy: its transformer, its head, its softmax at temperature 1. The critic is a linear layer on
+the same features that starts at zero, so the first policy is exactly the base. gamma is 1: a sequence has one reward,
+at its end. A rollout is at most a twentieth of the budget, whatever the lengths of its sequences; the policy is
+yielded after each update. The budget's end cuts the last rollout short: what it was told is charged, and not learnt
+from.
 
 What it does here: it is the surest learner once successes are told, and ends on few of them (small fresh success).
-Exploration is the entropy bonus alone: Adam does not see how small it is, so that without successes the policy drifts to the
-uniform one within a third of the budget. On AdditionAttackHard that succeeds far more often than the base, which is how PPO
-gets its first successes there; on `failures` it is the end of the run, nearly all strings malformed. Without entropy it stays
-exactly at the base until a success. Advantages divided by their spread turn the critic's noise, in the many rollouts without
-a success, into full steps: one of two seeds lost everything that way, so they are not.
+Its exploration is the entropy bonus: Adam does not see how small that is, so without successes the policy drifts to
+the uniform one in a third of the budget. On AdditionAttackHard that succeeds far more often than the base, which
+brings the first successes; from failures it is all there is, and nearly every string is malformed. Three times the
+entropy lost half the runs to it; without any the policy stays exactly at the base until a success. SB3's division of
+advantages by their spread makes full steps of the critic's noise in rollouts without a success, and without entropy
+lost a run that way.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ class PPOConfig:
     epochs: int = 4  # passes over a rollout, each one gradient step (SB3: 10 passes of minibatches of 64)
     clip: float = 0.2  # range of the probability ratio; SB3
     gae_lambda: float = 0.95  # lambda of generalised advantage estimation; SB3
-    entropy: float = 0.01  # reward units a nat of next-token entropy (SB3: 0); what Mnih et al. 2016 and many since use
+    entropy: float = 0.01  # reward units a nat of next-token entropy (SB3: 0); as in Mnih et al. 2016
     value: float = 0.5  # weight of the critic's loss; SB3
-    normalise: bool = False  # divide a rollout's advantages by their spread; SB3 does, see the module for why not here
+    normalise: bool = False  # divide a rollout's advantages by their spread; SB3 does, the module says why not
 
 
 class Features(BaseFeaturesExtractor):

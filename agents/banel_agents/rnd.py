@@ -1,14 +1,15 @@
 """Random network distillation: REINFORCE on the reward plus the error of predicting a fixed random network.
 
-A state is a position and the last `context` tokens, one-hot in its place. The predictor learns, over the whole run, to give
-the target's features on every state told; its squared error stays high where it was seldom trained: Burda et al. 2018 (section 2.2).
-The bonus of a sequence is beta x its states' mean error / the running standard deviation of that mean (their section 2.4).
+A state is a position and the last `context` tokens, one-hot in its place. The predictor learns, over the whole run,
+to give the target's features on every state told; where it was seldom trained its squared error stays high. The bonus
+of a sequence is beta x its states' mean error / the running standard deviation of that mean. Source: Burda et al.
+2018 (sections 2.2 and 2.4).
 
-What it does here: as `count`, later and less evenly, since the predictor generalises to states it was never shown. It finds
-the leading zeros of both addition attacks; from failures alone it gains most on AdditionAttackHard, little on v0.
-Whole prefixes as states gave no gain on v0 and missed successes on Hard: the network then tells rare garbage from rare digits badly.
-A slow predictor (1e-3) lags behind the policy, and bonus / kl of 100 standard deviations a nat ends in malformed strings.
-As with `count`, a bonus that weighs as much as the reward keeps hundreds of successes alive, and ten times fewer at a tenth.
+What it does here: as `count`, later and less, since the predictor also learns states it was never shown. Its bonus
+fades: the errors fall while the running deviation remembers the first rounds, so from failures alone the penalty
+draws the policy back after a peak in the first half. A deviation of the last rounds alone does not fade, and loses
+the well-formed strings or learns nothing, by beta. Whole prefixes as states gained nothing on v0, and a predictor at
+1e-3 lags behind. A beta as large as the reward keeps hundreds of successes alive.
 """
 
 from __future__ import annotations
@@ -85,9 +86,8 @@ class Novelty:
 
     def _states(self, tokens: Tokens) -> Tensor:
         T, blank = self.problem.T, self.problem.V
-        window = np.tri(T, dtype=bool) & ~np.tri(
-            T, k=-self.config.context, dtype=bool
-        )  # row t: the last tokens, t included
+        age = np.subtract.outer(np.arange(T), np.arange(T))  # [T, T], row t: how far back each position lies
+        window = (age >= 0) & (age < self.config.context)
         states = np.where(window, tokens[:, None, :], blank)[self._written(tokens)]  # [k, T]
         return F.one_hot(torch.from_numpy(states), blank + 1).flatten(1).float()
 

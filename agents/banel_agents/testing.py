@@ -6,10 +6,10 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task
@@ -42,7 +42,7 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
     for feedback in feedbacks:
         head = _run(make(), task, feedback, budget, seed, probe)
         random.seed(seed + 1)
-        np.random.seed(seed + 1)  # noqa: NPY002 (the global generator is the point)
+        np.random.seed(seed + 1)
         torch.manual_seed(seed + 1)
         if _run(make(), task, feedback, budget, seed, probe) != head:
             raise ContractBroken(
@@ -53,15 +53,12 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
 def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, probe: Tokens) -> str:
     """One run; the head of its ledger."""
     oracle = Oracle(task, budget=budget, feedback=feedback)
-    yielded: list[tuple[Policy, Any]] = []
+    yielded: list[tuple[Policy, NDArray[np.float64]]] = []
     try:
         for policy in agent.learn(task.problem, oracle, np.random.default_rng(seed)):
             if not yielded and oracle.count:
                 raise ContractBroken(f"{agent.name}: it asked before its first yield; yield the base policy first")
-            log_probs = policy.log_prob(probe)
-            if np.isnan(log_probs).any() or (log_probs > 1e-9).any():
-                raise ContractBroken(f"{agent.name}, {feedback}: a policy gives log-probabilities that are none")
-            yielded.append((policy, log_probs))
+            yielded.append((policy, _log_probs(agent, policy, probe)))
     except BudgetExhausted:
         if oracle.left:
             raise
@@ -71,3 +68,10 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
         if not np.array_equal(policy.log_prob(probe), log_probs):
             raise ContractBroken(f"{agent.name}: policy {number} changed after it was yielded; yield policy.clone()")
     return oracle.ledger.head
+
+
+def _log_probs(agent: Agent, policy: Policy, probe: Tokens) -> NDArray[np.float64]:
+    log_probs = policy.log_prob(probe)
+    if np.isnan(log_probs).any() or (log_probs > 1e-9).any():
+        raise ContractBroken(f"{agent.name}: a policy gives log-probabilities that are none")
+    return log_probs
