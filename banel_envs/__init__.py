@@ -5,6 +5,7 @@ Importing registers the task ids with Gymnasium and loads nothing heavier than N
 
 from banel_envs.env import GenerationEnv
 from banel_envs.errors import BanelError, BudgetExhausted
+from banel_envs.file_oracle import FileReward
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Oracle
 from banel_envs.problem import Problem
@@ -21,6 +22,7 @@ __all__ = [
     "TASKS",
     "BanelError",
     "BudgetExhausted",
+    "FileReward",
     "GenerationEnv",
     "GenerationVectorEnv",
     "Ledger",

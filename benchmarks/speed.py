@@ -18,7 +18,7 @@ import torch
 
 from banel_envs import TASKS, success_rate
 from banel_envs.policies.network import TorchPolicy
-from banel_leaderboard.run import run
+from banel_leaderboard.harness import run
 
 TASK = "banel/AdditionAttack-v0"
 REPEATS = 7
@@ -28,7 +28,8 @@ def brute_force(policy: TorchPolicy, tokens: np.ndarray) -> float:
     """The same rate from a plain teacher-forced forward over every success."""
     with torch.inference_mode():
         parts = [
-            policy.differentiable_log_prob(tokens[i : i + 4096]).double().exp().sum() for i in range(0, len(tokens), 4096)
+            policy.differentiable_log_prob(tokens[i : i + 4096]).double().exp().sum()
+            for i in range(0, len(tokens), 4096)
         ]
     return float(np.log10(sum(map(float, parts))))
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -58,18 +59,13 @@ class Features(BaseFeaturesExtractor):
         self.network = network
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
-        """Of tokens [n, T], blank from `position` [n] or [n, 1] on; attention is causal, so the blanks do not matter."""
+        """Of tokens [n, T], blank from `position` [n] or [n, 1] on; causal attention never sees them."""
         network = self.network
         # Nothing is written after a whole sequence; SB3 asks its value where the budget left it unjudged.
         position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
         width = int(position.max()) + 1
-        begin = torch.full_like(position[:, None], network.config.vocabulary)
-        inputs = torch.cat((begin, observation["tokens"][:, : width - 1].long()), dim=1)  # [n, t]
-        x = network.token(inputs) + network.position.weight[:width]  # [n, t, d]
-        for block in network.blocks:
-            x = block(x)
-        features: Tensor = network.norm(x[torch.arange(len(x), device=x.device), position])
-        return features
+        features = network.features(observation["tokens"][:, : width - 1].long())  # [n, t, width]
+        return features[torch.arange(len(features), device=features.device), position]
 
 
 class ActorCritic(ActorCriticPolicy):
@@ -157,6 +153,7 @@ def build(problem: Problem, oracle: Oracle, config: PPOConfig, seed: int) -> tup
         seed=seed,
         device=policy.device,
     )
+    model.set_logger(Logger(None, []))  # SB3 would leave a folder of its own behind for every rollout
     return model, policy
 
 

@@ -123,6 +123,7 @@ class TorchPolicy(Autoregressive):
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TorchPolicy:
         """The inverse of spec and arrays."""
-        network = Transformer(TransformerConfig(**spec["config"]))
-        network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+        with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
+            network = Transformer(TransformerConfig(**spec["config"]))
+        network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
         return cls(network.eval(), spec["end"], spec["temperature"])

@@ -94,13 +94,17 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
-        begin = torch.full_like(tokens[:, :1], self.config.vocabulary)
-        inputs = torch.cat((begin, tokens[:, :-1]), dim=1)
-        x = self.token(inputs) + self.position.weight[: tokens.shape[1]]  # [n, t, d]
+        logits: Tensor = self.head(self.features(tokens[:, :-1]))
+        return logits
+
+    def features(self, written: Tensor) -> Tensor:
+        """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
+        begin = written.new_full((len(written), 1), self.config.vocabulary)
+        x = self.token(torch.cat((begin, written), dim=1)) + self.position.weight[: written.shape[1] + 1]
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(self.norm(x))
-        return logits
+        normed: Tensor = self.norm(x)
+        return normed
 
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""

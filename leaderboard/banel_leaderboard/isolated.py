@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import time
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +15,7 @@ from numpy.typing import NDArray
 
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
-from banel_envs import errors as banel_errors
-from banel_envs.errors import BanelError, BudgetExhausted
+from banel_envs.errors import BadTokens, BudgetExhausted
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
@@ -38,6 +35,11 @@ class RemoteOracle:
         """Sequences that may still be asked."""
         return self.budget - self.count
 
+    @property
+    def open(self) -> int:
+        """See Oracle; here 0, since an error between question and answer ends the run."""
+        return 0
+
     def __call__(self, tokens: object) -> NDArray[np.float32]:
         """See Oracle."""
         clean = self.problem.check_tokens(tokens)
@@ -48,7 +50,7 @@ class RemoteOracle:
             return np.frombuffer(raw, np.float32).copy()
         if header["error"] == "BudgetExhausted":
             raise BudgetExhausted(header["asked"], self.left, self.budget)
-        raise getattr(banel_errors, header["error"], BanelError)(header["message"])
+        raise BadTokens(header["message"])
 
     def close(self) -> None:
         """The ledger is closed where it lives."""
@@ -56,17 +58,18 @@ class RemoteOracle:
 
 def main() -> None:
     """Read the order, learn, send every policy back."""
-    outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what an agent prints must not run into the frames
-    pipe = Pipe(sys.stdin.buffer, outgoing)
+    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # what an agent prints or reads must not run into the frames
+    pipe = Pipe(incoming, outgoing)
     order, _ = pipe.receive()
     sys.path[:0] = [entry for entry in order["path"] if entry not in sys.path]
     torch.set_num_threads(1)
     try:
         _learn(order, pipe, Path(sys.argv[1]))
     except Exception as error:
-        traceback.print_exc()
-        pipe.send({"event": "error", "error": f"{type(error).__name__}: {error}"})
+        message = f"{type(error).__name__}: {error}"
+        pipe.send({"event": "error", "error": message, "traceback": traceback.format_exc()})
 
 
 def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
@@ -77,20 +80,22 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
     rng.bit_generator.state = order["rng"]
     clock = Clock()
     policies = iter(agent.learn(problem, cast(Oracle, oracle), rng))
+    last: Policy | None = None
     for number in range(sys.maxsize):
         with clock:
             try:
                 policy = next(policies)
             except (StopIteration, BudgetExhausted):
                 break
-        _send(policy, pipe, scratch / f"{number % 2}.safetensors", agent, clock)
+        if policy is not last:
+            save_policy(scratch / f"{number}.safetensors", policy)
+        # The same object again stands for itself there too: it is neither read nor measured a second time.
+        pipe.send(
+            {"event": "policy", "file": None if policy is last else f"{number}.safetensors", **_tally(agent, clock)}
+        )
+        pipe.receive()  # it has been read and, where the grid asks for it, measured
+        last = policy
     pipe.send({"event": "end", **_tally(agent, clock)})
-
-
-def _send(policy: Policy, pipe: Pipe, path: Path, agent: Any, clock: Clock) -> None:
-    save_policy(path, policy)
-    pipe.send({"event": "policy", "path": str(path), **_tally(agent, clock)})
-    pipe.receive()  # it has been read and, where the grid asks for it, measured
 
 
 def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
@@ -99,8 +104,7 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
         "cpu": clock.cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "work": [COST.sampled, COST.scored, COST.trained],
-        "reported": getattr(agent, "reported", {}),
-        "at": time.time(),
+        "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
     }
 
 
@@ -109,10 +113,13 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
         pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
         return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
 
+    def base() -> Policy:
+        policy = load_policy_file(order["base"])
+        device = order["spec"]["device"]
+        return policy if device == "cpu" else policy.to(device)  # type: ignore[attr-defined]
+
     fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
-    return Problem(
-        **fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None
-    )
+    return Problem(**fields, base=base, allowed=allowed if order["masked"] else None)
 
 
 if __name__ == "__main__":

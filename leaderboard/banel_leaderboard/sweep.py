@@ -22,13 +22,20 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from banel_agents import AGENTS, make_agent
+from banel_agents import AGENTS
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
+<<<<<<< HEAD
+from banel_leaderboard.harness import finished
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.run import finished, make_oracle
-from banel_leaderboard.spec import Spec, load_task
+from banel_leaderboard.spec import Spec
+=======
+from banel_leaderboard.harness import finished, make_oracle
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.spec import Spec, task_of
+>>>>>>> upstream
 from banel_leaderboard.suites import Suite
+from banel_leaderboard.worker import EXIT_PENDING
 
 Lane = tuple[Spec, ...]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -39,7 +46,11 @@ class Outcome:
     """How a run ended."""
 
     spec: Spec
-    status: Literal["done", "kept", "served", "failed"]
+<<<<<<< HEAD
+    status: Literal["done", "kept", "served", "pending", "failed"]  # pending: waits for answers from files
+=======
+    status: Literal["done", "kept", "served", "waiting", "failed"]
+>>>>>>> upstream
     message: str = ""
 
 
@@ -70,12 +81,15 @@ def _learns_from_successes(agent: str) -> bool:
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
     """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
+<<<<<<< HEAD
+=======
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         spec.check()
-        task, agent = load_task(spec.task), make_agent(spec.agent, spec.settings)
+        task, agent = task_of(spec), make_agent(spec.agent, spec.settings)
         make_oracle(spec, task, agent, out / "unused").close()
     if out.exists() and not out.is_dir():
         raise BanelError(f"{out} is a file; name a folder for the runs")
+>>>>>>> upstream
     for lane in lanes:
         for spec in lane:
             finished(spec, out)
@@ -110,8 +124,12 @@ def sweep(
                 outcomes.append(outcome)
                 bar.update()
                 bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
-                if outcome.status == "failed":
-                    bar.write(f"failed: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
+<<<<<<< HEAD
+                if outcome.status in ("failed", "pending"):
+=======
+                if outcome.message and outcome.status in ("failed", "waiting"):
+>>>>>>> upstream
+                    bar.write(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
 
         futures = [pool.submit(_run_lane, lane, workers, note) for lane in lanes]
         try:
@@ -138,9 +156,9 @@ def _run_lane(lane: Lane, workers: Workers, note: Callable[[Outcome], None]) -> 
         try:
             record = finished(spec, workers.out)
             if record is None:
-                message = workers.run(spec)
-                record = None if message else finished(spec, workers.out)
-                note(Outcome(spec, "failed" if message else "done", message))
+                outcome = workers.run(spec)
+                record = finished(spec, workers.out) if outcome.status == "done" else None
+                note(outcome)
             else:
                 note(Outcome(spec, "kept"))
         except (BanelError, OSError) as error:
@@ -159,10 +177,14 @@ class Workers:
     _alive: set[subprocess.Popen[str]] = field(default_factory=set)
     _stopped: bool = False
 
-    def run(self, spec: Spec) -> str:
-        """Run to the end; empty, or one line on why it failed."""
+    def run(self, spec: Spec) -> Outcome:
+<<<<<<< HEAD
+        """Run to the end; where it does not get there, one line on why."""
+=======
+        """Run to the end, or to where it failed or has to wait for answers."""
+>>>>>>> upstream
         if self._stopped:
-            return "stopped"
+            return Outcome(spec, "failed", "stopped")
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
         environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
         process = subprocess.Popen(
@@ -178,13 +200,17 @@ class Workers:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            return f"stopped after {self.timeout:g} s; run again to go on where it was"
+            return Outcome(spec, "failed", f"stopped after {self.timeout:g} s; run again to go on where it was")
         finally:
             self._alive.discard(process)
         if process.returncode == 0:
-            return ""
+            return Outcome(spec, "done")
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        return last[0]
+<<<<<<< HEAD
+        return Outcome(spec, "pending" if process.returncode == EXIT_PENDING else "failed", last[0])
+=======
+        return Outcome(spec, "waiting" if process.returncode == os.EX_TEMPFAIL else "failed", last[0])
+>>>>>>> upstream
 
     def stop(self) -> None:
         """Kill what runs; the ledgers hold what was answered."""
