@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-"""The harness: one agent, one task, one seed, under the meter, to a folder that can be checked (see folder.py).
-=======
 """harness: one agent, one task, one seed, under the meter, to a folder that can be checked.
 
     OUT/<task>/<agent>/<feedback>/seed-<k>/
@@ -9,7 +6,6 @@
         final.safetensors  the policy at the budget; grid/ has the one of every grid point
         run.json           status, resumes, times: what a rerun may change
         log.txt            progress
->>>>>>> upstream
 
 A killed run goes on by running the same command again: the agent is run from the start, the ledger answers what it
 already holds, and the oracle is called only beyond its end.
@@ -18,6 +14,7 @@ already holds, and the oracle is called only beyond its end.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -26,27 +23,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
-from banel_envs.policies import COST, Policy
-from banel_leaderboard.folder import FINAL, LEDGER, LOG, RECORD, begin, check_folder, write_status
+from banel_envs.policies import COST, Policy, load_policy_file
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
 from banel_leaderboard.inherit import inheriting, old_ledger
-from banel_leaderboard.isolate import AgentFailed, isolated_policies
+from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
-<<<<<<< HEAD
-from banel_leaderboard.spec import Spec
-=======
 from banel_leaderboard.spec import Spec, task_of
 
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
->>>>>>> upstream
 
 
 class RunFailed(BanelError):
@@ -66,9 +58,6 @@ def run(
     device: str = "cpu",
     oracle: str | None = None,
     inherit: str | Path | None = None,
-    oracle: str | None = None,
-    wait: float | None = None,
-    isolate: bool = False,
 ) -> RunRecord:
     """Run one agent on one task with one seed, or finish what was begun, or return what was finished.
 
@@ -84,19 +73,11 @@ def run(
         device: where the base policy's weights live, "cpu" or "cuda".
         oracle: "file:DIR" asks by files in DIR (FileReward) instead of the task's own reward.
         inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
-        oracle: "file:DIR" takes the answers from files in a folder, see `banel_envs.file_oracle`.
-        wait: seconds to wait there for an answer; None waits for ever.
-        isolate: run the agent in a process of its own, which holds neither task nor reward.
 
     Raises:
         BanelError: bad input, or a folder that holds another run: nothing is written over.
-<<<<<<< HEAD
-        AnswersPending: answers from files have not arrived; running again goes on.
-        RunFailed: the agent or the reward raised; running again goes on.
-=======
         AnswersPending: the files hold no answer yet; run again when they do.
         RunFailed: the agent or the reward raised.
->>>>>>> upstream
     """
     spec = Spec(
         task,
@@ -108,57 +89,42 @@ def run(
         dict(settings or {}),
         device,
         None if inherit is None else str(inherit),
-        oracle,
-        wait,
     )
-    return execute(spec, Path(out), isolate=isolate)
+    return execute(spec, Path(out))
 
 
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     """See `run`."""
-    torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     done = finished(spec, out)
     if done is not None:
         return done
-<<<<<<< HEAD
-    task, agent = spec.load()
-=======
     task = task_of(spec)
     agent = make_agent(spec.agent, spec.settings)
->>>>>>> upstream
     folder = spec.folder(out, task, agent)
-    begun = (folder / LEDGER).exists()
     oracle = make_oracle(spec, task, agent, folder / LEDGER)
+    folder.mkdir(parents=True, exist_ok=True)
+    resumed = _begin(folder, spec)
     try:
-        _ = oracle.ledger  # locked and found to be this run's, before anything else is written
-        resumed = begin(folder, spec, begun)
-        record = _measured(spec, task, agent, oracle, folder, resumed, isolate)
-    finally:
-        oracle.close()
-    record.write(folder / RECORD)
-    write_status(folder, spec, "finished", resumed)
-    return record
-
-
-def _measured(spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, isolate: bool) -> RunRecord:
-    """`measure`, with what stops it noted in the run's folder."""
-    try:
-        return measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
-    except AnswersPending as error:
-        write_status(folder, spec, "pending", resumed, str(error))
+        record = measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
+    except (LedgerMismatch, KeyboardInterrupt):
         raise
     except AnswersPending as error:
         _status(folder, spec, "waiting", resumed, str(error))
         raise
     except Exception as error:
-        write_status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
+        _status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
         with (folder / LOG).open("a") as log:
             traceback.print_exc(file=log)
-        if isinstance(error, BanelError) and not isinstance(error, AgentFailed):
+        if isinstance(error, BanelError):
             raise
         raise RunFailed(
             f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}"
         ) from error
+    finally:
+        oracle.close()
+    record.write(folder / RECORD)
+    _status(folder, spec, "finished", resumed)
+    return record
 
 
 def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, blind: bool | None = None) -> Oracle:
@@ -184,23 +150,15 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
     """The record of this run if it is there already; None if it still has to be run or finished.
 
     Raises:
-        BadValue: the folder, or one that it is in, is a file.
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
-<<<<<<< HEAD
-    task, agent = spec.load()
-=======
     spec.check()
     task = task_of(spec)
     agent = make_agent(spec.agent, spec.settings)
->>>>>>> upstream
     folder = spec.folder(out, task, agent)
-    check_folder(folder)
-    oracle = make_oracle(spec, task, agent, folder / LEDGER)  # its ledger not opened yet
     if not (folder / LEDGER).exists():
-        if (folder / RECORD).exists():
-            raise LedgerMismatch(f"{folder} holds a record without its ledger; put that back or choose another folder")
         return None
+    oracle = make_oracle(spec, task, agent, folder / LEDGER)
     try:
         head = oracle.ledger.head  # LedgerMismatch if it is another run's
     finally:
@@ -211,6 +169,24 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
     if head != record.ledger.head:
         raise LedgerMismatch(f"{folder}: the ledger's head is not the record's; one of them was changed")
     return record
+
+
+def _begin(folder: Path, spec: Spec) -> int:
+    """Note the start; how often the run was taken up again before this."""
+    resumed = 0
+    if (folder / LEDGER).exists():
+        status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {"resumed": 0}
+        resumed = int(status["resumed"]) + 1
+    _status(folder, spec, "running", resumed)
+    return resumed
+
+
+def _status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
+    """run.json: how the run stands, and where its task and agent are found."""
+    fields = {"status": status, "resumed": resumed, "error": error, "task": spec.task, "agent": spec.agent}
+    draft = folder / f"{STATUS}.tmp"
+    draft.write_text(json.dumps(fields, indent=1) + "\n")
+    draft.replace(folder / STATUS)
 
 
 def measure(
@@ -315,3 +291,12 @@ def _record(
             versions=versions(),
         ),
     )
+
+
+def load_policy(folder: str | Path) -> Policy:
+    """The final policy of a run, from its folder.
+
+    Raises:
+        AssetError: there is none, or it is damaged.
+    """
+    return load_policy_file(Path(folder) / FINAL)

@@ -7,7 +7,6 @@ answers from the one Oracle, and measures the policies that come back. Same ques
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -21,17 +20,13 @@ import numpy as np
 
 from banel_agents.base import Agent
 from banel_envs import Oracle
-from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
-from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
+from banel_envs.errors import BanelError
+from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_leaderboard.spec import Spec
 
 
 class AgentFailed(BanelError):
     """The agent's process raised or ended before its run did."""
-
-
-class PipeBroken(AgentFailed):
-    """The other side of the pipe has gone."""
 
 
 class Pipe:
@@ -42,17 +37,14 @@ class Pipe:
 
     def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
         """One frame: a line of JSON, then the raw bytes it counts."""
-        try:
-            self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
-            self._outgoing.flush()
-        except BrokenPipeError as error:
-            raise PipeBroken("the other process ended before the run did") from error
+        self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
+        self._outgoing.flush()
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame; PipeBroken where the other side has gone."""
+        """The next frame; AgentFailed where the other side has gone."""
         line = self._incoming.readline()
         if not line.endswith(b"\n"):
-            raise PipeBroken("the other process ended before the run did")
+            raise AgentFailed("the other process ended before the run did")
         header = json.loads(line)
         raw = self._incoming.read(header.pop("bytes"))
         return header, raw
@@ -75,23 +67,15 @@ def isolated_policies(
         pipe = Pipe(process.stdout, process.stdin)
         try:
             pipe.send(order)
-            yield from _serve(pipe, agent, oracle, clock, Path(scratch))
-        except PipeBroken as error:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on with its pipe closed
-                process.wait(timeout=5)
-            raise AgentFailed(
-                f"the agent's process ended its side with status {process.returncode} before the run was over"
-            ) from error
+            yield from _serve(pipe, agent, oracle, clock)
         finally:
             process.kill()
             process.wait()
-            with contextlib.suppress(BrokenPipeError):  # what was not sent has no reader any more
-                process.stdin.close()
+            process.stdin.close()
             process.stdout.close()
 
 
-def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any, scratch: Path) -> Iterator[Policy]:
-    policy: Policy | None = None
+def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
     while True:
         header, raw = pipe.receive()
         match header["event"]:
@@ -102,41 +86,20 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any, scratch: Path) 
                 pipe.send({}, oracle.problem.action_mask(prefix).tobytes())
             case "policy":
                 _take_over(header, agent, clock)
-                if policy is None or header["file"] is not None:
-                    path = scratch / Path(header["file"]).name
-                    policy = _rescored(load_policy_file(path), policy)
-                    path.unlink()
-                yield policy
+                yield load_policy_file(header["path"])
                 pipe.send({})
             case "end":
                 _take_over(header, agent, clock)
                 return
             case _:
-                failure = AgentFailed(header["error"])
-                failure.add_note(header["traceback"])
-                raise failure
-
-
-def _rescored(policy: Policy, last: Policy | None) -> Policy:
-    """A policy that excludes more than the last one did, the rest scored alone, as its agent did.
-
-    What a set weighs is not taken from the other process, and in float32 it depends on the batches that are scored.
-    """
-    if not isinstance(policy, Excluding) or not isinstance(last, Excluding):
-        return policy
-    known = len(last.excluded)
-    if not np.array_equal(policy.excluded[:known], last.excluded):
-        return policy
-    new = policy.policy.log_prob(policy.excluded[known:])
-    return Excluding(policy.policy, policy.excluded, np.concatenate((last.excluded_log_probs, new)))
+                raise AgentFailed(header["error"])
 
 
 def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """The rewards, or one of the errors that an agent may act on; any other error is this process's and ends the run."""
     tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
     try:
         rewards = oracle(tokens)
-    except (BudgetExhausted, BadTokens) as error:
+    except BanelError as error:
         return {"error": type(error).__name__, "message": str(error), "asked": len(tokens), "count": oracle.count}, b""
     return {"count": oracle.count}, rewards.tobytes()
 

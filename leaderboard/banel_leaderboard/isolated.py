@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
-from banel_envs.errors import BadTokens, BudgetExhausted
+from banel_envs import errors as banel_errors
+from banel_envs.errors import BanelError, BudgetExhausted
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
@@ -35,11 +38,6 @@ class RemoteOracle:
         """Sequences that may still be asked."""
         return self.budget - self.count
 
-    @property
-    def open(self) -> int:
-        """See Oracle; here 0, since an error between question and answer ends the run."""
-        return 0
-
     def __call__(self, tokens: object) -> NDArray[np.float32]:
         """See Oracle."""
         clean = self.problem.check_tokens(tokens)
@@ -50,7 +48,7 @@ class RemoteOracle:
             return np.frombuffer(raw, np.float32).copy()
         if header["error"] == "BudgetExhausted":
             raise BudgetExhausted(header["asked"], self.left, self.budget)
-        raise BadTokens(header["message"])
+        raise getattr(banel_errors, header["error"], BanelError)(header["message"])
 
     def close(self) -> None:
         """The ledger is closed where it lives."""
@@ -58,18 +56,17 @@ class RemoteOracle:
 
 def main() -> None:
     """Read the order, learn, send every policy back."""
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what an agent prints or reads must not run into the frames
-    pipe = Pipe(incoming, outgoing)
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an agent prints must not run into the frames
+    pipe = Pipe(sys.stdin.buffer, outgoing)
     order, _ = pipe.receive()
     sys.path[:0] = [entry for entry in order["path"] if entry not in sys.path]
     torch.set_num_threads(1)
     try:
         _learn(order, pipe, Path(sys.argv[1]))
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        pipe.send({"event": "error", "error": message, "traceback": traceback.format_exc()})
+        traceback.print_exc()
+        pipe.send({"event": "error", "error": f"{type(error).__name__}: {error}"})
 
 
 def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
@@ -80,22 +77,20 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
     rng.bit_generator.state = order["rng"]
     clock = Clock()
     policies = iter(agent.learn(problem, cast(Oracle, oracle), rng))
-    last: Policy | None = None
     for number in range(sys.maxsize):
         with clock:
             try:
                 policy = next(policies)
             except (StopIteration, BudgetExhausted):
                 break
-        if policy is not last:
-            save_policy(scratch / f"{number}.safetensors", policy)
-        # The same object again stands for itself there too: it is neither read nor measured a second time.
-        pipe.send(
-            {"event": "policy", "file": None if policy is last else f"{number}.safetensors", **_tally(agent, clock)}
-        )
-        pipe.receive()  # it has been read and, where the grid asks for it, measured
-        last = policy
+        _send(policy, pipe, scratch / f"{number % 2}.safetensors", agent, clock)
     pipe.send({"event": "end", **_tally(agent, clock)})
+
+
+def _send(policy: Policy, pipe: Pipe, path: Path, agent: Any, clock: Clock) -> None:
+    save_policy(path, policy)
+    pipe.send({"event": "policy", "path": str(path), **_tally(agent, clock)})
+    pipe.receive()  # it has been read and, where the grid asks for it, measured
 
 
 def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
@@ -104,7 +99,8 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
         "cpu": clock.cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "work": [COST.sampled, COST.scored, COST.trained],
-        "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
+        "reported": getattr(agent, "reported", {}),
+        "at": time.time(),
     }
 
 
@@ -113,13 +109,10 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
         pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
         return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
 
-    def base() -> Policy:
-        policy = load_policy_file(order["base"])
-        device = order["spec"]["device"]
-        return policy if device == "cpu" else policy.to(device)  # type: ignore[attr-defined]
-
     fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
-    return Problem(**fields, base=base, allowed=allowed if order["masked"] else None)
+    return Problem(
+        **fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None
+    )
 
 
 if __name__ == "__main__":

@@ -7,26 +7,19 @@ comes out must equal the one that was submitted but for times. Exact for the sam
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
+from banel_agents import make_agent
 from banel_envs.errors import BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
-<<<<<<< HEAD
-from banel_leaderboard.folder import LEDGER, RECORD, spec_of
-from banel_leaderboard.harness import make_oracle, measure
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec
-=======
 from banel_leaderboard.harness import LEDGER, RECORD, STATUS, make_oracle, measure
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec, load_task
->>>>>>> upstream
 
 
 class NotProved(BanelError):
@@ -59,8 +52,7 @@ def prove(folder: Path) -> RunRecord:
             f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), "
             f"the record says line {record.ledger.lines} ({record.ledger.head[:12]})"
         )
-    torch.set_num_threads(record.execution.threads)  # sums in another order are other sums
-    spec = spec_of(folder, record)
+    spec = _spec_of(folder, record)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         shutil.copy(folder / LEDGER, copy / LEDGER)
@@ -74,12 +66,27 @@ def _measure_again(spec: Spec, folder: Path) -> RunRecord:
     def sealed(tokens: Tokens) -> NoReturn:
         raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
 
-    task, agent = spec.load()
+    task = load_task(spec.task)
+    agent = make_agent(spec.agent, spec.settings)
     oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, blind=False)
     try:
         return measure(spec, task, agent, oracle, folder, resumed=0)
     finally:
         oracle.close()
+
+
+def _spec_of(folder: Path, record: RunRecord) -> Spec:
+    """What was run: the record's own words, and where to find a task or an agent of the user's own."""
+    status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {}
+    return Spec(
+        task=status.get("task", record.task),
+        agent=status.get("agent", record.agent),
+        seed=record.seed,
+        feedback=record.feedback,
+        twin=record.twin,
+        budget=record.budget,
+        settings=record.config,
+    )
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str:

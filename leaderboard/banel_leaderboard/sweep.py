@@ -22,20 +22,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from banel_agents import AGENTS
+from banel_agents import AGENTS, make_agent
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
-<<<<<<< HEAD
-from banel_leaderboard.harness import finished
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec
-=======
 from banel_leaderboard.harness import finished, make_oracle
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec, task_of
->>>>>>> upstream
 from banel_leaderboard.suites import Suite
-from banel_leaderboard.worker import EXIT_PENDING
 
 Lane = tuple[Spec, ...]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -46,11 +39,7 @@ class Outcome:
     """How a run ended."""
 
     spec: Spec
-<<<<<<< HEAD
-    status: Literal["done", "kept", "served", "pending", "failed"]  # pending: waits for answers from files
-=======
     status: Literal["done", "kept", "served", "waiting", "failed"]
->>>>>>> upstream
     message: str = ""
 
 
@@ -81,15 +70,12 @@ def _learns_from_successes(agent: str) -> bool:
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
     """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
-<<<<<<< HEAD
-=======
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         spec.check()
         task, agent = task_of(spec), make_agent(spec.agent, spec.settings)
         make_oracle(spec, task, agent, out / "unused").close()
     if out.exists() and not out.is_dir():
         raise BanelError(f"{out} is a file; name a folder for the runs")
->>>>>>> upstream
     for lane in lanes:
         for spec in lane:
             finished(spec, out)
@@ -124,11 +110,7 @@ def sweep(
                 outcomes.append(outcome)
                 bar.update()
                 bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
-<<<<<<< HEAD
-                if outcome.status in ("failed", "pending"):
-=======
                 if outcome.message and outcome.status in ("failed", "waiting"):
->>>>>>> upstream
                     bar.write(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
 
         futures = [pool.submit(_run_lane, lane, workers, note) for lane in lanes]
@@ -178,11 +160,7 @@ class Workers:
     _stopped: bool = False
 
     def run(self, spec: Spec) -> Outcome:
-<<<<<<< HEAD
-        """Run to the end; where it does not get there, one line on why."""
-=======
         """Run to the end, or to where it failed or has to wait for answers."""
->>>>>>> upstream
         if self._stopped:
             return Outcome(spec, "failed", "stopped")
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
@@ -206,11 +184,7 @@ class Workers:
         if process.returncode == 0:
             return Outcome(spec, "done")
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-<<<<<<< HEAD
-        return Outcome(spec, "pending" if process.returncode == EXIT_PENDING else "failed", last[0])
-=======
         return Outcome(spec, "waiting" if process.returncode == os.EX_TEMPFAIL else "failed", last[0])
->>>>>>> upstream
 
     def stop(self) -> None:
         """Kill what runs; the ledgers hold what was answered."""

@@ -5,51 +5,30 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 
+import torch
 
 from banel_envs.errors import AnswersPending, BanelError
 from banel_leaderboard.harness import execute
 from banel_leaderboard.spec import Spec
 
-<<<<<<< HEAD
-EXIT_PENDING = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run again later
-
-
-def main() -> int:
-    """Run one order; 0 done, 2 refused and 75 waiting for answers from files, with one line on stderr."""
-=======
 WAITING = os.EX_TEMPFAIL  # 75: answers of an external oracle are missing; try again
 
 
 def main() -> int:
     """Run one order; 0 done, 75 waiting for answers, 2 refused, with one line on stderr."""
->>>>>>> upstream
     order = json.loads(sys.argv[1])
-    end_with_parent()
+    torch.set_num_threads(1)
     try:
         execute(Spec(**order["spec"]), Path(order["out"]), isolate=order["isolate"])
     except AnswersPending as error:
         print(error, file=sys.stderr)
         return WAITING
     except BanelError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return EXIT_PENDING if isinstance(error, AnswersPending) else 2
+        print(error, file=sys.stderr)
+        return 2
     return 0
-
-
-def end_with_parent() -> None:
-    """End this process when the command that started it is gone: no run goes on unseen and keeps its ledger locked."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)  # at any instant, as a kill would: the ledger holds what was answered
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
