@@ -97,7 +97,7 @@ class FileReward:
                 continue
             for row, reward in _read(path).items():
                 _check(path, row, reward, n)
-                rewards[int(row)] = float(reward)
+                rewards[int(row)] = float(str(reward))
         return rewards
 
 

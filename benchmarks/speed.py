@@ -28,7 +28,8 @@ def brute_force(policy: TorchPolicy, tokens: np.ndarray) -> float:
     """The same rate from a plain teacher-forced forward over every success."""
     with torch.inference_mode():
         parts = [
-            policy.differentiable_log_prob(tokens[i : i + 4096]).double().exp().sum() for i in range(0, len(tokens), 4096)
+            policy.differentiable_log_prob(tokens[i : i + 4096]).double().exp().sum()
+            for i in range(0, len(tokens), 4096)
         ]
     return float(np.log10(sum(map(float, parts))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ PAID = []  # every sequence that the paid task's reward was asked for
 FAULT = {"at": None, "error": None}  # the question before which Steps raises
 HEARD = []  # the answers that Steps got, batch by batch
 SCRIPT = []  # what Scripted asks, batch by batch
+BANEL = {"batch": 16, "pool": 100, "phi_epochs": 1.0, "minibatch": 16}  # seconds, not minutes
 
 
 def judge(tokens, calls=None):
@@ -58,6 +60,31 @@ def masked():
         return mask
 
     return tiny("own/Masked-v0", allowed=allowed)
+
+
+def closed():
+    """A reward that raises."""
+
+    def reward(tokens):
+        raise OSError("the laboratory is closed")
+
+    return tiny("own/Closed-v0", reward=reward)
+
+
+def network():
+    """A transformer as the base policy, for the agents that train one; about one sample in ten succeeds."""
+    import torch
+
+    from banel_envs.policies.network import TorchPolicy
+    from banel_envs.policies.transformer import Transformer, TransformerConfig
+
+    net = Transformer(TransformerConfig(V, T, width=8, layers=1, heads=2))
+    net.initialise(np.random.default_rng(3))
+    with torch.no_grad():
+        net.head.weight.mul_(2.0)
+    base = TorchPolicy(net.eval(), None)
+    problem = Problem("own/Network-v0", tuple("abcd"), T, 64, base=base.clone)
+    return Task(problem, judge, lambda: SUCCESSES, digest="e" * 64)
 
 
 def not_a_task():
@@ -176,7 +203,11 @@ class Catches(Steps):
 
         yield problem.base_policy()
         met = {}
-        for name, tokens in {"shape": np.zeros((1, T + 1), int), "range": [[0, 0, V]], "float": np.zeros((1, T))}.items():
+        for name, tokens in {
+            "shape": np.zeros((1, T + 1), int),
+            "range": [[0, 0, V]],
+            "float": np.zeros((1, T)),
+        }.items():
             try:
                 oracle(tokens)
             except BadTokens as error:
@@ -191,24 +222,33 @@ class Catches(Steps):
         yield problem.base_policy()
 
 
-class Snoops(Steps):
-    """Reports what it finds of tasks in its process."""
+class Masks(Steps):
+    """Reports what the grammar allows and how many answers were withheld."""
 
-    name = "snoops"
+    name = "masks"
 
     def learn(self, problem, oracle, rng):
-        import gc
-        import sys
-
-        from banel_envs import Oracle
-
         yield problem.base_policy()
-        objects = gc.get_objects()
-        self.reported = {
-            "tasks": sum(isinstance(thing, Task) for thing in objects),
-            "oracles": sum(isinstance(thing, Oracle) for thing in objects),
-            "functions": sum(getattr(thing, "__name__", "") == "reward_of_own" for thing in objects),
-            "modules": sum(name.endswith("hidden_reward") for name in sys.modules),
-        }
-        oracle(SUCCESSES)
+        for prefix, ask in ((np.zeros((1, 0), int), [[0, 1, 2]]), (np.ones((1, 2), int), SUCCESSES)):
+            withheld = np.isnan(oracle(ask)).sum()
+            self.reported = {"allowed": float(problem.action_mask(prefix).sum()), "withheld": float(withheld)}
+            yield problem.base_policy()
+
+
+class Loses(Steps):
+    name = "loses"
+
+    def learn(self, problem, oracle, rng):
         yield problem.base_policy()
+        raise KeyError("lost")
+
+
+class Reads(Steps):
+    """Reads its standard input, where there is nothing for it."""
+
+    name = "reads"
+
+    def learn(self, problem, oracle, rng):
+        if sys.stdin.read() != "":
+            raise ValueError("it took what was not its own")
+        yield from super().learn(problem, oracle, rng)

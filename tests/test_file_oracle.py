@@ -43,7 +43,7 @@ def answer(folder, rewards, suffix=".json"):
 
 def test_a_question_says_what_is_asked_and_waits(tmp_path):
     oracle = lab(tmp_path)
-    with pytest.raises(AnswersPending, match="3 sequences of .*question-.* run again"):
+    with pytest.raises(AnswersPending, match=r"3 sequences of .*question-.* run again"):
         oracle(TOKENS)
     asked = json.loads(question(tmp_path).read_text())
     assert asked["task"] == "test/Lab-v0"

@@ -64,13 +64,8 @@ class Features(BaseFeaturesExtractor):
         # Nothing is written after a whole sequence; SB3 asks its value where the budget left it unjudged.
         position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
         width = int(position.max()) + 1
-        begin = torch.full_like(position[:, None], network.config.vocabulary)
-        inputs = torch.cat((begin, observation["tokens"][:, : width - 1].long()), dim=1)  # [n, t]
-        x = network.token(inputs) + network.position.weight[:width]  # [n, t, d]
-        for block in network.blocks:
-            x = block(x)
-        features: Tensor = network.norm(x[torch.arange(len(x), device=x.device), position])
-        return features
+        features = network.features(observation["tokens"][:, : width - 1].long())  # [n, t, width]
+        return features[torch.arange(len(features), device=features.device), position]
 
 
 class ActorCritic(ActorCriticPolicy):

@@ -6,12 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from banel_leaderboard.harness import load_policy, run
+    from banel_leaderboard.folder import load_policy
+    from banel_leaderboard.harness import run
     from banel_leaderboard.record import RunRecord
 
 __all__ = ["RunRecord", "load_policy", "run"]
 
-_HOME = {"RunRecord": "record", "load_policy": "harness", "run": "harness"}  # loaded when first asked for
+_HOME = {"RunRecord": "record", "load_policy": "folder", "run": "harness"}  # loaded when first asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import threading
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def parser() -> Parser:
     run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
+    run.add_argument("--oracle", metavar="file:DIR", help="ask by files in DIR instead of the task's own reward")
     run.add_argument(
         "--inherit", metavar="OLD", help="an old run of the task whose answers are taken over (off the board)"
     )
@@ -153,7 +155,7 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
-    if options.timeout is not None and not options.timeout > 0:
+    if options.timeout is not None and not 0 < options.timeout < threading.TIMEOUT_MAX:
         raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
     check(lanes, options.out)
     outcomes = sweep(lanes, options.out, jobs=options.jobs, timeout=options.timeout, isolate=options.isolate)
@@ -194,14 +196,14 @@ def _board(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from banel_leaderboard.harness import RECORD, load_policy
+    from banel_leaderboard.folder import RECORD, load_policy, spec_of
     from banel_leaderboard.record import RunRecord
     from banel_leaderboard.spec import load_task
 
     if options.n < 1:
         raise BadValue(f"-n is {options.n}; it must be at least 1")
     record = RunRecord.load(options.run / RECORD)
-    problem = load_task(record.task).problem
+    problem = load_task(spec_of(options.run, record).task).problem
     policy = load_policy(options.run)
     tokens = policy.sample(options.n, np.random.default_rng(0))
     for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):

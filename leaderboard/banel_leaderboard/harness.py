@@ -1,11 +1,4 @@
-"""harness: one agent, one task, one seed, under the meter, to a folder that can be checked.
-
-    OUT/<task>/<agent>/<feedback>/seed-<k>/
-        ledger.jsonl       every question and answer, written ahead
-        record.json        what was measured (RunRecord); written last, so its presence means finished
-        final.safetensors  the policy at the budget; grid/ has the one of every grid point
-        run.json           status, resumes, times: what a rerun may change
-        log.txt            progress
+"""harness: one agent, one task, one seed, under the meter, to a folder that can be checked (see folder.py).
 
 A killed run goes on by running the same command again: the agent is run from the start, the ledger answers what it
 already holds, and the oracle is called only beyond its end.
@@ -14,7 +7,6 @@ already holds, and the oracle is called only beyond its end.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -23,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from banel_agents import make_agent
 from banel_agents.base import Agent
@@ -30,15 +23,14 @@ from banel_envs import BudgetExhausted, Oracle, Task
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
-from banel_envs.policies import COST, Policy, load_policy_file
+from banel_envs.policies import COST, Policy
+from banel_leaderboard.folder import FINAL, LEDGER, LOG, RECORD, begin, check_folder, read_status, write_status
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
 from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
 from banel_leaderboard.spec import Spec, task_of
-
-LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
 
 
 class RunFailed(BanelError):
@@ -88,6 +80,7 @@ def run(
         budget,
         dict(settings or {}),
         device,
+        oracle,
         None if inherit is None else str(inherit),
     )
     return execute(spec, Path(out))
@@ -102,17 +95,29 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     agent = make_agent(spec.agent, spec.settings)
     folder = spec.folder(out, task, agent)
     oracle = make_oracle(spec, task, agent, folder / LEDGER)
-    folder.mkdir(parents=True, exist_ok=True)
-    resumed = _begin(folder, spec)
+    begun = (folder / LEDGER).exists()
     try:
-        record = measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
-    except (LedgerMismatch, KeyboardInterrupt):
-        raise
+        _ = oracle.ledger  # locked and found to be this run's, before anything else is written
+        resumed = begin(folder, spec, begun)
+        record = _measured(spec, task, agent, oracle, folder, resumed, isolate)
+    finally:
+        oracle.close()
+    record.write(folder / RECORD)
+    write_status(folder, spec, "finished", resumed)
+    return record
+
+
+def _measured(
+    spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, isolate: bool
+) -> RunRecord:
+    """`measure`, with what stops it noted in the run's folder."""
+    try:
+        return measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
     except AnswersPending as error:
-        _status(folder, spec, "waiting", resumed, str(error))
+        write_status(folder, spec, "waiting", resumed, str(error))
         raise
     except Exception as error:
-        _status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
+        write_status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
         with (folder / LOG).open("a") as log:
             traceback.print_exc(file=log)
         if isinstance(error, BanelError):
@@ -120,27 +125,27 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
         raise RunFailed(
             f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}"
         ) from error
-    finally:
-        oracle.close()
-    record.write(folder / RECORD)
-    _status(folder, spec, "finished", resumed)
-    return record
 
 
-def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, blind: bool | None = None) -> Oracle:
-    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
+def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, replayed: RunRecord | None = None) -> Oracle:
+    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything.
+
+    Of a run that is replayed the ledger has every answer: its task is sealed, and an old run it inherited is not read.
+    """
     binding: dict[str, Any] = {
         "agent": agent.name,
         "config": as_json(agent.config),
         "seed": spec.seed,
         "twin": spec.twin,
     }
-    answering = task.blind() if (spec.twin if blind is None else blind) else task
+    answering = task.blind() if spec.twin and replayed is None else task
     if spec.device != "cpu":
         base = task.problem.base
         problem = dataclasses.replace(task.problem, base=lambda: base().to(spec.device))  # type: ignore[attr-defined]
         answering = dataclasses.replace(answering, problem=problem)
-    if spec.inherit is not None:
+    if replayed is not None and replayed.inherits is not None:
+        binding["inherits"] = replayed.inherits
+    elif spec.inherit is not None:
         old = old_ledger(Path(spec.inherit), task)
         answering, binding["inherits"] = inheriting(answering, old), old.head
     return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=ledger, binding=binding)
@@ -150,13 +155,17 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
     """The record of this run if it is there already; None if it still has to be run or finished.
 
     Raises:
+        BadValue: a file stands where the folder should be.
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
     spec.check()
     task = task_of(spec)
     agent = make_agent(spec.agent, spec.settings)
     folder = spec.folder(out, task, agent)
+    check_folder(folder)
     if not (folder / LEDGER).exists():
+        if (folder / RECORD).exists():
+            raise LedgerMismatch(f"{folder} holds a record without its ledger; put it back or name another folder")
         return None
     oracle = make_oracle(spec, task, agent, folder / LEDGER)
     try:
@@ -168,31 +177,16 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
     record = RunRecord.load(folder / RECORD)
     if head != record.ledger.head:
         raise LedgerMismatch(f"{folder}: the ledger's head is not the record's; one of them was changed")
+    if read_status(folder).get("status") == "running":  # killed between the record and the last word on it
+        write_status(folder, spec, "finished", record.execution.resumed)
     return record
-
-
-def _begin(folder: Path, spec: Spec) -> int:
-    """Note the start; how often the run was taken up again before this."""
-    resumed = 0
-    if (folder / LEDGER).exists():
-        status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {"resumed": 0}
-        resumed = int(status["resumed"]) + 1
-    _status(folder, spec, "running", resumed)
-    return resumed
-
-
-def _status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
-    """run.json: how the run stands, and where its task and agent are found."""
-    fields = {"status": status, "resumed": resumed, "error": error, "task": spec.task, "agent": spec.agent}
-    draft = folder / f"{STATUS}.tmp"
-    draft.write_text(json.dumps(fields, indent=1) + "\n")
-    draft.replace(folder / STATUS)
 
 
 def measure(
     spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, *, isolate: bool = False
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
     evaluator = Evaluator(task, evaluation_rng, folder / "grid")
@@ -267,7 +261,7 @@ def _record(
         feedback=spec.feedback,
         twin=spec.twin,
         budget=oracle.budget,
-        off_board=oracle.budget != task.problem.budget or spec.inherit is not None,
+        off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
         points=evaluator.finish(questions),
         first_success=questions.first_success(),
@@ -291,12 +285,3 @@ def _record(
             versions=versions(),
         ),
     )
-
-
-def load_policy(folder: str | Path) -> Policy:
-    """The final policy of a run, from its folder.
-
-    Raises:
-        AssetError: there is none, or it is damaged.
-    """
-    return load_policy_file(Path(folder) / FINAL)

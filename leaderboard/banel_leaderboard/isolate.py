@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 
 from banel_agents.base import Agent
 from banel_envs import Oracle
-from banel_envs.errors import BanelError
-from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+from banel_envs.errors import AnswersPending, BanelError
+from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
 from banel_leaderboard.spec import Spec
 
 
@@ -76,6 +77,7 @@ def isolated_policies(
 
 
 def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
+    policy: Policy | None = None
     while True:
         header, raw = pipe.receive()
         match header["event"]:
@@ -86,7 +88,9 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
                 pipe.send({}, oracle.problem.action_mask(prefix).tobytes())
             case "policy":
                 _take_over(header, agent, clock)
-                yield load_policy_file(header["path"])
+                if "path" in header or policy is None:  # without one it is the policy before, and not measured again
+                    policy = _exactly(load_policy_file(header["path"]), raw)
+                yield policy
                 pipe.send({})
             case "end":
                 _take_over(header, agent, clock)
@@ -95,10 +99,17 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
                 raise AgentFailed(header["error"])
 
 
+def _exactly(policy: Policy, raw: bytes) -> Policy:
+    """The stored policy; an Excluding with the agent's own float64 log-probabilities, which its file leaves out."""
+    return Excluding(policy.policy, policy.excluded, np.frombuffer(raw)) if isinstance(policy, Excluding) else policy
+
+
 def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
     tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
     try:
         rewards = oracle(tokens)
+    except AnswersPending:
+        raise  # ends the run here, whatever the agent would make of it
     except BanelError as error:
         return {"error": type(error).__name__, "message": str(error), "asked": len(tokens), "count": oracle.count}, b""
     return {"count": oracle.count}, rewards.tobytes()
@@ -130,6 +141,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "masked": problem.allowed is not None,
         "base": str(base),
         "budget": oracle.budget,
+        "threads": torch.get_num_threads(),  # float32 sums in another order would be another run
         "feedback": oracle.feedback,
         "path": [entry for entry in (str(Path.cwd()), *sys.path) if entry],
     }

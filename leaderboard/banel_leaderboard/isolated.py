@@ -19,7 +19,7 @@ from banel_agents import make_agent
 from banel_envs import Oracle, Problem
 from banel_envs import errors as banel_errors
 from banel_envs.errors import BanelError, BudgetExhausted
-from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
 from banel_leaderboard.machine import Clock
@@ -57,11 +57,14 @@ class RemoteOracle:
 def main() -> None:
     """Read the order, learn, send every policy back."""
     outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what an agent prints must not run into the frames
-    pipe = Pipe(sys.stdin.buffer, outgoing)
+    incoming = os.fdopen(os.dup(0), "rb")
+    os.dup2(2, 1)  # what an agent prints must not run into the frames, and what it reads must not take one
+    with open(os.devnull) as nothing:  # noqa: PTH123 (a device)
+        os.dup2(nothing.fileno(), 0)
+    pipe = Pipe(incoming, outgoing)
     order, _ = pipe.receive()
     sys.path[:0] = [entry for entry in order["path"] if entry not in sys.path]
-    torch.set_num_threads(1)
+    torch.set_num_threads(order["threads"])
     try:
         _learn(order, pipe, Path(sys.argv[1]))
     except Exception as error:
@@ -77,20 +80,22 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
     rng.bit_generator.state = order["rng"]
     clock = Clock()
     policies = iter(agent.learn(problem, cast(Oracle, oracle), rng))
+    before: Policy | None = None
     for number in range(sys.maxsize):
         with clock:
             try:
                 policy = next(policies)
             except (StopIteration, BudgetExhausted):
                 break
-        _send(policy, pipe, scratch / f"{number % 2}.safetensors", agent, clock)
+        tally = _tally(agent, clock)
+        if policy is not before:
+            save_policy(scratch / f"{number % 2}.safetensors", policy)
+            tally["path"] = str(scratch / f"{number % 2}.safetensors")
+        before = policy
+        beside = policy.excluded_log_probs.tobytes() if isinstance(policy, Excluding) else b""
+        pipe.send({"event": "policy", **tally}, beside)
+        pipe.receive()  # it has been read and, where the grid asks for it, measured
     pipe.send({"event": "end", **_tally(agent, clock)})
-
-
-def _send(policy: Policy, pipe: Pipe, path: Path, agent: Any, clock: Clock) -> None:
-    save_policy(path, policy)
-    pipe.send({"event": "policy", "path": str(path), **_tally(agent, clock)})
-    pipe.receive()  # it has been read and, where the grid asks for it, measured
 
 
 def _tally(agent: Any, clock: Clock) -> dict[str, Any]:

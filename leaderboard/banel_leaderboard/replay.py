@@ -7,7 +7,6 @@ comes out must equal the one that was submitted but for times. Exact for the sam
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,9 +16,10 @@ from banel_agents import make_agent
 from banel_envs.errors import BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
-from banel_leaderboard.harness import LEDGER, RECORD, STATUS, make_oracle, measure
+from banel_leaderboard.folder import LEDGER, RECORD, spec_of
+from banel_leaderboard.harness import make_oracle, measure
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec, load_task
+from banel_leaderboard.spec import Spec, task_of
 
 
 class NotProved(BanelError):
@@ -52,41 +52,27 @@ def prove(folder: Path) -> RunRecord:
             f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), "
             f"the record says line {record.ledger.lines} ({record.ledger.head[:12]})"
         )
-    spec = _spec_of(folder, record)
+    spec = spec_of(folder, record)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         shutil.copy(folder / LEDGER, copy / LEDGER)
-        again = _measure_again(spec, copy)
+        again = _measure_again(spec, copy, record)
     if again.canonical() != record.canonical():
         raise NotProved(f"{folder}: {_first_difference(record, again)}")
     return again
 
 
-def _measure_again(spec: Spec, folder: Path) -> RunRecord:
+def _measure_again(spec: Spec, folder: Path, record: RunRecord) -> RunRecord:
     def sealed(tokens: Tokens) -> NoReturn:
         raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
 
-    task = load_task(spec.task)
+    task = task_of(spec)
     agent = make_agent(spec.agent, spec.settings)
-    oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, blind=False)
+    oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, replayed=record)
     try:
         return measure(spec, task, agent, oracle, folder, resumed=0)
     finally:
         oracle.close()
-
-
-def _spec_of(folder: Path, record: RunRecord) -> Spec:
-    """What was run: the record's own words, and where to find a task or an agent of the user's own."""
-    status = json.loads((folder / STATUS).read_text()) if (folder / STATUS).exists() else {}
-    return Spec(
-        task=status.get("task", record.task),
-        agent=status.get("agent", record.agent),
-        seed=record.seed,
-        feedback=record.feedback,
-        twin=record.twin,
-        budget=record.budget,
-        settings=record.config,
-    )
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str:

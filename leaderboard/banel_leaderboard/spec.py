@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
-from banel_envs.errors import BadValue
+from banel_envs.errors import BadValue, BanelError
 from banel_envs.file_oracle import FileReward
 from banel_envs.oracle import Feedback
 from banel_envs.problem import check_budget
@@ -40,6 +42,7 @@ class Spec:
             raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
         if self.budget is not None:
             check_budget(self.budget)
+        _check_device(self.device)
         if self.oracle is not None and not re.fullmatch(r"file:.+", self.oracle):
             raise BadValue(f"oracle is {self.oracle!r}; it is file:DIR, the folder for questions and answers")
 
@@ -49,6 +52,13 @@ class Spec:
             raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
         regime = "twin" if self.twin else self.feedback
         return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise BadValue(f"device is {device!r}; it is cpu or cuda")
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise BadValue(f"device is {device!r}, and torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
 
 
 def task_of(spec: Spec) -> Task:
@@ -67,8 +77,12 @@ def load_task(name: str) -> Task:
     module, _, function = name.partition(":")
     try:
         task = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise BadValue(f"task {name!r}: {error}; give an id, or module:function that returns a Task") from error
+    except BanelError:
+        raise
+    except Exception as error:  # whatever the user's own module does
+        raise BadValue(
+            f"task {name!r}: {type(error).__name__}: {error}; give an id, or module:function that returns a Task"
+        ) from error
     if not isinstance(task, Task):
         raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
     return task

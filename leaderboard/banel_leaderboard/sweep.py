@@ -25,6 +25,7 @@ from tqdm import tqdm
 from banel_agents import AGENTS, make_agent
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
+from banel_leaderboard.folder import check_folder
 from banel_leaderboard.harness import finished, make_oracle
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec, task_of
@@ -74,8 +75,7 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
         spec.check()
         task, agent = task_of(spec), make_agent(spec.agent, spec.settings)
         make_oracle(spec, task, agent, out / "unused").close()
-    if out.exists() and not out.is_dir():
-        raise BanelError(f"{out} is a file; name a folder for the runs")
+    check_folder(out)
     for lane in lanes:
         for spec in lane:
             finished(spec, out)
