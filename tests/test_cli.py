@@ -265,7 +265,9 @@ def test_replay_proves_a_run_and_names_a_changed_record(done, tmp_path, capsys):
     record = run_folder(tmp_path) / "record.json"
     fields = json.loads(record.read_text())
     record.write_text(json.dumps(fields | {"successes_asked": fields["successes_asked"] + 1}))
-    refused(banel(capsys, "replay", tmp_path), "the record's successes_asked is")
+    code, out, errors = banel(capsys, "replay", tmp_path)
+    assert code == 1 and "0 of 1 proved" in out
+    assert "the record's successes_asked is" in errors
 
 
 def test_replay_of_an_inherited_run_needs_no_old_run(done, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -64,6 +63,9 @@ def parser() -> Parser:
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
     run.add_argument("--oracle", metavar="file:DIR", help="ask by files in DIR instead of the task's own reward")
+    run.add_argument(
+        "--wait", type=float, default=0.0, help="seconds to wait for answers in DIR, then exit 75 (default 0)"
+    )
     run.add_argument(
         "--inherit", metavar="OLD", help="an old run of the task whose answers are taken over (off the board)"
     )
@@ -135,6 +137,7 @@ def _run(options: argparse.Namespace) -> int:
                 options.device,
                 options.oracle,
                 options.inherit,
+                options.wait,
             )
             for feedback in (("failures",) if options.twin else feedbacks)
         )
@@ -212,13 +215,25 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    replay = importlib.import_module("banel_leaderboard.replay")
-    folders = replay.finished_runs(options.folder)
-    for folder in folders:
-        replay.prove(folder)
-        print(f"proved {folder}")
-    print(f"{len(folders)} proved: same questions, same ledger head, same record")
-    return 0
+    from tqdm import tqdm
+
+    from banel_leaderboard.replay import finished_runs, prove
+
+    folders = finished_runs(options.folder)
+    failures: list[str] = []
+    with tqdm(folders, unit="run", disable=None, mininterval=0.5) as bar:
+        for folder in bar:
+            try:
+                prove(folder)
+            except Exception as error:  # whatever an agent raises: the other runs are still to be proved
+                failures.append(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}")
+                bar.set_postfix(failed=len(failures))
+            else:
+                bar.write(f"proved {folder}")
+    for failure in failures:
+        print(f"not proved {failure}", file=sys.stderr)
+    print(f"{len(folders) - len(failures)} of {len(folders)} proved: same questions, same ledger head, same record")
+    return EXIT_RUN_FAILED if failures else 0
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
@@ -30,7 +29,7 @@ from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
-from banel_leaderboard.spec import Spec, task_of
+from banel_leaderboard.spec import Spec, load_agent, task_of
 
 
 class RunFailed(BanelError):
@@ -50,6 +49,8 @@ def run(
     device: str = "cpu",
     oracle: str | None = None,
     inherit: str | Path | None = None,
+    wait: float = 0.0,
+    isolate: bool = False,
 ) -> RunRecord:
     """Run one agent on one task with one seed, or finish what was begun, or return what was finished.
 
@@ -65,6 +66,8 @@ def run(
         device: where the base policy's weights live, "cpu" or "cuda".
         oracle: "file:DIR" asks by files in DIR (FileReward) instead of the task's own reward.
         inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
+        wait: seconds to wait for an answer in DIR; math.inf waits for ever.
+        isolate: run the agent in a process of its own, which holds neither task nor reward.
 
     Raises:
         BanelError: bad input, or a folder that holds another run: nothing is written over.
@@ -82,8 +85,9 @@ def run(
         device,
         oracle,
         None if inherit is None else str(inherit),
+        wait,
     )
-    return execute(spec, Path(out))
+    return execute(spec, Path(out), isolate=isolate)
 
 
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
@@ -92,7 +96,7 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     if done is not None:
         return done
     task = task_of(spec)
-    agent = make_agent(spec.agent, spec.settings)
+    agent = load_agent(spec.agent, spec.settings)
     folder = spec.folder(out, task, agent)
     oracle = make_oracle(spec, task, agent, folder / LEDGER)
     begun = (folder / LEDGER).exists()
@@ -160,7 +164,7 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
     """
     spec.check()
     task = task_of(spec)
-    agent = make_agent(spec.agent, spec.settings)
+    agent = load_agent(spec.agent, spec.settings)
     folder = spec.folder(out, task, agent)
     check_folder(folder)
     if not (folder / LEDGER).exists():

@@ -7,6 +7,7 @@ answers from the one Oracle, and measures the policies that come back. Same ques
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -21,13 +22,17 @@ import torch
 
 from banel_agents.base import Agent
 from banel_envs import Oracle
-from banel_envs.errors import AnswersPending, BanelError
+from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
 from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
 from banel_leaderboard.spec import Spec
 
 
 class AgentFailed(BanelError):
     """The agent's process raised or ended before its run did."""
+
+
+class PipeBroken(AgentFailed):
+    """The other side of the pipe has gone."""
 
 
 class Pipe:
@@ -38,14 +43,17 @@ class Pipe:
 
     def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
         """One frame: a line of JSON, then the raw bytes it counts."""
-        self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
-        self._outgoing.flush()
+        try:
+            self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
+            self._outgoing.flush()
+        except BrokenPipeError as error:
+            raise PipeBroken("the other process ended before the run did") from error
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame; AgentFailed where the other side has gone."""
+        """The next frame; PipeBroken where the other side has gone."""
         line = self._incoming.readline()
         if not line.endswith(b"\n"):
-            raise AgentFailed("the other process ended before the run did")
+            raise PipeBroken("the other process ended before the run did")
         header = json.loads(line)
         raw = self._incoming.read(header.pop("bytes"))
         return header, raw
@@ -69,10 +77,17 @@ def isolated_policies(
         try:
             pipe.send(order)
             yield from _serve(pipe, agent, oracle, clock)
+        except PipeBroken as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on with its side closed
+                process.wait(timeout=5)
+            raise AgentFailed(
+                f"the agent's process ended before the run did, with exit status {process.returncode}"
+            ) from error
         finally:
             process.kill()
             process.wait()
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what was not sent has no reader any more
+                process.stdin.close()
             process.stdout.close()
 
 
@@ -89,28 +104,38 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
             case "policy":
                 _take_over(header, agent, clock)
                 if "path" in header or policy is None:  # without one it is the policy before, and not measured again
-                    policy = _exactly(load_policy_file(header["path"]), raw)
+                    policy = _rescored(load_policy_file(header["path"]), policy)
                 yield policy
                 pipe.send({})
             case "end":
                 _take_over(header, agent, clock)
                 return
             case _:
-                raise AgentFailed(header["error"])
+                failure = AgentFailed(header["error"])
+                failure.add_note(header["traceback"])  # so that log.txt has it
+                raise failure
 
 
-def _exactly(policy: Policy, raw: bytes) -> Policy:
-    """The stored policy; an Excluding with the agent's own float64 log-probabilities, which its file leaves out."""
-    return Excluding(policy.policy, policy.excluded, np.frombuffer(raw)) if isinstance(policy, Excluding) else policy
+def _rescored(policy: Policy, last: Policy | None) -> Policy:
+    """A policy that excludes more than the last one did, the rest scored alone, as its agent did.
+
+    What a set weighs is not taken from the other process, and in float32 it depends on the batches that are scored.
+    """
+    if not isinstance(policy, Excluding) or not isinstance(last, Excluding):
+        return policy
+    known = len(last.excluded)
+    if not np.array_equal(policy.excluded[:known], last.excluded):
+        return policy
+    new = policy.policy.log_prob(policy.excluded[known:])
+    return Excluding(policy.policy, policy.excluded, np.concatenate((last.excluded_log_probs, new)))
 
 
 def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """The rewards, or one of the errors that an agent may act on; any other is this process's own and ends the run."""
     tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
     try:
         rewards = oracle(tokens)
-    except AnswersPending:
-        raise  # ends the run here, whatever the agent would make of it
-    except BanelError as error:
+    except (BudgetExhausted, BadTokens) as error:
         return {"error": type(error).__name__, "message": str(error), "asked": len(tokens), "count": oracle.count}, b""
     return {"count": oracle.count}, rewards.tobytes()
 

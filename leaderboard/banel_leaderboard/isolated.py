@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
-from banel_envs import errors as banel_errors
-from banel_envs.errors import BanelError, BudgetExhausted
-from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
+from banel_envs.errors import BadTokens, BudgetExhausted
+from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
 from banel_leaderboard.machine import Clock
@@ -38,6 +36,11 @@ class RemoteOracle:
         """Sequences that may still be asked."""
         return self.budget - self.count
 
+    @property
+    def open(self) -> int:
+        """See Oracle; here 0, since an error between question and answer ends the run."""
+        return 0
+
     def __call__(self, tokens: object) -> NDArray[np.float32]:
         """See Oracle."""
         clean = self.problem.check_tokens(tokens)
@@ -48,7 +51,7 @@ class RemoteOracle:
             return np.frombuffer(raw, np.float32).copy()
         if header["error"] == "BudgetExhausted":
             raise BudgetExhausted(header["asked"], self.left, self.budget)
-        raise getattr(banel_errors, header["error"], BanelError)(header["message"])
+        raise BadTokens(header["message"])
 
     def close(self) -> None:
         """The ledger is closed where it lives."""
@@ -68,8 +71,8 @@ def main() -> None:
     try:
         _learn(order, pipe, Path(sys.argv[1]))
     except Exception as error:
-        traceback.print_exc()
-        pipe.send({"event": "error", "error": f"{type(error).__name__}: {error}"})
+        message = f"{type(error).__name__}: {error}"
+        pipe.send({"event": "error", "error": message, "traceback": traceback.format_exc()})
 
 
 def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
@@ -92,8 +95,7 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
             save_policy(scratch / f"{number % 2}.safetensors", policy)
             tally["path"] = str(scratch / f"{number % 2}.safetensors")
         before = policy
-        beside = policy.excluded_log_probs.tobytes() if isinstance(policy, Excluding) else b""
-        pipe.send({"event": "policy", **tally}, beside)
+        pipe.send({"event": "policy", **tally})
         pipe.receive()  # it has been read and, where the grid asks for it, measured
     pipe.send({"event": "end", **_tally(agent, clock)})
 
@@ -104,7 +106,7 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
         "cpu": clock.cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "work": [COST.sampled, COST.scored, COST.trained],
-        "reported": getattr(agent, "reported", {}),
+        "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
         "at": time.time(),
     }
 
@@ -114,10 +116,13 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
         pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
         return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
 
+    def base() -> Policy:
+        policy = load_policy_file(order["base"])
+        device = order["spec"]["device"]
+        return policy if device == "cpu" else policy.to(device)  # type: ignore[attr-defined]
+
     fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
-    return Problem(
-        **fields, base=partial(load_policy_file, order["base"]), allowed=allowed if order["masked"] else None
-    )
+    return Problem(**fields, base=base, allowed=allowed if order["masked"] else None)
 
 
 if __name__ == "__main__":

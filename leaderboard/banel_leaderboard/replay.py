@@ -12,14 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from banel_agents import make_agent
 from banel_envs.errors import BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
 from banel_leaderboard.folder import LEDGER, RECORD, spec_of
 from banel_leaderboard.harness import make_oracle, measure
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec, task_of
+from banel_leaderboard.spec import Spec, load_agent, task_of
 
 
 class NotProved(BanelError):
@@ -67,7 +66,7 @@ def _measure_again(spec: Spec, folder: Path, record: RunRecord) -> RunRecord:
         raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
 
     task = task_of(spec)
-    agent = make_agent(spec.agent, spec.settings)
+    agent = load_agent(spec.agent, spec.settings)
     oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, replayed=record)
     try:
         return measure(spec, task, agent, oracle, folder, resumed=0)

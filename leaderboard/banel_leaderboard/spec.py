@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
 from banel_envs.errors import BadValue, BanelError
-from banel_envs.file_oracle import FileReward
+from banel_envs.file_oracle import answered_by_files
 from banel_envs.oracle import Feedback
 from banel_envs.problem import check_budget
 
@@ -33,6 +34,7 @@ class Spec:
     device: str = "cpu"
     oracle: str | None = None  # file:DIR asks by files in DIR instead of the task's own reward
     inherit: str | None = None  # an old run of the task, whose answers are taken over
+    wait: float = 0.0  # seconds to wait for an answer in DIR, before AnswersPending
 
     def check(self) -> None:
         """BadValue unless every field can be run."""
@@ -46,9 +48,16 @@ class Spec:
         if self.oracle is not None and not re.fullmatch(r"file:.+", self.oracle):
             raise BadValue(f"oracle is {self.oracle!r}; it is file:DIR, the folder for questions and answers")
 
+        if self.wait and self.oracle is None:
+            raise BadValue(f"wait is {self.wait!r}; only answers in files are waited for: give oracle file:DIR too")
+        if self.twin and self.inherit is not None:
+            raise BadValue(f"inherit is {self.inherit!r}; a twin is told no answer: leave one of them out")
+
     def folder(self, out: Path, task: Task, agent: Agent) -> Path:
         """Where the run lives under `out`."""
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent.name):
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
+            raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
+        if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):
             raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
         regime = "twin" if self.twin else self.feedback
         return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
@@ -66,8 +75,7 @@ def task_of(spec: Spec) -> Task:
     task = load_task(spec.task)
     if spec.oracle is None:
         return task
-    reward = FileReward(spec.oracle.removeprefix("file:"), task.problem, timeout=0)
-    return replace(task, reward=reward, successes=lambda: None, free_evaluation=False)
+    return answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
 
 
 def load_task(name: str) -> Task:
@@ -86,3 +94,18 @@ def load_task(name: str) -> Task:
     if not isinstance(task, Task):
         raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
     return task
+
+
+def load_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
+    """A shipped agent by name, or your own as "module:Class", `settings` over its config; BanelError if there is none."""
+    try:
+        agent = make_agent(name, settings)
+    except BanelError:
+        raise
+    except Exception as error:  # whatever the user's own module does
+        what = f"agent {name!r}: {type(error).__name__}: {error}"
+        raise BadValue(f"{what}; give module:Class of a class that can be made without arguments") from error
+    missing = [part for part in ("name", "Config", "config", "learn") if not hasattr(agent, part)]
+    if missing:
+        raise BadValue(f"agent {name!r} has no {', '.join(missing)}; banel_agents.base.Agent says what an agent has")
+    return agent

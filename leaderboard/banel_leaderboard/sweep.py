@@ -22,13 +22,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from banel_agents import AGENTS, make_agent
+from banel_agents import AGENTS
 from banel_envs.errors import BanelError
 from banel_envs.oracle import Feedback
 from banel_leaderboard.folder import check_folder
 from banel_leaderboard.harness import finished, make_oracle
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec, task_of
+from banel_leaderboard.spec import Spec, load_agent, task_of
 from banel_leaderboard.suites import Suite
 
 Lane = tuple[Spec, ...]
@@ -73,7 +73,7 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
     """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         spec.check()
-        task, agent = task_of(spec), make_agent(spec.agent, spec.settings)
+        task, agent = task_of(spec), load_agent(spec.agent, spec.settings)
         make_oracle(spec, task, agent, out / "unused").close()
     check_folder(out)
     for lane in lanes:

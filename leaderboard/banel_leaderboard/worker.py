@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -19,16 +21,26 @@ WAITING = os.EX_TEMPFAIL  # 75: answers of an external oracle are missing; try a
 def main() -> int:
     """Run one order; 0 done, 75 waiting for answers, 2 refused, with one line on stderr."""
     order = json.loads(sys.argv[1])
+    end_with_parent()
     torch.set_num_threads(1)
     try:
         execute(Spec(**order["spec"]), Path(order["out"]), isolate=order["isolate"])
-    except AnswersPending as error:
-        print(error, file=sys.stderr)
-        return WAITING
     except BanelError as error:
-        print(error, file=sys.stderr)
-        return 2
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return WAITING if isinstance(error, AnswersPending) else 2
     return 0
+
+
+def end_with_parent() -> None:
+    """End this process when the command that started it is gone: no run goes on unseen and keeps its ledger locked."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)  # at any instant, as a kill would: the ledger holds what was answered
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

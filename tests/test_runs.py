@@ -1,0 +1,202 @@
+"""Runs of every kind of agent: fixed by their seed, frozen snapshots, failures taken up again, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import banel_leaderboard
+from banel_agents import AGENTS, make_agent
+from banel_envs import Oracle
+from banel_envs.errors import AssetError, BadValue, BanelError
+from banel_envs.ledger import Ledger
+from banel_envs.policies import COST
+from banel_envs.testing import sequences
+from banel_leaderboard import RunRecord, load_policy, run
+from banel_leaderboard.grid import grid
+from banel_leaderboard.harness import RunFailed
+from banel_leaderboard.isolate import AgentFailed
+from banel_leaderboard.replay import prove
+from tests import small
+from tests.small import little, only_run
+
+TASK, NETWORK = "tests.small:task", "tests.small:network"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As every run of the command: other threads would only wait for each other on networks this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("agent", ["tests.small:Small", "base", "without_replacement", "banel", "ppo", "rnd"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(agent: str, tmp_path: Path) -> None:
+    settings = little(agent)
+    records = [
+        run(NETWORK, agent, seed, out=tmp_path / name, settings=settings, feedback="full")
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    a, b, c = (only_run(tmp_path / name) for name in "abc")
+    assert (a / "ledger.jsonl").read_bytes() == (b / "ledger.jsonl").read_bytes()
+    assert records[0].canonical() == records[1].canonical()
+    assert (a / "final.safetensors").read_bytes() == (b / "final.safetensors").read_bytes()
+    asked = [[ask.packed for ask in Ledger.read(folder / "ledger.jsonl").asks] for folder in (a, c)]
+    assert asked[0] != asked[1]
+    assert records[0].ledger.head != records[2].ledger.head
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_an_agent_yields_stays_as_it_was(agent: str) -> None:
+    task = small.network()
+    every = sequences(task.problem)
+    learner = make_agent(agent, little(agent))
+    policies = learner.learn(task.problem, Oracle(task, feedback="full"), np.random.default_rng(0))
+    kept = [(policy, policy.log_prob(every)) for policy in policies]
+    for policy, then in kept:
+        np.testing.assert_array_equal(policy.log_prob(every), then)
+
+
+@pytest.mark.parametrize("task", ["tests.small:network", "tests.small:unlisted_network"])
+def test_evaluation_moves_no_global_generator_and_counts_no_token(task: str, tmp_path: Path) -> None:
+    record = run(task, "tests.small:Watches", out=tmp_path)
+    assert record.reported["moved"][-1] == (60, 0.0)
+    problem = small.network_problem()
+    before = (COST.sampled, COST.scored, COST.trained)
+    agent_rng = np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0])
+    for _ in small.Small().learn(problem, Oracle(small.network(), feedback="failures"), agent_rng):
+        pass
+    spent = tuple(now - then for now, then in zip((COST.sampled, COST.scored, COST.trained), before, strict=True))
+    assert (record.work.sampled, record.work.scored, record.work.trained) == spent and spent[0] > 0
+
+
+def test_shares_and_first_success_by_hand(tmp_path: Path) -> None:
+    record = run("tests.small:in_pairs", "tests.small:Scripted", out=tmp_path)
+    # In fours: rows 1-4 hold one odd pair; 5-12 only odd pairs; 13-16 two successes, one of them again, and row 1 again.
+    assert [p.invalid for p in record.points] == [None, 0.25, 1.0, 1.0, *[0.0] * 12]
+    assert [p.repeated for p in record.points] == [None, 0.0, 0.0, 0.0, 0.5, *[1.0] * 11]
+    assert (record.first_success, record.successes_asked) == (13, 3)
+    assert [p.success.log10 for p in record.points] == pytest.approx([math.log10(1 / 32)] * 16)
+    assert [p.fresh.zero for p in record.points] == [False] * 4 + [True] * 12  # both successes are asked by NRE 14
+    assert record.points[3].fresh.log10 == pytest.approx(math.log10(1 / 32))
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in the working folder; while it is there, some agents fail."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "broken"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("agent", ["Raises", "Dies"])
+def test_an_agent_that_fails_keeps_its_ledger_and_goes_on(agent: str, broken: Path, tmp_path: Path) -> None:
+    def attempt() -> RunRecord:
+        return run("tests.small:paid", f"tests.small:{agent}", out="out", isolate=agent == "Dies")
+
+    before = small.PAID.rows
+    with pytest.raises(RunFailed if agent == "Raises" else AgentFailed, match=r"lost count|exit status 7"):
+        attempt()
+    folder = only_run(tmp_path / "out")
+    status = json.loads((folder / "run.json").read_text())
+    assert status["status"] == "failed" and not (folder / "record.json").exists()
+    assert "Error" in (folder / "log.txt").read_text() or "AgentFailed" in (folder / "log.txt").read_text()
+    assert Ledger.read(folder / "ledger.jsonl").count == small.PAID.rows - before == 20
+    broken.unlink()
+    record = attempt()
+    assert small.PAID.rows - before == 60 == record.ledger.count
+    assert record.execution.resumed == 1
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    whole = run("tests.small:paid", f"tests.small:{agent}", out="whole")
+    assert whole.canonical() == record.canonical() and whole.execution.resumed == 0
+
+
+def test_a_paid_reward_is_never_evaluated_off_the_meter(tmp_path: Path) -> None:
+    before = small.PAID.rows
+    record = run("tests.small:paid", "tests.small:Scripted", out=tmp_path)
+    assert small.PAID.rows - before == record.ledger.count == 60
+    assert {p.success.method for p in record.points} == {"asked"}
+    # Three successes among rows 13-16, none elsewhere; nothing was asked before NRE 0.
+    assert [p.success.zero for p in record.points] == [True] * 4 + [False] + [True] * 11
+    window = record.points[4].success
+    assert window.log10 == pytest.approx(math.log10(3 / 4)) and window.samples == 4
+    assert window.low == pytest.approx(math.log10(0.19412), abs=1e-4)  # Clopper-Pearson of 3 in 4
+    assert window.high == pytest.approx(math.log10(0.99369), abs=1e-4)
+    prove(only_run(tmp_path))
+    assert run("tests.small:paid", "tests.small:Scripted", out=tmp_path) == record
+    assert small.PAID.rows - before == 60
+
+
+def test_the_final_policy_is_kept(tmp_path: Path) -> None:
+    run(TASK, "tests.small:Steps", out=tmp_path)
+    policy = load_policy(only_run(tmp_path))
+    assert np.exp(policy.log_prob(small.HIT[None])) == pytest.approx([2 / 8])
+    grid_files = sorted(path.name for path in (only_run(tmp_path) / "grid").iterdir())
+    assert grid_files == [f"{nre:07d}.safetensors" for nre in grid(60)]
+    with pytest.raises(AssetError, match="holds no final"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"task": "tests.small:missing"}, "give an id, or module:function"),
+        ({"task": "tests.small:MISS"}, "give an id, or module:function"),
+        ({"task": ":task"}, "give an id, or module:function"),
+        ({"task": "tests.small:network_problem"}, "returned a Problem"),
+        ({"agent": "tests.small:Counted"}, "that can be made without arguments"),
+        ({"agent": "tests.small:Config"}, "has no name, Config, config, learn"),
+        ({"agent": ":Small"}, "Empty module name"),
+        ({"seed": -1}, "at least 0"),
+        ({"seed": 1.0}, "a whole number"),
+        ({"seed": True}, "a whole number"),
+        ({"feedback": "half"}, "full or failures"),
+        ({"budget": 0}, "at least 1"),
+        ({"budget": 2.5}, "a whole number"),
+        ({"device": "tpu"}, "it is cpu or cuda"),
+        ({"device": "cuda:99"}, "use cpu"),
+        ({"oracle": "lab"}, "it is file:DIR"),
+        ({"oracle": "file:lab", "wait": -1.0}, "at least 0"),
+        ({"wait": 1.0}, "give oracle file:DIR too"),
+    ],
+)
+def test_bad_input_is_named_with_the_way_out(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    arguments = {"task": TASK, "agent": "tests.small:Small", "out": tmp_path / "out", **options}
+    with pytest.raises(BanelError, match=says):
+        run(**arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_cannot_climb_out_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small.Small, "name", "..")
+    with pytest.raises(BadValue, match=r"the agent's name is '\.\.'"):
+        run(TASK, "tests.small:Small", out=tmp_path)
+    climbing = dataclasses.replace(small.network_problem(), id="../Up-v0")
+    monkeypatch.setattr(small, "task", lambda: dataclasses.replace(small.network(), problem=climbing))
+    with pytest.raises(BadValue, match="namespace/Name-v<k>"):
+        run(TASK, "base", out=tmp_path)
+
+
+def test_importing_stays_light_and_the_public_names_are_there() -> None:
+    code = (
+        "import sys, banel_envs, banel_leaderboard; heavy = {'torch', 'tqdm', 'pandas', 'stable_baselines3'}; "
+        "found = heavy & set(sys.modules); assert not found, found; "
+        "import banel_leaderboard.harness, banel_leaderboard.sweep; assert callable(banel_leaderboard.run)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"run", "RunRecord", "load_policy"} <= set(banel_leaderboard.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'runs'"):
+        _ = banel_leaderboard.runs
