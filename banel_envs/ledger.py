@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from banel_envs.chain import Ask, Events
 from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
 from banel_envs.problem import Tokens
 
+LOCK_PATIENCE = 1.0  # seconds: a writer that was just killed may take a moment to be gone
 SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
 
 
@@ -318,9 +320,17 @@ def _lock(fd: int, path: Path) -> None:
         import fcntl
     except ImportError:  # no flock on this system: two writers show in the chain afterwards
         return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LedgerLocked(f"{path} is being written by another run; wait for it or choose another folder") from error
-    except OSError as error:
-        raise LedgerWriteError(f"{path} cannot be locked ({error.strerror}); choose another disk") from error
+    until = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise LedgerLocked(
+                    f"{path} is being written by another run; wait for it or choose another folder"
+                ) from error
+            time.sleep(0.05)
+        except OSError as error:
+            raise LedgerWriteError(f"{path} cannot be locked ({error.strerror}); choose another disk") from error
+        else:
+            return
