@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from banel_agents.base import fit
 from banel_envs import TASKS, success_rate
 from banel_envs.assets import asset
 from banel_envs.policies import Uniform, load_policy_file
@@ -93,13 +94,22 @@ def test_the_exact_rate_is_the_brute_force(id):
 
 
 @pytest.mark.parametrize(
-    ("id", "n"), [(IDS[0], 20_000), *(pytest.param(id, 1_000_000, marks=pytest.mark.slow) for id in IDS)]
+    ("id", "steps", "n"),
+    [
+        (IDS[0], 0, 20_000),
+        (IDS[1], 3, 20_000),
+        *(pytest.param(id, 0, 1_000_000, marks=pytest.mark.slow) for id in IDS),
+        pytest.param(IDS[1], 3, 1_000_000, marks=pytest.mark.slow),
+    ],
 )
-def test_the_law_of_large_numbers(id, n):
+def test_the_law_of_large_numbers(id, steps, n):
+    """Of the base policy (0 epochs) and of one trained on a sample of the successes."""
     policy, rng = TASKS[id].problem.base_policy(), np.random.default_rng(2)
+    fit(policy, attack.successes()[::10], rng, epochs=steps, lr=1e-3)
     hits = sum(int(TASKS[id].reward(policy.sample(20_000, rng)).sum()) for _ in range(n // 20_000))
     low, high = clopper_pearson(hits, n)
-    assert low < 10 ** success_rate(TASKS[id], policy).log10 < high
+    rate = 10 ** success_rate(TASKS[id], policy).log10
+    assert low < rate < high and (rate > 0.01) == (steps > 0)
 
 
 def test_the_table_is_what_the_target_answers():
