@@ -195,3 +195,13 @@ def test_the_mask_is_the_grammar(seed):
 def test_decoding():
     problem = TASKS[IDS[0]].problem
     assert problem.decode(attack.encode(np.array([1112]))) == ["0+012"]
+
+
+def test_the_failure_set_is_what_the_docstring_says():
+    index = np.arange(attack.QUERIES)
+    (a, b), k = attack.summands(index), np.searchsorted(attack.OFFSETS, index, side="right") - 1
+    la, lb = np.array(attack.SIZES)[k].T
+    first, second = (la > 1) & (a < 10 ** (la - 1)), (lb > 1) & (b < 10 ** (lb - 1))
+    shares = [attack._wrong()[rows].mean() for rows in (first & second, second & ~first, first & ~second)]
+    assert np.allclose(shares, [0.82, 0.095, 0.030], atol=0.005)
+    assert not attack._wrong()[~first & ~second].any()
