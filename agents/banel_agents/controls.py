@@ -28,6 +28,13 @@ class BatchConfig:
     batch: int = 500  # sequences a question; 15 of them are the addition attack's budget
 
 
+def unchanged(policy: Policy, oracle: Oracle, batch: int, rng: np.random.Generator) -> Iterator[Policy]:
+    """Yield the policy, and ask what it samples until the budget is spent."""
+    yield policy
+    while oracle.left:
+        ask(oracle, policy.sample(batch, rng))
+
+
 class Base:
     """Samples the base policy until the budget is spent."""
 
@@ -39,10 +46,7 @@ class Base:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, and ask what it samples."""
-        policy = problem.base_policy()
-        yield policy
-        while oracle.left:
-            ask(oracle, policy.sample(self.config.batch, rng))
+        return unchanged(problem.base_policy(), oracle, self.config.batch, rng)
 
 
 class Memorise:
@@ -85,9 +89,7 @@ class TemperedBase:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the tempered base policy, and ask what it samples."""
         policy = tempered(problem.base_policy(), self.config.temperature)
-        yield policy
-        while oracle.left:
-            ask(oracle, policy.sample(self.config.batch, rng))
+        return unchanged(policy, oracle, self.config.batch, rng)
 
 
 def tempered(policy: Policy, temperature: float) -> Policy:
