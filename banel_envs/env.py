@@ -17,7 +17,7 @@ from banel_envs.task import TASKS
 
 Observation = dict[str, Any]
 
-RENDER_MODES = ["ansi"]
+RENDER_MODES = ["ansi", "rgb_array"]
 
 
 def observation_space(problem: Problem) -> spaces.Dict:
@@ -26,6 +26,14 @@ def observation_space(problem: Problem) -> spaces.Dict:
         tokens=spaces.MultiDiscrete([problem.V + 1] * problem.T),
         position=spaces.Discrete(problem.T + 1),
     )
+
+
+def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]:
+    """What an env of this problem can render; BadValue unless render_mode is None or among it."""
+    modes = RENDER_MODES if problem.image is not None else RENDER_MODES[:1]
+    if render_mode is not None and render_mode not in modes:
+        raise BadValue(f"render_mode is {render_mode!r}; on {problem.id} it is None or one of {', '.join(modes)}")
+    return {"render_modes": modes, "render_fps": 4}
 
 
 def check_oracle(problem: Problem, oracle: Oracle) -> None:
@@ -59,8 +67,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         self, problem: Problem, oracle: Oracle, render_mode: str | None = None, *, owns_oracle: bool = False
     ) -> None:
         check_oracle(problem, oracle)
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise BadValue(f"render_mode is {render_mode!r}; it is None or one of {RENDER_MODES}")
+        self.metadata = render_metadata(problem, render_mode)
         self.problem = problem
         self.oracle = oracle
         self._owns_oracle = owns_oracle
@@ -111,10 +118,12 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         extra = {"unevaluated": True} if unevaluated else {}
         return self._observe(), reward, ended and not unevaluated, unevaluated, self._info() | extra
 
-    def render(self) -> str | None:
-        """The sequence so far, and the meter."""
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """The sequence so far: as text with the meter (ansi), or as a picture [height, width, 3] (rgb_array)."""
         if self.render_mode is None:
             return None
+        if self.render_mode == "rgb_array" and self.problem.image is not None:
+            return self.problem.image(self._tokens)
         if self._position and not self._live:
             written = self.problem.render(finished(self._tokens[None], self.problem)[0])
         else:

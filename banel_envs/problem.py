@@ -33,6 +33,8 @@ class Problem:
     allowed: Callable[[Tokens], NDArray[np.int8]] | None = field(default=None, repr=False)
     """Advice, never enforced: prefixes [n, t] to a mask [n, V] of tokens that keep a sequence well-formed."""
     printer: Callable[[Tokens], str] | None = field(default=None, repr=False)  # one sequence [T] to text
+    image: Callable[[Tokens], NDArray[np.uint8]] | None = field(default=None, repr=False)
+    """One sequence [T], V where nothing is written yet, to a picture [height, width, 3]; None where there is none."""
 
     def __post_init__(self) -> None:
         if len(self.vocabulary) < 2 or len(set(self.vocabulary)) != len(self.vocabulary):

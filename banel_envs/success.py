@@ -1,7 +1,9 @@
 """SuccessRate: the probability that one sample of a policy is a success, with its interval and how it was got.
 
 Exact where the success set can be enumerated: the logsumexp of the policy's log-probabilities over it, so that 5e-21
-is as measurable as 0.5. Otherwise Monte Carlo with a Clopper-Pearson interval. Never metered, never shown to an agent.
+is as measurable as 0.5. Where it cannot, but the task ships a pool of successes, importance sampling (see importance.py);
+below an effective sample size of 100 that gives no number, but the upper limit of plain Monte Carlo. Otherwise Monte
+Carlo with a Clopper-Pearson interval. Never metered, never shown to an agent.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
+from banel_envs.importance import Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
@@ -26,18 +29,23 @@ LN10 = math.log(10)
 
 @dataclass(frozen=True)
 class SuccessRate:
-    """A success rate in log10. `log10` is None where the rate is zero (exact) or nothing was hit (Monte Carlo)."""
+    """A success rate in log10.
+
+    `log10` is None where the rate is zero (exact), where nothing was hit (Monte Carlo), and where too few sequences
+    carry an estimate (upper_limit): `high` is then what can be said.
+    """
 
     log10: float | None
     low: float | None  # log10 of the 95% interval's lower end; None for zero
     high: float | None  # log10 of its upper end; equal to log10 where exact
-    method: Literal["exact", "filtered", "monte_carlo"]  # filtered: exact but for an estimated normaliser
-    samples: int  # drawn for it; 0 where exact
+    method: Literal["exact", "filtered", "monte_carlo", "importance", "upper_limit"]
+    """filtered: exact but for an estimated normaliser; upper_limit: importance sampling met too little."""
+    samples: int  # drawn from the policy for it; 0 where exact
     effective: float | None  # exp(entropy of p(x | success)): how many distinct successes carry the rate; exact only
 
     @property
     def zero(self) -> bool:
-        """Whether the rate is zero, or nothing was hit."""
+        """Whether the rate is zero, or only an upper limit of it is known."""
         return self.log10 is None
 
 
@@ -54,7 +62,7 @@ def success_rate(
         task: gives the success set where it can be enumerated, the reward otherwise.
         policy: what is measured.
         rng: draws the samples where the rate is not exact; must be the caller's own evaluation stream.
-        samples: how many of them.
+        samples: how many of them; a task with a pool says so itself.
         exclude: sequences [k, T] that do not count: with the successes already asked, the *fresh* success rate.
 
     Raises:
@@ -71,10 +79,13 @@ class Scored:
     log_probs: NDArray[np.float64] | None  # [N]: the policy's, where exact
     samples: int  # drawn; 0 where exact
     log_normaliser_error: tuple[float, float] | None = None  # a filtered policy's 95% interval about its log normaliser
+    weighed: Weighed | None = None  # where importance-sampled
 
     def rate(self, exclude: Tokens | None = None) -> SuccessRate:
         """The success rate, sequences [k, T] excluded."""
         counted = ~_member(self.tokens, exclude)
+        if self.weighed is not None:
+            return _importance_rate(self.weighed, counted)
         if self.log_probs is None:
             return _monte_carlo_rate(int(counted.sum()), self.samples)
         rate = exact_rate(self.log_probs[counted])
@@ -97,8 +108,23 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
         raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
     if rng is None:
         raise BadValue(f"{task.problem.id}: its successes cannot be enumerated; give rng and samples")
-    tokens = policy.sample(samples, rng)
-    return Scored(tokens[_hits(task, tokens)], None, samples)
+    pool = task.pool()
+    tokens = policy.sample(samples if pool is None else pool.fresh, rng)
+    hits = tokens[_hits(task, tokens)]
+    if pool is None or isinstance(policy, Filtered):  # a filtered policy's log_prob is itself an estimate
+        return Scored(hits, None, len(tokens))
+    known, weighed = weigh(policy, hits, pool)
+    return Scored(known, None, len(tokens), weighed=weighed)
+
+
+def _importance_rate(weighed: Weighed, counted: NDArray[np.bool_]) -> SuccessRate:
+    estimate, samples = weighed.estimate(counted), weighed.drawn[0]
+    if not estimate.reliable:
+        hits = int((counted & (weighed.stratum == 0)).sum())
+        _, high = clopper_pearson(hits, samples)
+        return SuccessRate(None, None, math.log10(high), "upper_limit", samples, None)
+    low, high = estimate.log_interval
+    return SuccessRate(estimate.log / LN10, low / LN10, high / LN10, "importance", samples, None)
 
 
 def _monte_carlo_rate(k: int, samples: int) -> SuccessRate:

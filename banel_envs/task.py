@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, UnknownName
+from banel_envs.importance import Pool
 from banel_envs.problem import Problem, Tokens
 
 Part: TypeAlias = tuple[int, int, Any]
@@ -42,12 +43,20 @@ class Task:
     """The whole success set [N, T], or None where it cannot be enumerated."""
     witness: Callable[[], Tokens | None] = field(default=lambda: None, repr=False)
     """One known success [T]: every shipped task proves that it can be solved."""
+    pool: Callable[[], Pool | None] = field(default=lambda: None, repr=False)
+    """Where the successes cannot be enumerated: known ones with their proposals, to estimate rare rates by."""
     threshold: float | None = None
     """Rewards of real value are successes from here on up; None for rewards in {0, 1}."""
     free_evaluation: bool = True
     """Whether the harness may evaluate the reward off the meter to measure success rates; False for paid oracles."""
+    seeded: Callable[[int], Task] | None = field(default=None, repr=False)
+    """Where the success set is drawn anew for each run: the task of a run's seed. The task itself is seed 0's."""
     digest: str = ""
     """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
+
+    def of_seed(self, seed: int) -> Task:
+        """The task that a run with this seed is on: itself, but where `seeded` says otherwise."""
+        return self if self.seeded is None else self.seeded(seed)
 
     def blind(self) -> Task:
         """The same problem with every answer 'failure': what an agent's oracle-free twin is run on."""

@@ -11,7 +11,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from banel_envs.env import RENDER_MODES, Observation, action_masks, check_oracle, finished, observation_space
+from banel_envs.env import (
+    RENDER_MODES,
+    Observation,
+    action_masks,
+    check_oracle,
+    finished,
+    observation_space,
+    render_metadata,
+)
 from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, MissingExtra
 from banel_envs.oracle import Feedback, Oracle
 from banel_envs.problem import Problem
@@ -47,8 +55,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self, problem: Problem, oracle: Oracle, n: int, render_mode: str | None = None, *, owns_oracle: bool = False
     ) -> None:
         check_oracle(problem, oracle)
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise BadValue(f"render_mode is {render_mode!r}; it is None or one of {RENDER_MODES}")
+        self.metadata = self.metadata | render_metadata(problem, render_mode)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise BadValue(f"n is {n!r}; it must be a whole number of copies, at least 1")
         self.problem = problem
@@ -111,10 +118,12 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._tokens, self._position = tokens, position
         return self._observe(), rewards, done & ~truncated, truncated, self._info() | final
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every copy's sequence so far."""
+    def render(self) -> tuple[str, ...] | tuple[NDArray[np.uint8], ...] | None:
+        """Every copy's sequence so far, as text (ansi) or as a picture (rgb_array)."""
         if self.render_mode is None:
             return None
+        if self.render_mode == "rgb_array" and self.problem.image is not None:
+            return tuple(map(self.problem.image, self._tokens))
         words = self.problem.vocabulary
         return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
 

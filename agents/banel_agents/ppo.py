@@ -1,6 +1,6 @@
 """PPO: Stable-Baselines3's own, acting token by token in the vector environment. Schulman et al. 2017.
 
-The actor is the base policy: its transformer, its head, its softmax at temperature 1. The critic is a linear layer on
+The actor is the base policy: its network, its head, its softmax at temperature 1. The critic is a linear layer on
 the same features that starts at zero, so the first policy is exactly the base. gamma is 1: a sequence has one reward,
 at its end. A rollout is at most a twentieth of the budget, whatever the lengths of its sequences; the policy is
 yielded after each update. The budget's end cuts the last rollout short: what it was told is charged, and not learnt
@@ -33,8 +33,7 @@ from torch import Tensor, nn
 from banel_agents.base import base_network
 from banel_envs import BudgetExhausted, Oracle, Problem
 from banel_envs.policies import COST, Policy
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.transformer import Transformer
+from banel_envs.policies.network import Network, TorchPolicy
 from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
 
 
@@ -52,14 +51,14 @@ class PPOConfig:
 
 
 class Features(BaseFeaturesExtractor):
-    """The base policy's transformer up to its head, at the position to be written: [n, width]."""
+    """The base policy's network up to its head, at the position to be written: [n, width]."""
 
-    def __init__(self, observation_space: spaces.Dict, network: Transformer) -> None:
-        super().__init__(observation_space, network.config.width)
+    def __init__(self, observation_space: spaces.Dict, network: Network) -> None:
+        super().__init__(observation_space, network.head.in_features)
         self.network = network
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
-        """Of tokens [n, T], blank from `position` [n] or [n, 1] on; causal attention never sees them."""
+        """Of tokens [n, T], blank from `position` [n] or [n, 1] on, which no feature before them sees."""
         network = self.network
         # Nothing is written after a whole sequence; SB3 asks its value where the budget left it unjudged.
         position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
@@ -77,7 +76,7 @@ class ActorCritic(ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Any,
         use_sde: bool,
-        network: Transformer,
+        network: Network,
     ) -> None:
         self._head = [network.head]  # hidden in a list: torch takes modules only after super().__init__
         # SB3 one-hot encodes discrete spaces. Declared as numbers, the same integers arrive as they are.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from banel_envs.assets import FOLDER, write_digests
 
-NAMES = ("addition_attack",)
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ class Uniform(Autoregressive):
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Uniform:
         """The inverse of spec."""
-        return cls(**spec)
+        return cls(**{name: value for name, value in spec.items() if name != "kind"})
 
 
 class Tempered(Autoregressive):

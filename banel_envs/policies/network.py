@@ -6,37 +6,88 @@ Forward passes run in float32 (float64 after `.double()`); log-probabilities are
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.cost import COST
-from banel_envs.policies.transformer import Cache, Transformer, TransformerConfig, select
+
+NETWORKS = {
+    "transformer": "banel_envs.policies.transformer:Transformer",
+    "gru": "banel_envs.policies.gru:GRU",
+    "chained": "banel_envs.policies.chained:ChainedTransformer",
+}
+"""kind -> the network of a stored policy; imported when one is read."""
+
+
+class Sizes(Protocol):
+    """What every network's config dataclass tells."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V: tokens that can be emitted."""
+
+    @property
+    def horizon(self) -> int:
+        """T: tokens in the longest sequence."""
+
+    @property
+    def width(self) -> int:
+        """Features that the head reads."""
+
+
+class Network(Protocol):
+    """A torch module that gives next-token logits; token index V is the begin token."""
+
+    kind: str
+    head: nn.Linear
+
+    @property
+    def config(self) -> Sizes:
+        """Its sizes: a frozen dataclass."""
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw new weights from rng."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Teacher forcing: tokens [n, t] to logits [n, t, V]."""
+
+    def features(self, written: Tensor) -> Tensor:
+        """What the head reads: written [n, t] to [n, t + 1, width], each position seeing only tokens before it."""
+
+    def step(self, last: Tensor, position: int, state: Any) -> tuple[Tensor, Any]:
+        """Logits [m, V] of the token at `position`, from the token before it [m] and the state (None at position 0)."""
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The state of the prefixes `rows` [k], repeats allowed."""
+
+    def rows(self, state: Any) -> int:
+        """How many prefixes a state holds."""
 
 
 class TorchPolicy(Autoregressive):
-    """A Transformer's softmax as a policy.
+    """A network's softmax as a policy.
 
     Args:
-        network: gives logits over V tokens.
+        network: a torch.nn.Module that is a Network (Transformer, GRU): gives logits over V tokens.
         end: index of the end token, or None where every sequence has T tokens.
         temperature: divides the logits of every token; 1 is the model itself.
     """
 
-    kind = "transformer"
-
-    def __init__(self, network: Transformer, end: int | None, temperature: float = 1.0) -> None:
+    def __init__(self, network: Any, end: int | None, temperature: float = 1.0) -> None:
         if not temperature > 0:
             raise BadValue(f"temperature is {temperature!r}; it must be a number above 0")
         self.network = network
+        self.kind: str = network.kind
         self.end = end
         self.temperature = temperature
         self.vocabulary = network.config.vocabulary
@@ -45,7 +96,7 @@ class TorchPolicy(Autoregressive):
     @property
     def device(self) -> torch.device:
         """Where the weights live."""
-        return self.network.head.weight.device
+        return cast(Network, self.network).head.weight.device
 
     def to(self, device: str | torch.device) -> TorchPolicy:
         """This policy, its weights moved to the device."""
@@ -58,25 +109,25 @@ class TorchPolicy(Autoregressive):
         twin.network.double()
         return twin
 
-    def start(self) -> Cache | None:
-        """The cache of the empty prefix."""
+    def start(self) -> Any:
+        """The state of the empty prefix."""
         return None
 
     @torch.inference_mode()
-    def step(self, last: Ints, position: int, state: Cache | None) -> tuple[Floats, Cache]:
-        """Next-token log-probabilities [m, V] in float64, and the grown cache."""
-        logits, cache = self.network.step(torch.from_numpy(last).to(self.device), position, state)
-        return torch.log_softmax(logits.double() / self.temperature, dim=1).cpu().numpy(), cache
+    def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
+        """Next-token log-probabilities [m, V] in float64, and the grown state."""
+        logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
+        return torch.log_softmax(logits.double() / self.temperature, dim=1).cpu().numpy(), grown
 
     @torch.inference_mode()
-    def select(self, state: Cache | None, rows: Ints) -> Cache | None:
-        """The cache of the prefixes `rows` [k]."""
+    def select(self, state: Any, rows: Ints) -> Any:
+        """The state of the prefixes `rows` [k]."""
         if state is None:
             return None
-        m = state[0][0].shape[0]
+        m = self.network.rows(state)
         if len(rows) == m and np.array_equal(rows, np.arange(m)):
             return state
-        return select(state, torch.from_numpy(rows).to(self.device))
+        return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
     def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
         """Mean over the batch of weight x negative log-likelihood, differentiable: a scalar in nats a sequence."""
@@ -123,7 +174,9 @@ class TorchPolicy(Autoregressive):
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TorchPolicy:
         """The inverse of spec and arrays."""
+        module, name = NETWORKS[spec["kind"]].split(":")
+        made = getattr(importlib.import_module(module), name)
         with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
-            network = Transformer(TransformerConfig(**spec["config"]))
+            network = made(made.Config(**spec["config"]))
         network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
         return cls(network.eval(), spec["end"], spec["temperature"])

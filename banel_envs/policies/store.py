@@ -23,6 +23,8 @@ Arrays = dict[str, NDArray[Any]]
 
 LEAVES: dict[str, str] = {
     "transformer": "banel_envs.policies.network:TorchPolicy",
+    "gru": "banel_envs.policies.network:TorchPolicy",
+    "chained": "banel_envs.policies.network:TorchPolicy",
     "uniform": f"{Uniform.__module__}:Uniform",
     "repeating": f"{Repeating.__module__}:Repeating",
 }
@@ -92,5 +94,5 @@ def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[A
     except ModuleNotFoundError as error:
         raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[agents]'") from error
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    policy: Policy = leaf.from_spec({k: v for k, v in spec.items() if k != "kind"}, own)
+    policy: Policy = leaf.from_spec(spec, own)
     return policy

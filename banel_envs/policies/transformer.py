@@ -71,6 +71,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Next-token logits over V tokens; see TransformerConfig for the sizes."""
 
+    kind = "transformer"
+    Config = TransformerConfig
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -115,7 +118,12 @@ class Transformer(nn.Module):
             grown.append(past)
         return self.head(self.norm(x[:, 0])), grown
 
+    @staticmethod
+    def select(cache: Cache, rows: Tensor) -> Cache:
+        """The cache of the prefixes `rows` [k] (repeats allowed)."""
+        return [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in cache]
 
-def select(cache: Cache, rows: Tensor) -> Cache:
-    """The cache of the prefixes `rows` [k] (repeats allowed)."""
-    return [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in cache]
+    @staticmethod
+    def rows(cache: Cache) -> int:
+        """How many prefixes a cache holds."""
+        return cache[0][0].shape[0]

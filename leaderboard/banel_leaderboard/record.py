@@ -31,12 +31,12 @@ class Strict(BaseModel):
 
 
 class Rate(Strict):
-    """A success rate in log10; `log10` and `low` are null where it is zero."""
+    """A success rate in log10; `log10` and `low` are null where it is zero or only its upper limit `high` is known."""
 
     log10: float | None
     low: float | None  # 95% interval
     high: float | None
-    method: Literal["exact", "filtered", "monte_carlo", "asked"]
+    method: Literal["exact", "filtered", "monte_carlo", "importance", "upper_limit", "asked"]
     samples: int
     effective: float | None  # effective number of distinct successes, where exact
     zero: bool

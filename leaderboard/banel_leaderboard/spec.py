@@ -72,7 +72,7 @@ def _check_device(device: str) -> None:
 
 def task_of(spec: Spec) -> Task:
     """The task of a run; with `oracle` its reward asks by files, and is never evaluated off the meter."""
-    task = load_task(spec.task)
+    task = load_task(spec.task).of_seed(spec.seed)
     if spec.oracle is None:
         return task
     return answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)

@@ -26,7 +26,7 @@ GLOSSARY = {
     "effective successes": "how many distinct successes carry the final rate; 1 means collapse onto a single one.",
     "twin": "the same agent, told “failure” for everything and charged nothing. The gain over it is in decades.",
     "interval": "95% percentile bootstrap of the median over seeds, written [low, high]. n=1: one seed, so none.",
-    "−∞": "log10 of a zero success rate. Infinities are ordered, never averaged.",
+    "−∞": "log10 of a rate that is zero, or too small for its estimate. Infinities are ordered, never averaged.",
     "> budget": "the median run met no success within the budget.",
 }
 
