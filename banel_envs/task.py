@@ -51,6 +51,8 @@ class Task:
     """Whether the harness may evaluate the reward off the meter to measure success rates; False for paid oracles."""
     seeded: Callable[[int], Task] | None = field(default=None, repr=False)
     """Where the success set is drawn anew for each run: the task of a run's seed. The task itself is seed 0's."""
+    control: str | None = None
+    """Of a negative control: what it controls for. No method can beat `without_replacement` on it in the mean."""
     digest: str = ""
     """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from banel_leaderboard.columns import NONE, Cell, columns
+from banel_leaderboard.control import control_note
 from banel_leaderboard.load import Loaded
 from banel_leaderboard.rows import Board, make_boards, marks
 from banel_leaderboard.words import GLOSSARY, board_note, board_title
@@ -31,7 +32,8 @@ def _board(board: Board) -> str:
                 name += f" ({len(notes)})"
             rank = NONE if row.rank is None else str(row.rank)
             lines.append(_line([table.task, rank, name, *(_cell(c.cell(row)) for c in shown)]))
-    text = f"## {board_title(board)}\n\n{board_note(board)}\n\n" + "\n".join(lines)
+    said = [board_note(board), *(f"{t.task}: {note}" for t in board.tables if (note := control_note(t)))]
+    text = f"## {board_title(board)}\n\n" + "\n\n".join(said) + "\n\n" + "\n".join(lines)
     return text + "".join(f"\n\n({i}) {_plain(note)}" for i, note in enumerate(notes, 1))
 
 

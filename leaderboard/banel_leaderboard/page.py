@@ -13,6 +13,7 @@ from markupsafe import Markup
 from banel_envs.version import __version__
 from banel_leaderboard.chart import Style, panel_of, panel_svg, styles_of
 from banel_leaderboard.columns import Cell, Column, columns, interval_text, log10_text
+from banel_leaderboard.control import control_note, controls_for
 from banel_leaderboard.load import Loaded
 from banel_leaderboard.rows import Board, Row, TaskTable, charted, make_boards, marks
 from banel_leaderboard.words import GLOSSARY, board_note, board_title
@@ -39,6 +40,7 @@ class TableView:
     id: str
     task: str
     budget: int
+    note: str | None  # of a negative control: whether anything stands above chance
     columns: list[Column]
     rows: list[tuple[Row, list[Cell], list[str]]]
     wide: Markup | None  # the chart, and the same drawn for a narrow screen
@@ -95,7 +97,7 @@ def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style
         panel = panel_of(board, table)
         wide = Markup(panel_svg(panel, styles, f"{name}w", 1150, 420))
         narrow = Markup(panel_svg(panel, styles, f"{name}n", 350, 330))
-    return TableView(name, table.task, table.budget, shown, rows, wide, narrow)
+    return TableView(name, table.task, table.budget, control_note(table), shown, rows, wide, narrow)
 
 
 def _facts(loaded: Loaded) -> list[tuple[str, str]]:
@@ -112,9 +114,9 @@ def _facts(loaded: Loaded) -> list[tuple[str, str]]:
 
 
 def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
-    """Who leads a task, and by how much over the base policy; None where no row is ranked."""
+    """Who leads a task, and by how much over the base policy; None where no row is ranked, or leading is luck."""
     ranked = [row for row in table.rows if row.rank == 1]
-    if not ranked:
+    if not ranked or controls_for(table) is not None:
         return None
     final = ranked[0].final
     base = next((row.final.value for row in table.rows if row.first.agent == "base" and row.rank), None)
