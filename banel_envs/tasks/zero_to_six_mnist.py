@@ -1,0 +1,179 @@
+"""ZeroToSix on MNIST: a model of handwritten zeros must draw a six (BaNEL, arXiv 2510.09596).
+
+Two sizes of binary image in 2x2 patches (16 tokens, see patches.py; no end token): 10x10, the central 20x20 pixels
+averaged two by two (horizon 25), and 28x28 (horizon 196); ink is what is at least half black. A *clean* six is
+one that a classifier, fitted to the other half of MNIST, calls a six with a probability of at least .95.
+
+ZeroToSixMNIST: the image is one of the 5,907 clean sixes (of 6,868 distinct ones). Base success, exact: 10^-8.9601,
+carried by 27.7 of them in effect.
+ZeroToSixMNISTBall: it differs from one of 400 clean sixes in at most one pixel: 40,400 images, 10^-8.9659, carried by
+69.0 of them.
+ZeroToSixMNIST28: it is one of 1,500 clean sixes of 28x28. 10^-28.2403, carried by 4.9 of them.
+The parts of 400 and 1,500 are random ones: they keep an exact evaluation to a second or two. Budget 7,500;
+2,500 on 28x28, where a round of BaNEL takes about a minute on one core.
+
+Base policies: GRUs of width 128 fitted to the distinct zeros, at 23.99 and 67.24 nats a zero; a classifier over all ten
+digits calls 97.0% and 98.4% of their samples zeros, and 99.1% and 100.0% of the real zeros.
+The images are not shipped. Rewards look up keyed 64-bit digests of the sixes; success rates and witnesses need
+`mnist.npz` (see banel_envs/data.py): its sixes whose digest is in the table are the success set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.assets import asset, combined_digest
+from banel_envs.data import data_folder, mnist
+from banel_envs.policies.protocol import Policy
+from banel_envs.policies.store import load_policy_file
+from banel_envs.problem import Problem, Tokens
+from banel_envs.task import Task
+from banel_envs.tasks import patches
+from banel_envs.tasks.patches import Images
+
+KEY = b"banel/ZeroToSixMNIST"  # of the digests: unlike those of any other task
+HALF_BLACK = 127.5  # of the grey levels 0..255
+MARGIN = 4  # pixels that the crop leaves out on each side
+BALL = 400  # clean sixes with a ball around them: all would make an exact evaluation take minutes
+FULL = 1_500  # clean sixes of 28x28, for the same reason
+
+
+def pooled(images: NDArray[np.uint8]) -> Images:
+    """Grey images [n, 28, 28] as binary images [n, 10, 10]."""
+    crop = images[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    means: Images = crop.reshape(-1, 10, 2, 10, 2).mean(axis=(2, 4)) >= HALF_BLACK
+    return means
+
+
+def full(images: NDArray[np.uint8]) -> Images:
+    """Grey images [n, 28, 28] as binary images of the same size."""
+    ink: Images = images >= HALF_BLACK
+    return ink
+
+
+def distinct(digit: int, binary: Callable[[NDArray[np.uint8]], Images], purpose: str) -> Tokens:
+    """The distinct binary images of a digit in MNIST, as tokens [n, T] in lexicographic order."""
+    images, labels = mnist(data_folder(purpose))
+    return np.unique(patches.to_tokens(binary(images[labels == digit])), axis=0)
+
+
+def digests(tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """The keyed 64-bit digest (BLAKE2b) of each sequence [n, T]: [n]."""
+    keyed, rows = hashlib.blake2b(digest_size=8, key=KEY), tokens.astype(np.uint8)
+    answers = []
+    for row in rows:
+        one = keyed.copy()
+        one.update(row)
+        answers.append(one.digest())
+    return np.frombuffer(b"".join(answers), "<u8").astype(np.uint64)
+
+
+def ball(tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Each sequence [n, T] and all that differ from it in one pixel: [n, 1 + 4T, T]."""
+    T = tokens.shape[1]
+    flips = np.zeros((1 + 4 * T, T), np.uint8)
+    flips[1 + np.arange(4 * T), np.arange(4 * T) // 4] = np.tile(patches.BITS, T)
+    return tokens.astype(np.uint8)[:, None] ^ flips
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the three tasks: its images, and which clean sixes count."""
+
+    id: str
+    horizon: int
+    binary: Callable[[NDArray[np.uint8]], Images]
+    base: str
+    table: str  # the digests of the clean sixes, in the order in which they are taken
+    most: int | None = None  # how many of them count; None for all
+    radius: int = 0  # pixels that a success may differ from a clean six
+    budget: int = 7_500
+
+
+@cache
+def counted(variant: Variant) -> NDArray[np.uint64]:
+    """The digests of the clean sixes that count, ascending."""
+    with np.load(asset(variant.table)) as arrays:
+        return np.sort(arrays["digests"][: variant.most])
+
+
+def reward(variant: Variant, tokens: Tokens) -> NDArray[np.int8]:
+    """1 where a sequence, or one within the radius of it, is a clean six: [n]."""
+    if not variant.radius:
+        return np.isin(digests(tokens), counted(variant)).astype(np.int8)
+    near = ball(tokens)
+    known = np.isin(digests(near.reshape(-1, variant.horizon)), counted(variant)).astype(np.int8)
+    hits: NDArray[np.int8] = known.reshape(near.shape[:2]).max(axis=1)
+    return hits
+
+
+@cache
+def sixes(variant: Variant) -> Tokens:
+    """The clean sixes that count: [n, T].
+
+    Raises:
+        DataMissing, DataAltered: without the images of MNIST.
+    """
+    images = distinct(6, variant.binary, f"the successes of {variant.id}")
+    clean: Tokens = images[np.isin(digests(images), counted(variant))]
+    return clean
+
+
+@cache
+def successes(variant: Variant) -> Tokens:
+    """Every success: [N, T]; raises what `sixes` raises."""
+    if not variant.radius:
+        return sixes(variant)
+    return np.unique(ball(sixes(variant)).reshape(-1, variant.horizon), axis=0).astype(np.int64)
+
+
+def _base(name: str) -> Policy:
+    return load_policy_file(asset(name))
+
+
+def _build(variant: Variant) -> Task:
+    problem = Problem(
+        id=variant.id,
+        vocabulary=patches.VOCABULARY,
+        horizon=variant.horizon,
+        budget=variant.budget,
+        base=partial(_base, variant.base),
+        printer=patches.text,
+        image=patches.picture,
+    )
+    rule = f"{combined_digest(variant.table, variant.base)} {KEY!r} {variant.most} {variant.radius}"
+    return Task(
+        problem,
+        partial(reward, variant),
+        successes=partial(successes, variant),
+        witness=lambda: sixes(variant)[0],
+        digest=hashlib.sha256(rule.encode()).hexdigest(),
+    )
+
+
+TABLE, TABLE_28 = "zero_to_six_mnist_digests.npz", "zero_to_six_mnist28_digests.npz"
+BASE, BASE_28 = "zero_to_six_mnist_base.safetensors", "zero_to_six_mnist28_base.safetensors"
+MNIST = Variant("banel/ZeroToSixMNIST-v0", 25, pooled, BASE, TABLE)
+MNIST_BALL = Variant("banel/ZeroToSixMNISTBall-v0", 25, pooled, BASE, TABLE, most=BALL, radius=1)
+MNIST_28 = Variant("banel/ZeroToSixMNIST28-v0", 196, full, BASE_28, TABLE_28, most=FULL, budget=2_500)
+
+
+def build_v0() -> Task:
+    """ZeroToSixMNIST-v0."""
+    return _build(MNIST)
+
+
+def build_ball() -> Task:
+    """ZeroToSixMNISTBall-v0."""
+    return _build(MNIST_BALL)
+
+
+def build_28() -> Task:
+    """ZeroToSixMNIST28-v0."""
+    return _build(MNIST_28)
