@@ -12,18 +12,21 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from queue import SimpleQueue
+from typing import Literal, TypeAlias
 
 from tqdm import tqdm
 
 from banel_agents import AGENTS
-from banel_envs.errors import BanelError
+from banel_envs.errors import BanelError, LedgerLocked
 from banel_envs.oracle import Feedback
 from banel_leaderboard.folder import check_folder
 from banel_leaderboard.harness import finished, make_oracle
@@ -82,46 +85,66 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
 
 
 def sweep(
-    lanes: Sequence[Lane], out: Path, *, jobs: int = 1, timeout: float | None = None, isolate: bool = False
+    lanes: Sequence[Lane],
+    out: Path,
+    *,
+    jobs: int = 1,
+    timeout: float | None = None,
+    isolate: bool = False,
+    engine: Engine | None = None,
 ) -> list[Outcome]:
-    """Run every lane that is not finished, `jobs` at a time.
+    """Run every lane that is not finished.
 
     Args:
         lanes: see lanes_of.
         out: the folder that holds all runs.
-        jobs: processes at once; each computes with one thread.
+        jobs: processes at once on this machine; each computes with one thread.
         timeout: seconds after which a run is stopped and counted as failed; it goes on when run again.
         isolate: keep the reward out of the agents' processes.
+        engine: where the lanes run instead of in `jobs` processes here; see ray_engine.
 
     Returns:
         One Outcome a run, in the order in which they ended.
     """
     outcomes: list[Outcome] = []
-    workers = Workers(out, timeout, isolate)
-    total = sum(map(len, lanes))
+    run = engine or partial(local, jobs=jobs)
     with (
-        tqdm(total=total, unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
-        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=sum(map(len, lanes)), unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
+        closing(run(lanes, Workers(out, timeout, isolate))) as ended,
     ):
-        lock = threading.Lock()
+        for outcome in ended:
+            outcomes.append(outcome)
+            bar.update()
+            bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
+            if outcome.message and outcome.status in ("failed", "waiting"):
+                bar.write(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
+    return outcomes
 
-        def note(outcome: Outcome) -> None:
-            with lock:
-                outcomes.append(outcome)
-                bar.update()
-                bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
-                if outcome.message and outcome.status in ("failed", "waiting"):
-                    bar.write(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
 
-        futures = [pool.submit(_run_lane, lane, workers, note) for lane in lanes]
+def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Outcome, None, None]:
+    """The engine of this machine: `jobs` lanes at once."""
+    ended: SimpleQueue[Outcome | BaseException] = SimpleQueue()
+
+    def run(lane: Lane) -> None:
         try:
-            for future in as_completed(futures):
-                future.result()
+            for outcome in run_lane(lane, workers):
+                ended.put(outcome)
+        except BaseException as error:
+            ended.put(error)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for lane in lanes:
+            pool.submit(run, lane)
+        try:
+            for _ in range(sum(map(len, lanes))):
+                outcome = ended.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield outcome
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             workers.stop()
             raise
-    return outcomes
 
 
 def describe(spec: Spec) -> str:
@@ -129,23 +152,21 @@ def describe(spec: Spec) -> str:
     return f"{spec.agent} on {spec.task}, {'twin' if spec.twin else spec.feedback}, seed {spec.seed}"
 
 
-def _run_lane(lane: Lane, workers: Workers, note: Callable[[Outcome], None]) -> None:
+def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
+    """Run a lane in order, each run in a process of its own; one Outcome a run."""
     met_none = False
     for spec in lane:
         if met_none:
-            note(Outcome(spec, "served", "its lane met no success: one run serves them all"))
+            yield Outcome(spec, "served", "its lane met no success: one run serves them all")
             continue
         try:
-            record = finished(spec, workers.out)
-            if record is None:
-                outcome = workers.run(spec)
-                record = finished(spec, workers.out) if outcome.status == "done" else None
-                note(outcome)
-            else:
-                note(Outcome(spec, "kept"))
+            record = workers.finished(spec)
+            outcome = Outcome(spec, "kept") if record is not None else workers.run(spec)
+            if outcome.status == "done":
+                record = workers.finished(spec)
         except (BanelError, OSError) as error:
-            note(Outcome(spec, "failed", str(error)))
-            record = None
+            outcome, record = Outcome(spec, "failed", str(error)), None
+        yield outcome
         met_none = record is not None and record.successes_asked == 0
 
 
@@ -156,6 +177,7 @@ class Workers:
     out: Path
     timeout: float | None
     isolate: bool = False
+    patience: float = 0.0  # seconds to wait for a ledger that a lost worker may still hold
     _alive: set[subprocess.Popen[str]] = field(default_factory=set)
     _stopped: bool = False
 
@@ -186,11 +208,25 @@ class Workers:
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
         return Outcome(spec, "waiting" if process.returncode == os.EX_TEMPFAIL else "failed", last[0])
 
+    def finished(self, spec: Spec) -> RunRecord | None:
+        """See harness.finished."""
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                return finished(spec, self.out)
+            except LedgerLocked:  # after a wait of its own
+                if time.monotonic() >= until:
+                    raise
+
     def stop(self) -> None:
         """Kill what runs; the ledgers hold what was answered."""
         self._stopped = True
         for process in list(self._alive):
             process.kill()
+
+
+Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]
+"""Runs the lanes and yields each run's Outcome as it ends; closing the generator stops what still runs."""
 
 
 def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:

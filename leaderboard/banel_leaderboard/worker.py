@@ -9,8 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import torch
-
 from banel_envs.errors import AnswersPending, BanelError
 from banel_leaderboard.harness import execute
 from banel_leaderboard.spec import Spec
@@ -22,7 +20,6 @@ def main() -> int:
     """Run one order; 0 done, 75 waiting for answers, 2 refused, with one line on stderr."""
     order = json.loads(sys.argv[1])
     end_with_parent()
-    torch.set_num_threads(1)
     try:
         execute(Spec(**order["spec"]), Path(order["out"]), isolate=order["isolate"])
     except BanelError as error:
