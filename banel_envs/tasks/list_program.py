@@ -12,8 +12,8 @@ A program fails where it is malformed, takes head, last, minimum or maximum of a
 Vocabulary 29, horizon 10, budget 7,500. Examples stand in an asset; another instance is other inputs and outputs.
 
 The success set: 866 of some 16 million programs that run, the shortest of four functions (`map *2 sort filter >0
-map *2`), enumerated by running every program, those of one length that left the same going on as one. Base success, exact: 10^-4.1672,
-carried by 122 successes in effect. The base policy knows random programs, no example.
+map *2`), enumerated by running every program, those of one length that left the same going on as one.
+Base success, exact: 10^-4.1672, carried by 122 successes in effect. The base policy knows random programs, no example.
 What a failure can teach: 35% of the samples leave a number and 6% do not run, 4% leave lists as long as the outputs.
 Every success holds sort and >0, all but two hold *2; of the samples 11%, 13% and 17% do.
 """
