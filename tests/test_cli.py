@@ -127,7 +127,9 @@ def run_folder(out):
         (("--budget", "1.5"), "--budget: invalid int value: '1.5'"),
         (("--seeds", "x"), "write them like 0-4"),
         (("--seeds", ""), "write them like 0-4"),
-        (("--seeds", "3-1"), "write different whole numbers"),
+        (("--seeds", "3-1"), "write them like 0-4"),
+        (("--seeds", "0,4-2"), "write them like 0-4"),
+        (("--seeds", "0-99999999999"), "at most 10,000 a range"),
         (("--seeds", "1,1"), "write different whole numbers"),
         (("--seeds", "1.5"), "write them like 0-4"),
         (("--seeds=-1",), "write them like 0-4"),
@@ -231,7 +233,7 @@ def test_list_names_every_task_agent_and_suite(capsys):
     code, out, _ = banel(capsys, "list")
     assert code == 0
     assert all(name in out for name in (*TASKS, *AGENTS, "smoke", "quick"))
-    assert re.search(r"banel/AdditionAttack-v0 .* 7500  -\d\.\d{4} \(exact\)", out)
+    assert re.search(r"banel/AdditionAttack-v0 +paper .* 7,500 +\d\.\d  -\d\.\d{4} \(exact\)", out)
 
 
 def test_run_makes_a_run_and_a_second_time_keeps_it(done, capsys):

@@ -305,7 +305,7 @@ def test_a_policy_of_the_users_own_has_no_stored_form(tmp_path):
     class Mine:
         pass
 
-    with pytest.raises(BadValue, match="a Mine cannot be stored; the kinds are transformer, .*uniform"):
+    with pytest.raises(BadValue, match=r"a Mine cannot be stored; the kinds are transformer, .*uniform"):
         save_policy(tmp_path / "p", Mine())
     assert not (tmp_path / "p").exists()
 

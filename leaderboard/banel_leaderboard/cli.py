@@ -1,4 +1,4 @@
-"""The `banel` command: list, run, bench, board, show, replay."""
+"""The `banel` command: list, run, bench, board, show, data, replay."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import sys
 import threading
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.oracle import Feedback
 from banel_envs.version import __version__
 
+if TYPE_CHECKING:
+    from banel_leaderboard.sweep import Engine
+
 EXIT_BAD_INPUT = 2
 EXIT_RUN_FAILED = 1
+MOST_SEEDS = 10_000  # in one range
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,8 +79,14 @@ def parser() -> Parser:
     run.set_defaults(command=_run)
 
     bench = commands.add_parser("bench", help="a suite: tasks x agents x seeds")
-    bench.add_argument("--suite", required=True, help="smoke, quick, addition")
+    bench.add_argument("--suite", required=True, help="a name from `banel list`")
     _add_running(bench)
+    part = bench.add_mutually_exclusive_group()
+    part.add_argument("--plan", action="store_true", help="run nothing; print runs, core-hours and a SLURM command")
+    part.add_argument("--shard", metavar="I/N", help="of the suite's lanes only every N-th from the I-th on, from 0")
+    bench.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: on a Ray cluster")
+    bench.add_argument("--address", help="of the cluster (default RAY_ADDRESS, or one of --jobs CPUs on this machine)")
+    bench.add_argument("--retries", type=int, help="of a lane whose Ray node or worker died (default 3)")
     bench.set_defaults(command=_bench)
 
     board = commands.add_parser("board", help="the leaderboard of a folder of runs")
@@ -87,6 +98,11 @@ def parser() -> Parser:
     show.add_argument("run", type=Path)
     show.add_argument("-n", type=int, default=10, help="how many (default 10)")
     show.set_defaults(command=_show)
+
+    data = commands.add_parser("data", help="fetch raw data that is not shipped, and check it")
+    data.add_argument("name", choices=["mnist"])
+    data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
+    data.set_defaults(command=_data)
 
     replay = commands.add_parser("replay", help="prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
@@ -103,20 +119,35 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from banel_agents import AGENTS
-    from banel_envs import TASKS, success_rate
+    from banel_envs import TASKS
+    from banel_envs.tasks.families import family_of
+    from banel_leaderboard.measured import measured
     from banel_leaderboard.suites import SUITES
 
-    print(f"{'task':<32}{'V':>6}{'T':>4}{'budget':>8}  log10 of the base success rate")
+    print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
     for name in TASKS:
-        task = TASKS[name]
-        exact = success_rate(task, task.problem.base_policy()).log10 if task.successes() is not None else None
-        rate = "not enumerable" if exact is None else f"{exact:.4f} (exact)"
-        print(f"{name:<32}{task.problem.V:>6}{task.problem.T:>4}{task.problem.budget:>8}  {rate}")
-    print("\nagents: " + ", ".join(AGENTS))
-    print("\nsuites:")
+        problem, known = TASKS[name].problem, measured(TASKS[name])
+        minutes = f"{known['minutes']:.1f}" if known else ""
+        sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
+        print(f"{name:<30}{family_of(name):<12}{sizes}  {_base(known)}")
+    print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
+    print("agents: " + ", ".join(AGENTS))
+    print("suites:")
     for name, suite in SUITES.items():
         print(f"  {name:<10}{suite.about}")
     return 0
+
+
+def _base(known: dict[str, Any] | None) -> str:
+    """A measured base success rate in words."""
+    if known is None:
+        return "not measured"
+    base = known["base"]
+    if base["method"] == "exact":
+        return "zero" if base["log10"] is None else f"{base['log10']:.4f} (exact)"
+    if base["log10"] is None:
+        return f"below {base['high']:.2f} ({base['samples']:,} samples)"
+    return f"{base['log10']:.2f} [{base['low']:.2f}, {base['high']:.2f}] ({base['method'].replace('_', ' ')})"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -147,21 +178,52 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from banel_leaderboard.plan import describe_plan, make_plan, shard_of
     from banel_leaderboard.suites import get_suite
     from banel_leaderboard.sweep import lanes_of
 
-    return _sweep(lanes_of(get_suite(options.suite)), options)
+    lanes = lanes_of(get_suite(options.suite))
+    if options.plan:
+        _check_running(options)
+        command = ["banel", "bench", "--suite", options.suite, "--out", str(options.out)]
+        command += ["--isolate"] * options.isolate
+        command += ["--timeout", f"{options.timeout:g}"] if options.timeout is not None else []
+        print(describe_plan(make_plan(lanes, options.out), options.jobs, command))
+        return 0
+    if options.shard is not None:
+        lanes = shard_of(lanes, options.shard)
+    return _sweep(lanes, options, _engine(options))
 
 
-def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace) -> int:
-    from banel_leaderboard.sweep import check, records_of, sweep
+def _engine(options: argparse.Namespace) -> Engine | None:
+    """Where the lanes of a suite run; None for this machine."""
+    if options.engine == "local":
+        for name in ("address", "retries"):
+            if getattr(options, name) is not None:
+                raise BadValue(f"--{name} is {getattr(options, name)!r}; it goes with --engine ray")
+        return None
+    from banel_leaderboard.ray_engine import RETRIES, ray_engine
 
+    retries = RETRIES if options.retries is None else options.retries
+    if retries < 0:
+        raise BadValue(f"--retries is {retries}; it must be at least 0")
+    return partial(ray_engine, address=options.address, jobs=options.jobs, retries=retries)
+
+
+def _check_running(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
     if options.timeout is not None and not 0 < options.timeout < threading.TIMEOUT_MAX:
         raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
+
+
+def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
+    from banel_leaderboard.sweep import check, records_of, sweep
+
+    _check_running(options)
     check(lanes, options.out)
-    outcomes = sweep(lanes, options.out, jobs=options.jobs, timeout=options.timeout, isolate=options.isolate)
+    how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
+    outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
         regime = "twin" if record.twin else record.feedback
         first = record.first_success or f"> {record.ledger.count}"
@@ -214,6 +276,17 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _data(options: argparse.Namespace) -> int:
+    from banel_leaderboard.fetch import fetch_mnist
+
+    folder = options.out or (Path(os.environ["BANEL_DATA"]) if os.environ.get("BANEL_DATA") else None)
+    if folder is None:
+        raise BadValue("no folder to put the data in: give --out DIR, and set BANEL_DATA to it")
+    path = fetch_mnist(folder)
+    print(f"{path} is MNIST; tasks find it with BANEL_DATA={folder.resolve()}")
+    return 0
+
+
 def _replay(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -242,10 +315,13 @@ def parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             low, dash, high = part.partition("-")
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+            several = range(int(low), int(high if dash else low) + 1)
+            if not 0 < len(several) <= MOST_SEEDS:
+                raise ValueError(part)
+            seeds += several
     except ValueError as error:
-        raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7") from error
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7, at most {MOST_SEEDS:,} a range") from error
+    if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise BadValue(f"seeds are {text!r}; write different whole numbers from 0 on, like 0-4 or 0,3,7")
     return seeds
 

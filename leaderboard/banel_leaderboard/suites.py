@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from banel_agents import AGENTS
 from banel_envs.errors import UnknownName
 from banel_envs.oracle import Feedback
+from banel_envs.tasks import SHIPPED
 
 ADDITION = ("banel/AdditionAttack-v0", "banel/AdditionAttackHard-v0")
+QUICK = (
+    "banel/Gaussian1D-v0",
+    "banel/AdditionAttack-v0",
+    "banel/Ehrlich-v0",
+    "banel/Countdown-v0",
+    "banel/Needle-v0",
+)
+ESTIMATED = ("banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0")  # the others' success rates are exact
 FAILURES_ENOUGH = ("banel", "count", "rnd")  # agents that learn something from failures: the ones that have a twin
 
 
@@ -33,11 +42,27 @@ SUITES = {
         ("failures",),
     ),
     "quick": Suite(
-        "every agent on the tasks that take at most 20 s a run",
-        ADDITION,
+        "every agent on five short tasks, one of them the negative control",
+        QUICK,
         tuple(AGENTS),
         tuple(range(5)),
         ("full", "failures"),
+    ),
+    "v1": Suite(
+        "every agent on every task whose success rate is exact (MNIST's need BANEL_DATA)",
+        tuple(id for id in SHIPPED if id not in ESTIMATED),
+        tuple(AGENTS),
+        tuple(range(5)),
+        ("full", "failures"),
+        FAILURES_ENOUGH,
+    ),
+    "full": Suite(
+        "every agent on every task",
+        tuple(SHIPPED),
+        tuple(AGENTS),
+        tuple(range(5)),
+        ("full", "failures"),
+        FAILURES_ENOUGH,
     ),
     "addition": Suite(
         "the committed table: the addition attack, every agent, ten seeds, both feedbacks, twins",

@@ -1,0 +1,185 @@
+"""The table of tasks: how hard each is, what a temperature alone does to it, and whether the oracle's answers matter.
+
+    python -m benchmarks.tasks --out DIR [--seeds 0-2] [--jobs 2] [--task ID ...] [--write]
+
+Runs the controls `tempered` and `tempered_sft`, and BaNEL with its oracle-free twin, on every shipped task (resumable:
+runs already in DIR are kept), measures the base policies, and prints a Markdown table. `--write` also keeps it as
+docs/tasks.md, and the figures that `banel list` shows as leaderboard/banel_leaderboard/measured.json, each bound to the
+digest of the task it was measured on. Minutes are of the machine that ran it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from banel_envs import TASKS, Task, success_rate
+from banel_envs.success import SuccessRate
+from banel_envs.tasks.families import family_of
+from banel_leaderboard.cli import parse_seeds
+from banel_leaderboard.measured import PATH
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.spec import Spec
+from banel_leaderboard.sweep import Lane, check, records_of, sweep
+
+ROOT = Path(__file__).parent.parent
+TEMPERED, TEMPERED_SFT, FRESH = "tempered", "tempered_sft", "its fresh"
+BANEL, TWIN = "banel", "banel's twin"
+SHOWN = (TEMPERED, TEMPERED_SFT, FRESH, BANEL, TWIN)
+BASE_SAMPLES = 200_000  # drawn from a base policy whose rate is not exact
+SOLVED = -1.0  # log10 success from which on a control is said to solve a task
+MATTERS = 0.3  # decades over the twin from which on the oracle's answers are said to matter
+
+
+def lanes_for(task: str, seed: int) -> list[Lane]:
+    """The runs of one task and seed; a twin only where its agent met a success (else it is the same run)."""
+    return [
+        (Spec(task, "tempered", seed, "failures"),),
+        (Spec(task, "tempered_sft", seed, "full"),),
+        (Spec(task, "banel", seed, "failures"), Spec(task, "banel", seed, "failures", twin=True)),
+    ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of one task."""
+
+    id: str
+    base: SuccessRate
+    successes: int | None  # in the whole set, where it is enumerated
+    finals: dict[str, list[float]]  # control -> log10 of the final success rate by seed
+    minutes: float  # median of a BaNEL run with its 16 evaluations
+
+    @property
+    def gains(self) -> list[float]:
+        """Decades of BaNEL over its twin, by seed; 0 where both are zero or one run is both."""
+        return [0.0 if b == t else b - t for b, t in zip(self.finals[BANEL], self.finals[TWIN], strict=True)]
+
+    @property
+    def notes(self) -> str:
+        """What a reader must know: solved by a temperature, or where answers matter."""
+        found = []
+        if median(self.finals[TEMPERED]) >= SOLVED:
+            found.append("a temperature alone solves it")
+        elif median(self.finals[FRESH]) >= SOLVED:
+            found.append("told its successes, `tempered_sft` solves it")
+        elif median(self.finals[TEMPERED_SFT]) >= SOLVED:
+            found.append("told its successes, `tempered_sft` repeats those it found")
+        if median(self.gains) >= MATTERS:
+            found.append("answers help BaNEL")
+        elif median(self.gains) <= -MATTERS:
+            found.append("answers harm BaNEL")
+        return "; ".join(found)
+
+
+def measured(task: Task, records: Sequence[RunRecord]) -> Line:
+    """The line of a task from its finished runs."""
+    rate = success_rate(task, task.problem.base_policy(), np.random.default_rng(0), BASE_SAMPLES)
+    successes = task.successes()
+    by = {(r.agent, r.twin, r.seed): r for r in records if r.task == task.problem.id}
+    seeds = sorted({seed for agent, _, seed in by if agent == "banel"})
+    banel = [by["banel", False, s] for s in seeds]
+    tuned = [by["tempered_sft", False, s] for s in seeds]
+    finals = {
+        TEMPERED: [by["tempered", False, s].final() for s in seeds],
+        TEMPERED_SFT: [r.final() for r in tuned],
+        FRESH: [r.final("fresh") for r in tuned],
+        BANEL: [r.final() for r in banel],
+        TWIN: [by.get(("banel", True, r.seed), r).final() for r in banel],  # told no success: one run is both
+    }
+    minutes = median(r.execution.cpu_s + r.execution.evaluation_s for r in banel) / 60
+    return Line(task.problem.id, rate, None if successes is None else len(successes), finals, minutes)
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown, a line a task."""
+    head = ["task", "family", "V", "T", "budget", "base success", "successes", "effective", *SHOWN]
+    head += ["gain", "minutes", "notes"]
+    rows = [[f"`{h}`" if h in (TEMPERED, TEMPERED_SFT, BANEL) else h for h in head]]
+    rows.append(["---" if i in (0, 1, len(head) - 1) else "---:" for i in range(len(head))])
+    for line in lines:
+        problem = TASKS[line.id].problem
+        rows.append(
+            [
+                line.id.removeprefix("banel/"),
+                family_of(line.id),
+                str(problem.V),
+                str(problem.T),
+                f"{problem.budget:,}",
+                written(line.base),
+                "" if line.successes is None else f"{line.successes:,}",
+                "" if line.base.effective is None else f"{line.base.effective:,.0f}",
+                *(spread(line.finals[name]) for name in SHOWN),
+                spread(line.gains),
+                f"{line.minutes:.1f}",
+                line.notes,
+            ]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def written(rate: SuccessRate) -> str:
+    """A rate in log10, with its interval where it is not exact."""
+    if rate.method == "exact" and rate.log10 is not None:
+        return f"{rate.log10:.3f}"
+    low = "" if rate.low is None else f"{rate.low:.2f}"
+    return f"{'' if rate.log10 is None else f'{rate.log10:.2f} '}[{low}, {rate.high or 0.0:.2f}]"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and, of several seeds, the range."""
+    middle = number(median(values))
+    return middle if len(values) == 1 else f"{middle} [{number(min(values))}, {number(max(values))}]"
+
+
+def number(value: float) -> str:
+    """Two decimals; −∞ for zero success or one below its estimate's reach."""
+    return f"{value:.2f}" if math.isfinite(value) else "−∞"
+
+
+def main() -> None:
+    """Run what is missing, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder that holds the runs")
+    parser.add_argument("--seeds", default="0-2", help="such as 0-4 (default 0-2)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
+    parser.add_argument("--task", nargs="+", default=list(TASKS), help="ids (default: every shipped task)")
+    parser.add_argument("--write", action="store_true", help="keep the table and the figures of `banel list`")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lanes = [lane for seed in parse_seeds(options.seeds) for task in options.task for lane in lanes_for(task, seed)]
+    check(lanes, options.out)
+    sweep(lanes, options.out, jobs=options.jobs)
+    records = records_of(lanes, options.out)
+    lines = [measured(TASKS[id], records) for id in options.task]
+    text = table(lines)
+    print(text)
+    if options.write:
+        (ROOT / "docs" / "tasks.md").write_text(f"{HEAD}\n{text}\n")
+        found = {
+            line.id: {"digest": TASKS[line.id].digest, "base": asdict(line.base), "minutes": round(line.minutes, 2)}
+            for line in lines
+        }
+        PATH.write_text(json.dumps(found, indent=1) + "\n")
+
+
+HEAD = """# The tasks, measured
+
+Success rates in log10 (0 is certain, -3 is 1 in 1,000), medians over the seeds with their range.
+*Effective*: the number of distinct successes that carry the base rate. *Gain*: decades of BaNEL over its oracle-free
+twin; where it is 0 the oracle's answers did not matter. `tempered_sft` is told every reward (*fresh*: less the mass of the
+successes it has asked), the others failures only.
+Minutes (CPU) of one BaNEL run on one core, its 16 evaluations included. Made by `python -m benchmarks.tasks --write`.
+"""
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The built wheel in an environment that holds its core dependencies and nothing else, without network."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling")
+ROOT = Path(__file__).parent.parent
+CORE = ("gymnasium", "numpy", "safetensors")
+
+OFFLINE = """
+import socket
+def refuse(*args, **kwargs):
+    raise OSError("this test has no network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+"""
+STEPPING = """
+import sys, warnings
+import gymnasium as gym, numpy as np
+import banel_envs
+from banel_envs import TASKS, Oracle, success_rate
+from banel_envs.errors import MissingExtra
+from banel_envs.policies import Uniform
+core = 0
+for id in TASKS:
+    task = TASKS[id]
+    problem = task.problem
+    try:
+        Oracle(task)(problem.check_tokens(np.full((1, problem.T), problem.end or 0)))
+    except MissingExtra as missing:
+        print("extra", id, missing)
+        continue
+    env = gym.make("banel_envs:" + id)
+    observation, info = env.reset(seed=0)
+    for _ in range(problem.T):
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
+        if terminated:
+            break
+    assert terminated and env.unwrapped.spent == 1
+    assert gym.make_vec("banel_envs:" + id, num_envs=3).reset(seed=0)[0]["tokens"].shape == (3, problem.T)
+    try:
+        successes = task.successes()
+    except banel_envs.errors.BanelError as error:
+        print("data", id, error)
+        successes = None
+    if successes is not None:
+        few = Uniform(problem.V, problem.T, problem.end)
+        assert success_rate(task, few).method == "exact"
+        assert (np.asarray(task.reward(successes[:100])) == 1).all()
+        core += 1
+assert not {"torch", "sklearn", "rdkit", "pandas", "stable_baselines3"} & set(sys.modules)
+try:
+    TASKS["banel/AdditionAttack-v0"].problem.base_policy()
+except MissingExtra as missing:
+    print("base", missing)
+print("core tasks", core)
+"""
+EVALUATING = """
+from banel_envs import TASKS, success_rate
+from banel_envs.errors import BanelError
+done = 0
+for id in TASKS:
+    try:
+        if TASKS[id].successes() is None:
+            continue
+    except BanelError:
+        continue
+    assert success_rate(TASKS[id], TASKS[id].problem.base_policy()).log10 < -1
+    done += 1
+print("evaluated", done)
+"""
+
+
+def closure(names):
+    """The distributions that these need, themselves included."""
+    found = {}
+    todo = list(names)
+    while todo:
+        name = re.split(r"[\s;<>=!\[(~]", todo.pop())[0]
+        if name.lower() in found:
+            continue
+        found[name.lower()] = dist = distribution(name)
+        todo += [r for r in dist.requires or [] if "extra ==" not in r and "python_version <" not in r]
+    return found.values()
+
+
+def linked(folder, names):
+    """A folder of links to these distributions and what they need: an environment without anything else."""
+    folder.mkdir()
+    for dist in closure(names):
+        for top in {file.parts[0] for file in dist.files or [] if file.parts[0] != ".."} - {"bin", "__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(dist.locate_file(top))
+    return folder
+
+
+def run(code, *folders):
+    """The code in a Python that sees the standard library and these folders alone."""
+    paths = "".join(f"sys.path.append({str(f)!r})\n" for f in folders)
+    script = f"import sys\nsys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n{paths}{OFFLINE}{code}"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel's files, unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def test_every_core_task_is_made_stepped_and_evaluated(wheel, tmp_path):
+    """With gymnasium, numpy and safetensors alone; what needs more says what it needs."""
+    said = run(STEPPING, wheel, linked(tmp_path / "core", CORE))
+    lines = said.splitlines()
+    assert any(line.startswith("base ") and "banel-envs[" in line for line in lines)
+    for line in lines:
+        if line.startswith("extra "):
+            assert re.search(r"pip install 'banel-envs\[\w+\]'", line), line
+        if line.startswith("data "):
+            assert "BANEL_DATA" in line
+    assert int(lines[-1].removeprefix("core tasks ")) >= 10
+
+
+def test_with_torch_every_base_policy_is_evaluated(wheel, tmp_path):
+    said = run(EVALUATING, wheel, linked(tmp_path / "torch", (*CORE, "torch")))
+    assert int(said.split()[-1]) >= 10
+
+
+def test_the_wheel_holds_what_it_should(wheel):
+    files = {p.relative_to(wheel).as_posix(): p.stat().st_size for p in wheel.rglob("*") if p.is_file()}
+    tops = {Path(f).parts[0] for f in files if ".dist-info" not in f}
+    assert tops == {"banel_envs", "banel_agents", "banel_leaderboard"}
+    assert sum(size for f, size in files.items() if f.startswith("banel_envs/assets/")) < 10e6
+    assert all("tests" not in f and "submissions" not in f for f in files)
