@@ -2,8 +2,8 @@
 
 Exact where the success set can be enumerated: the logsumexp of the policy's log-probabilities over it, so that 5e-21
 is as measurable as 0.5. Where it cannot, but the task ships a pool of successes, importance sampling (see importance.py);
-below an effective sample size of 100 that gives no number, but the upper limit of plain Monte Carlo. Otherwise Monte
-Carlo with a Clopper-Pearson interval. Never metered, never shown to an agent.
+where too little carries the estimate that gives no number, but the limits of plain Monte Carlo. Otherwise Monte Carlo
+with a Clopper-Pearson interval. Never metered, never shown to an agent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
-from banel_envs.importance import Weighed, weigh
+from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
@@ -32,14 +32,14 @@ class SuccessRate:
     """A success rate in log10.
 
     `log10` is None where the rate is zero (exact), where nothing was hit (Monte Carlo), and where too few sequences
-    carry an estimate (upper_limit): `high` is then what can be said.
+    carry an estimate (upper_limit): `high`, and `low` where anything was hit, are then what can be said.
     """
 
     log10: float | None
-    low: float | None  # log10 of the 95% interval's lower end; None for zero
+    low: float | None  # log10 of the 95% interval's lower end; None where that is zero
     high: float | None  # log10 of its upper end; equal to log10 where exact
     method: Literal["exact", "filtered", "monte_carlo", "importance", "upper_limit"]
-    """filtered: exact but for an estimated normaliser; upper_limit: importance sampling met too little."""
+    """filtered: exact but for an estimated normaliser; upper_limit: too little met for a number."""
     samples: int  # drawn from the policy for it; 0 where exact
     effective: float | None  # exp(entropy of p(x | success)): how many distinct successes carry the rate; exact only
 
@@ -118,13 +118,12 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
 
 
 def _importance_rate(weighed: Weighed, counted: NDArray[np.bool_]) -> SuccessRate:
-    estimate, samples = weighed.estimate(counted), weighed.drawn[0]
-    if not estimate.reliable:
-        hits = int((counted & (weighed.stratum == 0)).sum())
-        _, high = clopper_pearson(hits, samples)
-        return SuccessRate(None, None, math.log10(high), "upper_limit", samples, None)
-    low, high = estimate.log_interval
-    return SuccessRate(estimate.log / LN10, low / LN10, high / LN10, "importance", samples, None)
+    estimate, (hits, samples) = weighed.estimate(counted), weighed.monte_carlo(counted)
+    if estimate.reliable:
+        low, high = estimate.log_interval
+        return SuccessRate(estimate.log / LN10, low / LN10, high / LN10, "importance", samples, None)
+    plain = _monte_carlo_rate(hits, samples)
+    return plain if hits >= LEAST_EFFECTIVE else replace(plain, log10=None, method="upper_limit")
 
 
 def _monte_carlo_rate(k: int, samples: int) -> SuccessRate:

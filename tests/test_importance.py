@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from banel_envs import Problem, Task, success_rate
-from banel_envs.importance import Pool, Proposal, Weighed, weigh
+from banel_envs.importance import Pool, Proposal, Weighed, tail_shape, weigh
 from banel_envs.policies import Uniform
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
@@ -57,7 +57,7 @@ def sampled(rng, drawn, fresh=500):
 def test_two_sequences_by_hand():
     """p = 1/4 on each of 4 sequences; q all on the first; 2 drawn from p (one hit), 3 from q (all hits)."""
     counts = np.log([0.25 / (2 * 0.25 + 3 * 1.0)] * 3 + [0.25 / (2 * 0.25)])
-    weighed = Weighed(counts, np.array([1, 1, 1, 0]), (2, 3))
+    weighed = Weighed(counts, np.array([1, 1, 1, 0]), (2, 3), (0,))
     found = weighed.estimate(np.ones(4, bool))
     a, b = 0.25 / 3.5, 0.5
     assert math.exp(found.log) == pytest.approx(3 * a + b)
@@ -75,7 +75,43 @@ def test_every_count_is_its_balance_heuristic():
     assert np.array_equal(tokens, np.concatenate((SPACE[:3], SPACE[5:9], SPACE[20:22])))
     p, u = np.exp(policy.log_prob(tokens)), V**-T
     assert np.exp(weighed.log_counts) == pytest.approx(p / (11 * p + 70 * np.exp(q.log_prob(tokens)) + 30 * u))
-    assert weighed.stratum.tolist() == [0] * 3 + [1] * 4 + [2] * 2 and weighed.drawn == (11, 70, 30)
+    assert (
+        weighed.stratum.tolist() == [0] * 3 + [1] * 4 + [2] * 2
+        and weighed.drawn == (11, 70, 30)
+        and weighed.own == (0,)
+    )
+
+
+@pytest.mark.parametrize("shape", [-0.3, 0.2, 0.7, 1.2])
+def test_the_tail_of_a_pareto_distribution_is_found(shape):
+    u = np.random.default_rng(0).random(4_000)
+    found = tail_shape((u**-shape - 1) / shape)  # the inverse of its distribution function
+    assert found == pytest.approx(shape, abs=0.25)
+
+
+def test_tails_of_ties_and_of_too_few():
+    assert tail_shape(np.full(500, 0.2)) < 0.4  # as even as can be
+    assert tail_shape(np.ones(20)) == math.inf
+    few_rule = np.concatenate((np.full(500, 1e-6), np.full(3, 1e-3)))
+    assert tail_shape(few_rule) > 0.4
+
+
+def test_a_heavy_tail_gives_no_number():
+    """Three sequences of which each counts as much as twenty others: how many more would another pool hold?"""
+    counts = np.log(np.concatenate((np.linspace(0.9, 1.1, 400), [19.0, 20.0, 21.0])) * 1e-8)
+    uneven = Weighed(counts, np.ones(403, np.int64), (10, 10_000), (0,)).estimate(np.ones(403, bool))
+    assert uneven.effective > 100 and uneven.tail > 0.4 and not uneven.reliable
+    even = Weighed(counts[:400], np.ones(400, np.int64), (10, 10_000), (0,)).estimate(np.ones(400, bool))
+    assert even.reliable
+
+
+def test_a_proposal_that_is_the_policy_itself_counts_as_samples_of_it():
+    rng, (_, q) = np.random.default_rng(7), policies()
+    exact = success_rate(EXACT, q).log10
+    rate = success_rate(sampled(rng, [(q.clone(), 40_000)], fresh=1_000), q, rng)
+    assert rate.samples == 41_000 and rate.low <= exact <= rate.high and rate.method in ("importance", "monte_carlo")
+    other = success_rate(sampled(rng, [(network(5, 2.0), 40_000)], fresh=1_000), q, rng)
+    assert other.samples == 1_000
 
 
 @pytest.mark.parametrize("q", ["uniform", "both"])

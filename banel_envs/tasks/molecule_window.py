@@ -8,10 +8,10 @@ Vocabulary 22, horizon 40, budget 5,000.
 
 There is no enumerating the successes. A pool ships instead: those among sequences drawn once from the base policy
 (1,000,000) and from two proposals that succeed 70 and 400 times as often, by which a policy's rate is estimated by
-importance sampling (importance.py). Base success: 9.9e-5 (95%: 8.9e-5 to 1.12e-4) on v0 and 1.9e-5 (1.6e-5 to 2.2e-5)
-on Hard; plain Monte Carlo, 105 and 18 hits in 1,000,000 draws, says 8.6e-5 to 1.27e-4 and 1.1e-5 to 2.8e-5. The pool is
-sharp near the base policy and of no help to a policy far from it, whose rate shows as an upper limit until its own
-samples carry it. Values are rdkit's (pool judged with 2026.09.1): another release may move a molecule over an edge.
+importance sampling (importance.py). Base success by the base's own draws, 105 and 18 hits: 1.04e-4 (95%: 8.5e-5 to
+1.26e-4) on v0, and between 1.1e-5 and 2.8e-5 on Hard. What the proposals cover is too little for a number of policies
+far from the base: those show limits until 100 of their own 10,000 samples succeed.
+Values are rdkit's (pool judged with 2026.09.1): another release may move a molecule over an edge.
 """
 
 from __future__ import annotations
