@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from banel_envs import TASKS, success_rate
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies import Uniform
-from banel_envs.statistics import clopper_pearson
 from banel_envs.tasks import molecule_rediscovery as rediscovery
 from banel_envs.tasks import molecule_window as window
 from banel_envs.tasks import smiles
