@@ -85,9 +85,8 @@ def measure(setting: Setting, repeats: int, rng: np.random.Generator) -> str:
         mean = np.log10(np.mean([10 ** (r.log10 or 0) for r in numbers]))
         width = np.median([(r.high or 0) - (r.low or 0) for r in numbers])
         low, high = clopper_pearson(held, len(numbers))
-        text += (
-            f"   mean {mean:8.4f}   width {width:.3f} decades   held {held / len(numbers):.3f} [{low:.3f}, {high:.3f}]"
-        )
+        share = f"held {held / len(numbers):.3f} [{low:.3f}, {high:.3f}]   missed {len(numbers) - held}"
+        text += f"   mean {mean:8.4f}   width {width:.3f} decades   {share}"
     if limits:
         text += f"   limits held {above} of {len(limits)}"
     return text
