@@ -249,9 +249,10 @@ class Oracle:
         threshold = self._task.threshold
         values = _check_rewards(rewards, len(rows), threshold)
         success = values == 1 if threshold is None else values >= threshold
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
-            real = None if threshold is None else values[run]
-            ledger.answer(int(rows[run[0]]), success[run].astype(np.int8), real)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        for low, high in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            real = None if threshold is None else values[low:high]
+            ledger.answer(int(rows[low]), success[low:high].astype(np.int8), real)
 
 
 def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
@@ -278,8 +279,8 @@ def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.
         raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
     if np.isnan(values).any():
         raise BadReward("the reward answered NaN; it must decide every sequence")
-    if threshold is None and not np.isin(values, (0, 1)).all():
-        odd = values[~np.isin(values, (0, 1))][0]
+    if threshold is None and ((values != 0) & (values != 1)).any():
+        odd = values[(values != 0) & (values != 1)][0]
         raise BadReward(f"the reward answered {odd}; give 0 or 1, or give the Task a threshold")
     return values
 

@@ -69,6 +69,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
+        self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence; asked by reset
         self._begun = False
         self._refused = 0  # finished sequences that found the budget spent
 
@@ -91,7 +92,8 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._tokens = np.full_like(self._tokens, self.problem.V)
         self._position = np.zeros_like(self._position)
         self._begun = True
-        return self._observe(), self._info()
+        self._first = action_masks(self.problem, self._tokens[:1], self._position[:1])
+        return self._observe(), self._info(np.repeat(self._first, self.num_envs, axis=0))
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Write one token in every copy; see the class for what comes back."""
@@ -104,19 +106,21 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         done = position == self.problem.T
         if self.problem.end is not None:
             done |= actions == self.problem.end
+        masks = action_masks(self.problem, tokens, position)  # [n, V]
         rewards = np.zeros(self.num_envs)  # [n]
         ended = np.flatnonzero(done)
         asked = ended[: self.left + self.oracle.open]
         if len(asked):
-            rewards[asked] = np.nan_to_num(self.oracle(finished(tokens[asked], self.problem)), nan=0.0)
+            answers = self.oracle(finished(tokens[asked], self.problem))
+            rewards[asked] = np.where(np.isnan(answers), 0.0, answers)
         # Only now: had the oracle raised, the same step could be taken again.
         truncated = done.copy()
         truncated[asked] = False
         self._refused = len(ended) - len(asked)
-        final = self._final(tokens, position, done, truncated) if len(ended) else {}
-        tokens[ended], position[ended] = self.problem.V, 0
+        final = self._final(tokens, position, masks, done, truncated) if len(ended) else {}
+        tokens[ended], position[ended], masks[ended] = self.problem.V, 0, self._first
         self._tokens, self._position = tokens, position
-        return self._observe(), rewards, done & ~truncated, truncated, self._info() | final
+        return self._observe(), rewards, done & ~truncated, truncated, self._info(masks) | final
 
     def render(self) -> tuple[str, ...] | tuple[NDArray[np.uint8], ...] | None:
         """Every copy's sequence so far, as text (ansi) or as a picture (rgb_array)."""
@@ -149,19 +153,23 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     def _observe(self) -> Observation:
         return {"tokens": self._tokens.copy(), "position": self._position.copy()}
 
-    def _info(self) -> dict[str, Any]:
-        mask = action_masks(self.problem, self._tokens, self._position)
-        return {"action_mask": mask, "_action_mask": np.ones(self.num_envs, bool)}
+    def _info(self, masks: NDArray[np.int8]) -> dict[str, Any]:
+        return {"action_mask": masks, "_action_mask": np.ones(self.num_envs, bool)}
 
     def _final(
-        self, tokens: NDArray[np.int64], position: NDArray[np.int64], done: Flags, truncated: Flags
+        self,
+        tokens: NDArray[np.int64],
+        position: NDArray[np.int64],
+        masks: NDArray[np.int8],
+        done: Flags,
+        truncated: Flags,
     ) -> dict[str, Any]:
         """What Gymnasium's vector environments tell of the copies that ended: last observations and infos."""
+        ended, rows = np.flatnonzero(done), tokens[done]
         observations = np.full(self.num_envs, None, dtype=object)
-        for k in np.flatnonzero(done):
-            observations[k] = {"tokens": tokens[k].copy(), "position": position[k]}
-        mask = np.zeros((self.num_envs, self.problem.V), np.int8)
-        mask[done] = action_masks(self.problem, tokens[done], position[done])
+        for k, row in zip(ended, rows, strict=True):
+            observations[k] = {"tokens": row, "position": position[k]}
+        mask = np.where(done[:, None], masks, np.int8(0))
         refused = {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()} if truncated.any() else {}
         return {
             "final_obs": observations,

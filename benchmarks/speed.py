@@ -1,78 +1,53 @@
-"""How long the addition attack takes on one core: `python -m benchmarks.speed [--agents banel ppo]`.
+"""How fast it is, on one thread: `python -m benchmarks.speed`, or `--only SECTION ...` for some of the table.
 
-Prints the exact evaluation of AdditionAttack-v0 (median and range of 7) against brute force in the same process,
-and whole runs of 7,500 NRE with their 16 evaluations, each in a fresh folder.
+Ratios are against what a user would pick instead, measured in the same process in turns, round by round: the median
+over the rounds and its range. A rate reached is the floating-point operations of the network's matrix products over
+the time, beside the rate of bare products of the same sizes on this machine. Hugging Face needs the extra `bench`.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import tempfile
-import time
+import os
+import platform
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
 import torch
 
-from banel_envs import TASKS, success_rate
-from banel_envs.policies.network import TorchPolicy
-from banel_leaderboard.harness import run
+from benchmarks import speed_env, speed_policy, speed_runs
+from benchmarks.speed_measure import HEADINGS, line
 
-TASK = "banel/AdditionAttack-v0"
-REPEATS = 7
-
-
-def brute_force(policy: TorchPolicy, tokens: np.ndarray) -> float:
-    """The same rate from a plain teacher-forced forward over every success."""
-    with torch.inference_mode():
-        parts = [
-            policy.differentiable_log_prob(tokens[i : i + 4096]).double().exp().sum()
-            for i in range(0, len(tokens), 4096)
-        ]
-    return float(np.log10(sum(map(float, parts))))
-
-
-def seconds(work: Callable[[], object]) -> list[float]:
-    """Wall seconds of each repeat."""
-    taken = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return taken
-
-
-def describe(taken: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(taken):.3f} s ({min(taken):.3f} to {max(taken):.3f})"
+SECTIONS: dict[str, Callable[[int], None]] = {
+    "env": speed_env.environments,
+    "sampling": speed_policy.sampling,
+    "scoring": speed_policy.scoring,
+    "training": speed_policy.training,
+    "exact": speed_runs.exact,
+    "runs": lambda _: None,  # takes agents, not repeats: see main
+    "meter": speed_env.meter,
+    "installation": speed_runs.installation,
+}
 
 
 def main() -> None:
-    """Print every figure."""
+    """Print the sections asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agents", nargs="*", default=["banel", "ppo"])
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--agents", nargs="*", default=list(speed_runs.RUNS), help="whose whole runs are timed")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of each comparison")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    task = TASKS[TASK]
-    policy, successes = task.problem.base_policy(), task.successes()
-    if not isinstance(policy, TorchPolicy) or successes is None:
-        raise SystemExit(f"{TASK} has no network or no success set")
-    exact = seconds(lambda: success_rate(task, policy))
-    brute = seconds(lambda: brute_force(policy, successes))
-    print(f"exact evaluation, {len(successes):,} successes: {describe(exact)}")
-    print(f"brute force: {describe(brute)}; ratio {statistics.median(brute) / statistics.median(exact):.2f}")
-    for agent in options.agents:
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.perf_counter()
-            record = run(TASK, agent, out=Path(folder))
-            taken = time.perf_counter() - begin
-        cost = record.execution
-        print(
-            f"{agent}, {record.ledger.count:,} NRE: {taken:.1f} s in all; the agent {cost.wall_s:.1f} s, "
-            f"evaluation and bookkeeping {cost.evaluation_s:.1f} s, peak {cost.peak_memory_mb:.0f} MB"
-        )
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    versions = f"torch {torch.__version__}, python {platform.python_version()}"
+    print(f"{versions}, {os.cpu_count()} cores, load {load}, one thread")
+    line(*HEADINGS)
+    for name in options.only:
+        if name == "runs":
+            speed_runs.runs(options.agents)
+        else:
+            SECTIONS[name](options.repeats)
 
 
 if __name__ == "__main__":

@@ -244,6 +244,25 @@ def test_a_step_whose_reward_failed_can_be_taken_again(budget):
         assert (rewards.tolist(), truncated.any(), oracle.count) == ([1, 1, 1], False, 4)
 
 
+def test_a_step_whose_mask_failed_has_cost_and_written_nothing():
+    moods = iter([None, None, None, Boom])  # of the reset and of three steps
+
+    def moody(prefix):
+        if mood := next(moods, None):
+            raise mood
+        return no_b_twice(prefix)
+
+    envs = vector(2, made=task(allowed=moody))
+    envs.reset()
+    envs.step(np.array([0, 2]))
+    envs.step(np.array([0, 2]))
+    with pytest.raises(Boom):
+        envs.step(np.array([1, 1]))
+    assert envs.spent == 0
+    observation, _, terminated, _, _ = envs.step(np.array([1, 1]))
+    assert (envs.spent, terminated.all(), observation["position"].tolist()) == (2, True, [0, 0])
+
+
 def test_the_last_of_the_budget_is_not_lost_when_its_reward_fails():
     moods = iter([Boom, None])
 

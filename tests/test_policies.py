@@ -23,7 +23,7 @@ from banel_envs.policies import (
     load_policy_file,
     save_policy,
 )
-from banel_envs.policies.autoregressive import _invert, logsumexp
+from banel_envs.policies.autoregressive import _children, _invert, logsumexp
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 from banel_envs.testing import check_policy, sequences
@@ -351,3 +351,35 @@ def test_files_that_hold_none(tmp_path):
     for name in ("short", "text", "empty", "bare", "broken", "missing"):
         with pytest.raises(AssetError, match=name):
             load_policy_file(tmp_path / name)
+
+
+def test_steps_in_blocks_agree_with_whole_rows():
+    long = 20  # so that the cache grows more than once
+    net = Transformer(TransformerConfig(V, long, width=16, layers=2, heads=2))
+    net.initialise(np.random.default_rng(0))
+    policy = TorchPolicy(net.eval(), end=None)
+    tokens = policy.sample(1500, np.random.default_rng(1))  # some three blocks of rows
+    with torch.inference_mode():
+        whole = policy.double().differentiable_log_prob(tokens).numpy()
+    np.testing.assert_allclose(policy.log_prob(tokens), whole, rtol=1e-5)
+
+
+def test_a_state_may_be_stepped_more_than_once():
+    policy = network(None)
+    _, state = policy.step(np.array([V]), 0, policy.start())
+    branches = [policy.select(state, np.zeros(2, np.int64)) for _ in range(2)]
+    first, _ = policy.step(np.array([0, 1]), 1, branches[0])
+    second, _ = policy.step(np.array([2, 3]), 1, branches[1])
+    again, _ = policy.step(np.array([0, 1]), 1, branches[0])
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+
+
+def test_children_are_the_distinct_prefixes_reached():
+    rng = np.random.default_rng(0)
+    for n, m in ((1, 1), (50, 7)):
+        node, chosen = rng.integers(m, size=n), rng.integers(V, size=n)
+        reached, place = np.unique(node * V + chosen, return_inverse=True)
+        parents, last, which = _children(node, chosen, m, V)
+        assert np.array_equal(parents * V + last, reached)
+        assert np.array_equal(which, place)

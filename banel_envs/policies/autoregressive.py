@@ -63,12 +63,14 @@ class Autoregressive(ABC):
             chosen = _invert(log_probs, node, uniform[position, alive])
             tokens[alive, position] = chosen
             COST.sampled += len(alive)
-            going = chosen != self.end
-            if position == T - 1 or not going.any():
+            if position == T - 1:
                 break
-            alive = alive[going]
-            reached, node = np.unique(node[going] * V + chosen[going], return_inverse=True)
-            parents, last = np.divmod(reached, V)
+            if self.end is not None:
+                going = np.flatnonzero(chosen != self.end)
+                if len(going) == 0:
+                    break
+                alive, node, chosen = alive[going], node[going], chosen[going]
+            parents, last, node = _children(node, chosen, len(log_probs), V)
             state = self.select(state, parents)
         return tokens
 
@@ -143,6 +145,20 @@ def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     at = np.minimum(node + uniform, np.nextafter(node + 1.0, 0))
     chosen: Ints = np.searchsorted(cumulative.ravel(), at, side="right") - node * V
     return chosen
+
+
+def _children(node: Ints, chosen: Ints, m: int, V: int) -> tuple[Ints, Ints, Ints]:
+    """The distinct prefixes that sequences reach from m nodes: parent [k] and token [k], in order; which one each [n]."""
+    if len(node) == 1:
+        return node, chosen, np.zeros(1, np.int64)
+    key = node * V + chosen
+    taken = np.zeros(m * V, bool)
+    taken[key] = True
+    reached = np.flatnonzero(taken)
+    parents, last = np.divmod(reached, V)
+    place = np.empty(m * V, np.int64)
+    place[reached] = np.arange(len(reached))
+    return parents, last, place[key]
 
 
 def logsumexp(values: Floats) -> float:

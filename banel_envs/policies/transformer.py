@@ -7,6 +7,7 @@ Source: Radford et al. 2019; the layout follows minGPT.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Cache: TypeAlias = list[tuple[Tensor, Tensor]]
-"""One (keys, values) pair a layer, each [m, heads, t, width / heads]."""
+Weights: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
+"""(weight, bias) of each part of a block, in the order of `Block.weights`."""
+
+BLOCK = 512  # rows of a step computed together on a CPU: what they touch stays in its second-level cache
 
 
 @dataclass(frozen=True)
@@ -44,28 +47,64 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
+        """All positions at once: x [n, t, d] to [n, t, d]."""
         n, t, d = x.shape
         qkv = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [n, h, t, d/h]
-        return q, k, v
-
-    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.mix(attended.transpose(1, 2).reshape(x.shape))
         result: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
         return result
 
-    def forward(self, x: Tensor) -> Tensor:
-        """All positions at once: x [n, t, d] to [n, t, d]."""
-        q, k, v = self._project(x)
-        return self._finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    def weights(self) -> Weights:
+        """What a step reads, looked up once a sequence."""
+        layers = (self.norm1, self.qkv, self.mix, self.norm2, self.up, self.down)
+        return tuple((layer.weight, layer.bias) for layer in layers)
 
-    def step(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One position: x [m, 1, d] on top of the cached past."""
-        q, k, v = self._project(x)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        return self._finish(x, F.scaled_dot_product_attention(q, k, v)), (k, v)
+
+def _step(x: Tensor, weights: Weights, heads: int, pool: Tensor, at: int, written: Tensor) -> Tensor:
+    """Block.forward at one position: x [m, d] to [m, d].
+
+    Its keys and values go into rows at, at + 1, ... of pool [capacity, 2 d]; written [m, t] names the rows of all t
+    positions of each prefix, these included.
+    """
+    norm1, qkv, mix, norm2, up, down = weights
+    m, d = x.shape
+    projected = F.linear(torch.layer_norm(x, (d,), *norm1), *qkv)  # [m, 3 d]
+    pool[at : at + m] = projected[:, d:]
+    past = pool.index_select(0, written.flatten()).view(*written.shape, 2, heads, d // heads)
+    k, v = past.permute(2, 0, 3, 1, 4)  # each [m, h, t, d/h]
+    attended = F.scaled_dot_product_attention(projected[:, :d].view(m, heads, 1, d // heads), k, v)
+    x = x + F.linear(attended.view(m, d), *mix)
+    return x + F.linear(F.gelu(F.linear(torch.layer_norm(x, (d,), *norm2), *up)), *down)
+
+
+class Pool:
+    """Keys and values of every prefix stepped so far, one tensor [capacity, 2 width] a layer; only ever appended to."""
+
+    def __init__(self, weights: list[Weights], like: Tensor) -> None:
+        self.weights = weights  # one a layer
+        self.used = 0
+        self.layers = [like.new_empty(0, 2 * like.shape[1]) for _ in weights]
+
+    def grow(self, m: int, left: int) -> int:
+        """Room for m more rows: the first of them. `left` steps of as many rows are still to come."""
+        at, self.used = self.used, self.used + m
+        if self.used > len(self.layers[0]):
+            capacity = max(2 * at, at + m * min(left, 8))
+            for layer, old in enumerate(self.layers):
+                self.layers[layer] = old.new_empty(capacity, old.shape[1])
+                self.layers[layer][:at] = old[:at]
+        return at
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The state of m prefixes: where the pool holds the keys and values of their positions."""
+
+    pool: Pool
+    written: Tensor  # [m, t]
 
 
 class Transformer(nn.Module):
@@ -111,19 +150,40 @@ class Transformer(nn.Module):
 
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
-        x = (self.token(last) + self.position.weight[position]).unsqueeze(1)  # [m, 1, d]
-        grown: Cache = []
-        for layer, block in enumerate(self.blocks):
-            x, past = cast(Block, block).step(x, cache[layer] if cache is not None else None)
-            grown.append(past)
-        return self.head(self.norm(x[:, 0])), grown
+        m, device = len(last), last.device
+        if cache is None:
+            weights = [cast(Block, block).weights() for block in self.blocks]
+            cache = Cache(Pool(weights, self.token.weight), last.new_empty(m, 0))
+        at = cache.pool.grow(m, self.config.horizon - position)
+        written = torch.cat((cache.written, torch.arange(at, at + m, device=device)[:, None]), dim=1)
+        grown = Cache(cache.pool, written)
+        if m <= BLOCK or device.type != "cpu":
+            return self._step_rows(last, position, grown.pool, at, written), grown
+        parts = [
+            self._step_rows(last[rows], position, grown.pool, at + rows.start, written[rows]) for rows in _blocks(m)
+        ]
+        return torch.cat(parts), grown
+
+    def _step_rows(self, last: Tensor, position: int, pool: Pool, at: int, written: Tensor) -> Tensor:
+        x = F.embedding(last, self.token.weight) + self.position.weight[position]  # [m, d]
+        for weights, layer in zip(pool.weights, pool.layers, strict=True):
+            x = _step(x, weights, self.config.heads, layer, at, written)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
 
     @staticmethod
     def select(cache: Cache, rows: Tensor) -> Cache:
         """The cache of the prefixes `rows` [k] (repeats allowed)."""
-        return [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in cache]
+        return Cache(cache.pool, cache.written.index_select(0, rows))
 
     @staticmethod
     def rows(cache: Cache) -> int:
         """How many prefixes a cache holds."""
-        return cache[0][0].shape[0]
+        return len(cache.written)
+
+
+def _blocks(m: int) -> list[slice]:
+    """Rows 0..m-1 in equal parts of at most BLOCK; none is so small that its products would be summed otherwise."""
+    parts = -(-m // BLOCK)
+    edges = [m * part // parts for part in range(parts + 1)]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]
