@@ -80,7 +80,8 @@ def mnist(folder: Path) -> tuple[Bytes, Bytes]:
             arrays = {name: file[name] for name in MNIST_SHAPES}
     except (OSError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataAltered(
-            f"{path} cannot be read ({error}), expected content of SHA-256 {MNIST_SHA256}; remove it, then {FETCH}"
+            f"{path} is no .npz file with {', '.join(MNIST_SHAPES)} "
+            f"(SHA-256 of their content {MNIST_SHA256}); remove it, then {FETCH}"
         ) from error
     arrays = check_mnist(arrays, str(path))
     images, labels = (np.concatenate([arrays[f"{part}_{kind}"] for part in PARTS]) for kind in ("images", "labels"))
@@ -95,10 +96,10 @@ def check_mnist(arrays: Mapping[str, NDArray[np.generic]], source: str) -> dict[
     """
     content, clean = hashlib.sha256(), {}
     for name, shape in MNIST_SHAPES.items():
-        array = arrays[name].astype(np.uint8)
+        array = arrays[name].astype(np.uint8) if arrays[name].dtype.kind in "uif" else np.empty(0, np.uint8)
         if array.shape != shape or not np.array_equal(array, arrays[name]):
             raise DataAltered(
-                f"{source} is not MNIST: its {name} are {arrays[name].dtype} {list(array.shape)}, expected whole "
+                f"{source} is not MNIST: its {name} are {arrays[name].dtype} {list(arrays[name].shape)}, expected whole "
                 f"numbers 0..255 of shape {list(shape)} (SHA-256 of its content {MNIST_SHA256}); {FETCH}"
             )
         content.update(array.tobytes())

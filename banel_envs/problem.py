@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.protocol import Policy
 
+MOST_BUDGET = 10**9  # evaluations; every one has its row in the ledger
 Tokens = NDArray[np.int64]
 """Token sequences [n, T]: after the first end token only end tokens follow."""
 
@@ -115,7 +116,8 @@ class Problem:
 
 
 def check_budget(budget: object) -> int:
-    """The budget as an int of at least 1; BadValue otherwise."""
-    if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or budget < 1:
-        raise BadValue(f"budget is {budget!r}; it must be a whole number of evaluations, at least 1")
+    """The budget as an int from 1 to MOST_BUDGET; BadValue otherwise."""
+    if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or not 1 <= budget <= MOST_BUDGET:
+        limits = f"at least 1 and at most {MOST_BUDGET:,}"
+        raise BadValue(f"budget is {budget!r}; it must be a whole number of evaluations, {limits}")
     return int(budget)

@@ -106,8 +106,9 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
         return Scored(successes, policy.log_prob(successes), 0, error)
     if not task.free_evaluation:
         raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
-    if rng is None:
-        raise BadValue(f"{task.problem.id}: its successes cannot be enumerated; give rng and samples")
+    if not isinstance(rng, np.random.Generator):
+        given = "" if rng is None else f", not {rng!r}"
+        raise BadValue(f"{task.problem.id}: its rate is estimated from samples; give rng, a numpy Generator{given}")
     pool = task.pool()
     tokens = policy.sample(samples if pool is None else pool.fresh, rng)
     hits = tokens[_hits(task, tokens)]

@@ -65,6 +65,11 @@ class Line:
         return [0.0 if b == t else b - t for b, t in zip(self.finals[BANEL], self.finals[TWIN], strict=True)]
 
     @property
+    def told(self) -> bool:
+        """Whether BaNEL's rates are numbers: where both are limits, nothing is known of a gain."""
+        return all(map(math.isfinite, self.finals[BANEL] + self.finals[TWIN]))
+
+    @property
     def notes(self) -> str:
         """What a reader must know: solved by a temperature, or where answers matter."""
         found = []
@@ -78,6 +83,8 @@ class Line:
             found.append("answers help BaNEL")
         elif median(self.gains) <= -MATTERS:
             found.append("answers harm BaNEL")
+        if not self.told:
+            found.append("too rare at the end for its estimate")
         return "; ".join(found)
 
 
@@ -119,7 +126,7 @@ def table(lines: Sequence[Line]) -> str:
                 "" if line.successes is None else f"{line.successes:,}",
                 "" if line.base.effective is None else f"{line.base.effective:,.0f}",
                 *(spread(line.finals[name]) for name in SHOWN),
-                spread(line.gains),
+                spread(line.gains) if line.told else "?",
                 f"{line.minutes:.1f}",
                 line.notes,
             ]
@@ -177,7 +184,7 @@ HEAD = """# The tasks, measured
 Success rates in log10 (0 is certain, -3 is 1 in 1,000), medians over the seeds with their range.
 *Effective*: the number of distinct successes that carry the base rate. *Gain*: decades of BaNEL over its oracle-free
 twin; where it is 0 the oracle's answers did not matter. `tempered_sft` is told every reward (*fresh*: less the mass of the
-successes it has asked), the others failures only.
+successes it has asked), the others failures only. −∞: zero, or limits without a number.
 Minutes (CPU) of one BaNEL run on one core, its 16 evaluations included. Made by `python -m benchmarks.tasks --write`.
 """
 

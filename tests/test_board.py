@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import math
@@ -38,6 +39,17 @@ def rows(board: Board) -> dict[str, Row]:
 def only_folder(out: Path) -> Path:
     (record,) = out.rglob("record.json")
     return record.parent
+
+
+def test_one_id_with_other_assets_is_another_problem(tmp_path: Path) -> None:
+    """Never ranked together, and each table says whose it is."""
+    for k, agent in enumerate(("base", "tempered")):
+        make_run(tmp_path / agent, agent, 0, task=dataclasses.replace(tiny(), digest=f"{k}" * 64))
+    tables = boards(tmp_path)["fixed", "failures"].tables
+    assert [(t.task, [r.rank for r in t.rows]) for t in tables] == [
+        ("test/Tiny-v0 (00000000)", [1]),
+        ("test/Tiny-v0 (11111111)", [1]),
+    ]
 
 
 # What is verified

@@ -141,5 +141,5 @@ def test_a_paid_reward_is_never_evaluated_off_the_meter():
 
     with pytest.raises(BadValue, match="never evaluated off the meter"):
         success_rate(Task(PROBLEM, reward, free_evaluation=False), PROBLEM.base_policy(), np.random.default_rng(0))
-    with pytest.raises(BadValue, match="give rng and samples"):
+    with pytest.raises(BadValue, match="give rng, a numpy Generator"):
         success_rate(Task(PROBLEM, reward), PROBLEM.base_policy())

@@ -137,6 +137,24 @@ def test_every_core_task_is_made_stepped_and_evaluated(wheel, tmp_path):
     assert int(lines[-1].removeprefix("core tasks ")) >= 10
 
 
+def test_a_command_without_its_extra_names_it(wheel, tmp_path):
+    """One line and exit status 2, for the command and for the builds."""
+    core = linked(tmp_path / "core", CORE)
+    calls = {
+        "banel_leaderboard.cli": ["board", "/", "--out", "/tmp/never.md"],
+        "banel_envs.build.__main__": ["countdown", "--out", str(tmp_path / "out")],
+    }
+    for module, arguments in calls.items():
+        call = f"import contextlib, io, sys\nfrom {module} import main\nsys.argv = ['x', *{arguments!r}]\n"
+        code = (
+            call + "said = io.StringIO()\nstatus = None\nwith contextlib.redirect_stderr(said):\n"
+            "    try:\n        status = main()\n    except SystemExit as end:\n        status = end.code\n"
+            "print(status, said.getvalue())"
+        )
+        said = run(code, wheel, core)
+        assert re.fullmatch(r"2 .*pip install 'banel-envs\[[\w,]+\]'\s*", said), said
+
+
 def test_with_torch_every_base_policy_is_evaluated(wheel, tmp_path):
     said = run(EVALUATING, wheel, linked(tmp_path / "torch", (*CORE, "torch")))
     assert int(said.split()[-1]) >= 10

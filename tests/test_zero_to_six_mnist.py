@@ -178,10 +178,10 @@ def test_without_images_success_rates_say_what_is_missing(id, monkeypatch, tmp_p
 
 def test_what_is_not_a_data_file_is_named(tmp_path):
     (tmp_path / data.MNIST).write_bytes(b"nothing")
-    with pytest.raises(DataAltered, match="cannot be read"):
+    with pytest.raises(DataAltered, match=r"is no .npz file"):
         data.mnist(tmp_path)
     np.savez(tmp_path / data.MNIST, train_images=np.zeros(3))
-    with pytest.raises(DataAltered, match="cannot be read"):
+    with pytest.raises(DataAltered, match=r"is no .npz file"):
         data.mnist(tmp_path)
 
 

@@ -15,7 +15,10 @@ SUMS = "SHA256SUMS"
 @cache
 def digests() -> dict[str, str]:
     """SHA-256 by file name, as released."""
-    lines = (FOLDER / SUMS).read_text().splitlines()
+    try:
+        lines = (FOLDER / SUMS).read_text().splitlines()
+    except OSError as error:
+        raise AssetError(f"{FOLDER / SUMS} cannot be read: {error}; install banel-envs again") from error
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 

@@ -92,7 +92,7 @@ def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[A
     try:
         leaf = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[agents]'") from error
+        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[torch]'") from error
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
     policy: Policy = leaf.from_spec(spec, own)
     return policy

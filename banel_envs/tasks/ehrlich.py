@@ -256,7 +256,7 @@ def _chain_policy(initial: Floats, transition: Floats, length: int, seed: int) -
     try:
         from banel_envs.policies.chained import chained_policy
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"the base policy needs {error.name}: pip install 'banel-envs[agents]'") from error
+        raise MissingExtra(f"the base policy needs {error.name}: pip install 'banel-envs[torch]'") from error
     return chained_policy(initial, transition, length, np.random.default_rng([seed, 1]))
 
 

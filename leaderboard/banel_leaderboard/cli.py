@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 EXIT_RUN_FAILED = 1
 MOST_SEEDS = 10_000  # in one range
+EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,6 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BanelError as error:
         print(f"banel: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"banel: it needs {error.name}: pip install 'banel-envs[agents,leaderboard]'", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:  # the reader of a pipe has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_RUN_FAILED
     except KeyboardInterrupt:
         print("banel: stopped; run the same command again to go on where it was", file=sys.stderr)
         return 130
@@ -146,7 +155,8 @@ def _base(known: dict[str, Any] | None) -> str:
     if base["method"] == "exact":
         return "zero" if base["log10"] is None else f"{base['log10']:.4f} (exact)"
     if base["log10"] is None:
-        return f"below {base['high']:.2f} ({base['samples']:,} samples)"
+        limits = f"below {base['high']:.2f}" if base["low"] is None else f"[{base['low']:.2f}, {base['high']:.2f}]"
+        return f"{limits} ({base['samples']:,} samples)"
     return f"{base['log10']:.2f} [{base['low']:.2f}, {base['high']:.2f}] ({base['method'].replace('_', ' ')})"
 
 

@@ -89,7 +89,9 @@ def describe_plan(plan: Plan, jobs: int, bench: Sequence[str]) -> str:
     unknown = sum(runs for pair, runs in left.items() if pair not in plan.minutes)
     total = sum(map(plan.cost, plan.left))
     standing = f"{left.total()} of {every.total()} runs are left"
-    lines.append(f"\n{standing}, at most: {total / 60:.2f} core-hours, and some seconds a run to start it")
+    lines.append(
+        f"\n{standing}, {'at least' if unknown else 'at most'}: {total / 60:.2f} core-hours, and some seconds a run to start it"
+    )
     if unknown:
         lines.append(f"not counted: {unknown} runs whose task and agent have no measurement")
     if not left:

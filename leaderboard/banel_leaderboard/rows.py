@@ -167,9 +167,15 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
 
 def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
     rate: RateName = "fresh" if regime == "full" else "success"
+    digests: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        digests[run.record.task].add(run.record.digest)
     by_task: dict[str, list[Row]] = defaultdict(list)
     for served, missing in serve(runs, regime):
-        by_task[served[0].record.task].append(_row(served, regime, rate, missing, twins))
+        task, digest = served[0].record.task, served[0].record.digest
+        # One id with other assets is another problem: never ranked together.
+        name = task if len(digests[task]) == 1 else f"{task} ({digest[:8]})"
+        by_task[name].append(_row(served, regime, rate, missing, twins))
     tasks = sorted(by_task.items())
     tables = tuple(TaskTable(task, rows[0].first.budget, _ranked(rows, fair=kind != "off")) for task, rows in tasks)
     return Board(kind, regime, rate, tables)
@@ -233,8 +239,6 @@ def _differences(row: Row, alike: Sequence[Row]) -> list[str]:
         found.append(("tuned: " if record.tuned else "") + settings(record))
     if any(r.runs[0].version != row.runs[0].version for r in alike):
         found.append(f"version {row.runs[0].version}")
-    if any(r.first.digest != record.digest for r in alike):
-        found.append(f"task digest {record.digest[:8]}")
     return found
 
 
