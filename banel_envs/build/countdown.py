@@ -12,15 +12,15 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from banel_envs.build._training import maximum_likelihood, warm_then_linear
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.problem import Tokens
 from banel_envs.tasks.countdown import BASE, END, HORIZON, PUZZLE, VOCABULARY, Expressions, expressions, padded
 
 TAKES = "about 1 minute on one core, 1 GB of memory, no raw data"
@@ -48,19 +48,13 @@ def train_base(found: list[Expressions], rng: np.random.Generator) -> TorchPolic
     net = Transformer(TransformerConfig(len(VOCABULARY), HORIZON))
     net.initialise(rng)
     policy = TorchPolicy(net, END)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in tqdm(range(STEPS), desc="base", mininterval=10):
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 100) * (1 - step / STEPS)
+
+    def draw() -> Tokens:
         counts = rng.multinomial(BATCH, list(SIZE_SHARES.values()))
         batch = [c[rng.integers(len(c), size=count)] for c, count in zip(corpora, counts, strict=True)]
-        loss = policy.loss(np.concatenate(batch).astype(np.int64))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-    net.eval()
-    return policy
+        return np.concatenate(batch).astype(np.int64)
+
+    return maximum_likelihood(policy, draw, STEPS, warm_then_linear(RATE, STEPS))
 
 
 def draw_target(policy: TorchPolicy, values: NDArray[np.int64], rng: np.random.Generator) -> int:

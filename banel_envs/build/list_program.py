@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from banel_envs.build._training import maximum_likelihood, warm_then_linear
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.network import TorchPolicy
@@ -142,17 +142,7 @@ def train_base(rng: np.random.Generator) -> TorchPolicy:
     net = Transformer(TransformerConfig(V, HORIZON))
     net.initialise(rng)
     policy = TorchPolicy(net, END)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in tqdm(range(STEPS), desc="base", mininterval=10):
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 100) * (1 - step / STEPS)
-        loss = policy.loss(random_programs(BATCH, rng))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-    net.eval()
-    return policy
+    return maximum_likelihood(policy, lambda: random_programs(BATCH, rng), STEPS, warm_then_linear(RATE, STEPS))
 
 
 def random_inputs(rng: np.random.Generator) -> States:

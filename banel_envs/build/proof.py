@@ -15,10 +15,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from banel_envs.build._training import maximum_likelihood
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
@@ -98,16 +98,11 @@ def train_base(proofs: Tokens, shortest: NDArray[np.int64], rng: np.random.Gener
     net = Transformer(TransformerConfig(len(VOCABULARY), HORIZON))
     net.initialise(rng)
     policy = TorchPolicy(net, END)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     weights = 1 / np.bincount(shortest)[shortest]
-    for _ in tqdm(range(STEPS), desc="base", mininterval=10):
-        loss = policy.loss(proofs[rng.choice(len(proofs), BATCH, p=weights / weights.sum())])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-    net.eval()
-    return policy
+    weights /= weights.sum()
+    return maximum_likelihood(
+        policy, lambda: proofs[rng.choice(len(proofs), BATCH, p=weights)], STEPS, lambda step: RATE
+    )
 
 
 def choose(name: str, base: TorchPolicy, instance: int, rng: np.random.Generator) -> str:

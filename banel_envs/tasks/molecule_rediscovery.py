@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import Tokens
 from banel_envs.task import Task
 from banel_envs.tasks import smiles
 from banel_envs.tasks.smiles import BASE
@@ -54,19 +54,8 @@ def target() -> str:
 
 def build_v0() -> Task:
     """MoleculeRediscovery-v0."""
-    problem = Problem(
-        id="banel/MoleculeRediscovery-v0",
-        vocabulary=smiles.VOCABULARY,
-        horizon=smiles.HORIZON,
-        budget=5_000,
-        base=smiles.base_policy,
-        end=smiles.END,
-        allowed=smiles.grammar,
-        printer=smiles.printer,
-        image=smiles.image,
-    )
     return Task(
-        problem,
+        smiles.problem("banel/MoleculeRediscovery-v0"),
         reward,
         successes=successes,
         witness=lambda: successes()[0],

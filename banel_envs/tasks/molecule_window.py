@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.importance import Pool, Proposal
 from banel_envs.policies.store import load_policy_file
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import Tokens
 from banel_envs.task import Task
 from banel_envs.tasks import smiles
 from banel_envs.tasks.smiles import BASE
@@ -115,19 +115,8 @@ def pool(id: str) -> Pool:
 
 
 def _build(id: str) -> Task:
-    problem = Problem(
-        id=id,
-        vocabulary=smiles.VOCABULARY,
-        horizon=smiles.HORIZON,
-        budget=5_000,
-        base=smiles.base_policy,
-        end=smiles.END,
-        allowed=smiles.grammar,
-        printer=smiles.printer,
-        image=smiles.image,
-    )
     return Task(
-        problem,
+        smiles.problem(id),
         partial(reward, WINDOWS[id]),
         witness=lambda: pool(id).proposals[0].successes[0],
         pool=partial(pool, id),

@@ -23,7 +23,7 @@ from banel_envs.assets import asset
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.store import load_policy_file
-from banel_envs.problem import Tokens
+from banel_envs.problem import Problem, Tokens
 
 ATOMS = ("C", "c", "N", "n", "O", "o", "S", "s", "F", "Cl", "Br", "[nH]")
 BONDS = ("=", "#", "-")
@@ -212,3 +212,18 @@ def image(tokens: Tokens) -> NDArray[np.uint8]:
     found = next((m for m in drawn if m is not None), kit.Chem.Mol())
     picture = kit.MolToImage(found, size=PICTURE, legend="".join(words)).convert("RGB")
     return np.asarray(picture, np.uint8).copy()
+
+
+def problem(id: str) -> Problem:
+    """What both molecule tasks ask: a SMILES, in 5,000 evaluations."""
+    return Problem(
+        id=id,
+        vocabulary=VOCABULARY,
+        horizon=HORIZON,
+        budget=5_000,
+        base=base_policy,
+        end=END,
+        allowed=grammar,
+        printer=printer,
+        image=image,
+    )
