@@ -114,6 +114,13 @@ class Problem:
             return np.ones((len(prefix), self.V), np.int8)
         return self.allowed(prefix)
 
+    def well_formed(self, tokens: Tokens) -> NDArray[np.bool_]:
+        """Which sequences [n, T] keep to the action mask at every position: [n]."""
+        legal = np.ones(len(tokens), bool)
+        for t in range(self.T):
+            legal &= self.action_mask(tokens[:, :t])[np.arange(len(tokens)), tokens[:, t]] == 1
+        return legal
+
 
 def check_budget(budget: object) -> int:
     """The budget as an int from 1 to MOST_BUDGET; BadValue otherwise."""

@@ -25,9 +25,9 @@ import torch
 from banel_envs import TASKS, Task, success_rate
 from banel_envs.success import SuccessRate
 from banel_envs.tasks.families import family_of
-from banel_leaderboard.cli import parse_seeds
 from banel_leaderboard.measured import PATH
 from banel_leaderboard.record import RunRecord
+from banel_leaderboard.settings import parse_seeds
 from banel_leaderboard.spec import Spec
 from banel_leaderboard.sweep import Lane, check, records_of, sweep
 

@@ -13,7 +13,8 @@ import pytest
 
 from banel_agents import AGENTS
 from banel_envs import TASKS
-from banel_leaderboard.cli import main, parse_seeds, read_settings
+from banel_leaderboard.cli import main
+from banel_leaderboard.settings import parse_seeds, read_settings
 from tests.harness_tasks import HERE
 
 TASK, STEPS = HERE + "build", HERE + "Steps"

@@ -154,6 +154,13 @@ def test_stepping_out_of_turn():
         env.step(0)
 
 
+def test_well_formed_is_the_mask_at_every_position():
+    tokens = np.array([[0, 1, 2], [1, 0, 1], [1, 1, END], [1, END, END], [END, END, END]])
+    assert task().problem.well_formed(tokens).tolist() == [True, False, False, True, True]
+    assert task(allowed=None).problem.well_formed(tokens).all()
+    assert task().problem.well_formed(tokens[:0]).shape == (0,)
+
+
 def test_an_episode():
     env = single()
     observation, info = env.reset(seed=3)

@@ -39,7 +39,7 @@ def chem():
 
 @pytest.fixture(scope="module")
 def samples():
-    return smiles.base_policy().sample(2_000, np.random.default_rng(5))
+    return TASKS[REDISCOVERY].problem.base_policy().sample(2_000, np.random.default_rng(5))
 
 
 class Reference:
@@ -110,7 +110,7 @@ def test_the_contract(id, request):
 
 
 def test_golden_rediscovery():
-    rate = success_rate(TASKS[REDISCOVERY], smiles.base_policy())
+    rate = success_rate(TASKS[REDISCOVERY], TASKS[REDISCOVERY].problem.base_policy())
     assert rediscovery.target() == TARGET, REFRESH
     assert len(rediscovery.successes()) == SPELLINGS, REFRESH
     assert 10**rate.log10 == pytest.approx(BASE_SUCCESS[REDISCOVERY], rel=1e-5), REFRESH
@@ -119,7 +119,7 @@ def test_golden_rediscovery():
 @pytest.mark.parametrize("id", [V0, HARD])
 def test_golden_window(id, chem):
     """The base's own million draws are in the pool: enough hits for a number on v0, limits on Hard."""
-    rate = success_rate(TASKS[id], smiles.base_policy(), np.random.default_rng(0))
+    rate = success_rate(TASKS[id], TASKS[id].problem.base_policy(), np.random.default_rng(0))
     own = window.pool(id).proposals[0]
     assert rate.method == ("monte_carlo" if id == V0 else "upper_limit")
     assert rate.samples == own.drawn + window.FRESH

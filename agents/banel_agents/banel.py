@@ -98,7 +98,7 @@ class BaNEL:
         failures = np.empty((0, problem.T), np.int64)
         candidates = base.sample(c.pool, rng)
         log_probs = base.log_prob(candidates)
-        inside = well_formed(candidates, problem) if c.well_formed else np.ones(len(candidates), bool)
+        inside = problem.well_formed(candidates) if c.well_formed else np.ones(len(candidates), bool)
         while oracle.left:
             failures = self._ask(policy, failures, oracle, rng)
             if inside.sum() / c.f < max(LEAST_ACCEPTANCE * c.pool, 2):
@@ -141,7 +141,7 @@ class BaNEL:
         candidates = theta.sample(self.config.pool, rng)
         if not self.config.well_formed:
             return candidates
-        legal = candidates[well_formed(candidates, problem)]
+        legal = candidates[problem.well_formed(candidates)]
         return legal if len(legal) else candidates
 
 
@@ -156,11 +156,3 @@ def threshold(ratio: NDArray[np.float64], f: float) -> float:
     above = ordered[ordered > tau]
     tied = (ratio >= tau).sum() > max(1, len(ratio) / f)
     return float(above[0] if tied and len(above) else tau)
-
-
-def well_formed(tokens: Tokens, problem: Problem) -> NDArray[np.bool_]:
-    """Which sequences [n, T] keep to the problem's public grammar at every position: [n]."""
-    legal = np.ones(len(tokens), bool)
-    for t in range(problem.T):
-        legal &= problem.action_mask(tokens[:, :t])[np.arange(len(tokens)), tokens[:, t]] == 1
-    return legal

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask, base_network, optimiser, update
+from banel_agents.base import Answers, ask, base_network, optimiser
 from banel_envs import Oracle, Problem
 from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.training import descend
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def rounds(
         advantages = centred(scores)
         if not advantages.any():
             continue
-        update(opt, policy.loss(told.tokens, advantages))
+        descend(opt, policy.loss(told.tokens, advantages))
         moved = True
         yield policy.clone()
 

@@ -100,7 +100,7 @@ class ActorCritic(ActorCriticPolicy):
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
         # Built again, now that the head stands among the parameters in the place of SB3's.
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True, **self.optimizer_kwargs)
 
 
 class PPO:

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from banel_agents.base import Answers, update
+from banel_agents.base import Answers
 from banel_agents.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
+from banel_envs.policies.training import descend
 from banel_envs.problem import Tokens
 
 
@@ -52,7 +53,7 @@ class Novelty:
         sizes = (problem.T * (problem.V + 1), config.width, config.width, config.features)
         self.target = random_network(sizes, rng)
         self.predictor = random_network(sizes, rng)
-        self.optimiser = torch.optim.Adam(self.predictor.parameters(), lr=config.predictor_lr)
+        self.optimiser = torch.optim.Adam(self.predictor.parameters(), lr=config.predictor_lr, fused=True)
         self.spread = Spread()
 
     def bonus(self, tokens: Tokens) -> Floats:
@@ -78,7 +79,7 @@ class Novelty:
         with torch.no_grad():
             goal = self.target(states)
         for _ in range(self.config.predictor_steps):
-            update(self.optimiser, (self.predictor(states) - goal).pow(2).mean())
+            descend(self.optimiser, (self.predictor(states) - goal).pow(2).mean())
 
     def _written(self, tokens: Tokens) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = np.arange(self.problem.T) < self.problem.lengths(tokens)[:, None]

@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.training import descend
 from banel_envs.problem import Tokens
 
 
@@ -15,16 +16,11 @@ def maximum_likelihood(
     policy: TorchPolicy, draw: Callable[[], Tokens], steps: int, rate: Callable[[int], float]
 ) -> TorchPolicy:
     """Train a policy in place: `steps` steps of AdamW, each on the batch that `draw` gives, at the rate of its number."""
-    parameters = list(policy.network.parameters())
-    optimiser = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(policy.network.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     for step in tqdm(range(steps), desc="base", mininterval=10):
         for group in optimiser.param_groups:
             group["lr"] = rate(step)
-        loss = policy.loss(draw())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        descend(optimiser, policy.loss(draw()))
     policy.network.eval()
     return policy
 

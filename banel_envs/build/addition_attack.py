@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
+from banel_envs.policies.training import descend
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 from banel_envs.problem import Tokens
 from banel_envs.tasks.addition_attack import (
@@ -106,11 +107,7 @@ def train_target(rng: np.random.Generator) -> Transformer:
         row, where = _with_answers(natural_queries(TARGET_BATCH, rng))
         at = torch.arange(TARGET_BATCH)[:, None]
         logits = net(row)[at, where]  # [n, 4, V]
-        loss = F.cross_entropy(logits.flatten(0, 1), row[at, where].flatten())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        descend(optimiser, F.cross_entropy(logits.flatten(0, 1), row[at, where].flatten()))
     return net.eval()
 
 
@@ -152,10 +149,6 @@ def train_bases(rng: np.random.Generator, out: Path) -> None:
     optimiser = torch.optim.AdamW(net.parameters(), lr=BASE_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     names = {steps: name for name, steps in BASE_STEPS.items()}
     for step in tqdm(range(1, max(names) + 1), desc="base", mininterval=10):
-        loss = policy.loss(encode(natural_queries(BASE_BATCH, rng)))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        descend(optimiser, policy.loss(encode(natural_queries(BASE_BATCH, rng))))
         if step in names:
             save_policy(out / names[step], policy)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
+from banel_envs.policies.training import descend
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 from banel_envs.tasks.gaussian1d import BASE, CELLS, HORIZON, VOCABULARY, centres, encode, successes
 
@@ -42,11 +43,7 @@ def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
     for step in tqdm(range(STEPS), desc="base", mininterval=10):
         for group in optimiser.param_groups:
             group["lr"] = RATE * (1 - step / STEPS)
-        loss = policy.loss(cells, probabilities * CELLS)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        descend(optimiser, policy.loss(cells, probabilities * CELLS))
     net.eval()
     log_probs = policy.log_prob(cells)
     success, wanted = np.exp(policy.log_prob(successes())).sum(), probabilities[_numbers()].sum()

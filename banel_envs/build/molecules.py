@@ -28,6 +28,7 @@ from banel_envs.importance import Pool, Proposal, weigh
 from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
+from banel_envs.policies.training import descend
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.tasks import smiles
@@ -126,20 +127,13 @@ def train_base(texts: list[str], rng: np.random.Generator) -> TorchPolicy:
             rows[rng.integers(len(rows), size=n)]
             for rows, n in ((canonical, BATCH - randomised), (spelled, randomised))
         ]
-        _update(optimiser, policy.loss(np.concatenate(parts)))
+        descend(optimiser, policy.loss(np.concatenate(parts)))
     net.eval()
     sample = policy.sample(2_000, rng)
     valid = np.mean([smiles.molecule(smiles.text_of(row)) is not None for row in sample])
     nats = [-policy.log_prob(rows[:2_000]).mean() for rows in (canonical, spelled)]
     print(f"base: {valid:.1%} valid, {nats[0]:.2f} nats a canonical, {nats[1]:.2f} a random spelling")
     return policy
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
-    optimiser.step()
 
 
 def spellings(target: str) -> Tokens:
@@ -178,7 +172,7 @@ def train_proposals(base: TorchPolicy, rng: np.random.Generator) -> list[TorchPo
         optimiser = torch.optim.Adam(policy.network.parameters(), FIT_RATE)
         for _ in range(FIT_EPOCHS):
             for rows in np.array_split(rng.permutation(len(kept)), -(-len(kept) // FIT_BATCH)):
-                _update(optimiser, policy.loss(kept[rows], weights[rows] / weights.mean()))
+                descend(optimiser, policy.loss(kept[rows], weights[rows] / weights.mean()))
     return saved
 
 

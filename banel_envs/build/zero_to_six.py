@@ -16,6 +16,7 @@ from tqdm import trange
 from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy
+from banel_envs.policies.training import descend
 from banel_envs.problem import Tokens
 from banel_envs.tasks import patches
 from banel_envs.tasks.zero_to_six import BASE, HORIZON, variants, zeros
@@ -52,9 +53,6 @@ def fit_gru(tokens: Tokens, config: GRUConfig, epochs: int, rng: np.random.Gener
         for k, rows in enumerate(np.array_split(rng.permutation(len(tokens)), batches)):
             for group in optimiser.param_groups:
                 group["lr"] = RATE * (1 - (epoch + k / batches) / epochs)
-            optimiser.zero_grad()
-            policy.loss(tokens[rows]).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
+            descend(optimiser, policy.loss(tokens[rows]))
     net.eval()
     return policy

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from banel_envs.assets import asset
 from banel_envs.errors import AssetError, BadValue, MissingExtra
 from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
@@ -54,6 +55,11 @@ def load_policy_file(path: str | Path) -> Policy:
         return _unpack(spec, "", arrays)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise AssetError(f"{path} is not a stored policy: {error}") from error
+
+
+def shipped_policy(name: str) -> Policy:
+    """A fresh copy of a shipped policy, by its file's name; raises what `asset` and `load_policy_file` raise."""
+    return load_policy_file(asset(name))
 
 
 def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
@@ -170,10 +169,6 @@ def render(tokens: Tokens) -> str:
     return f"{text}   is   {stack[0]}, which breaks a rule" if whole else f"{text}   is malformed"
 
 
-def _base() -> Policy:
-    return load_policy_file(asset(BASE))
-
-
 def build_v0() -> Task:
     """Countdown-v0."""
     numbers = ", ".join(map(str, NUMBERS))
@@ -182,7 +177,7 @@ def build_v0() -> Task:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=7_500,
-        base=_base,
+        base=partial(shipped_policy, BASE),
         end=END,
         prompt=f"Write an expression with the value {puzzle()} over the numbers {numbers}, each used at most once, "
         "in postfix (25 50 + 3 * = is 225). Every intermediate result must be a positive whole number.",

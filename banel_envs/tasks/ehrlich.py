@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
@@ -268,10 +268,6 @@ def registered_function(name: str) -> Ehrlich:
     return Ehrlich(**arrays, length=length, quantisation=quantisation)
 
 
-def _base(name: str) -> Policy:
-    return load_policy_file(asset(name))
-
-
 def base_name(name: str) -> str:
     """The file of a registered id's base policy."""
     return f"ehrlich_base_{name}.safetensors"
@@ -279,7 +275,7 @@ def base_name(name: str) -> str:
 
 def _build(id: str, name: str) -> Task:
     base = base_name(name)
-    return _task(id, registered_function(name), partial(_base, base), combined_digest(FUNCTIONS, base))
+    return _task(id, registered_function(name), partial(shipped_policy, base), combined_digest(FUNCTIONS, base))
 
 
 def build_easy() -> Task:

@@ -11,12 +11,13 @@ The whole space can be listed, so that a policy is a curve: `python -m benchmark
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.assets import combined_digest
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
@@ -77,10 +78,6 @@ def picture(tokens: Tokens) -> NDArray[np.uint8]:
     return pixels
 
 
-def _base() -> Policy:
-    return load_policy_file(asset(BASE))
-
-
 def build_v0() -> Task:
     """Gaussian1D-v0."""
     problem = Problem(
@@ -88,7 +85,7 @@ def build_v0() -> Task:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=5_000,
-        base=_base,
+        base=partial(shipped_policy, BASE),
         printer=text,
         image=picture,
     )

@@ -21,14 +21,13 @@ Every success holds sort and >0, all but two hold *2; of the samples 11%, 13% an
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
@@ -236,10 +235,6 @@ def _prompt() -> str:
     return f"Write a pipeline of list functions that maps every input to its output: {examples}."
 
 
-def _base() -> Policy:
-    return load_policy_file(asset(BASE))
-
-
 def build_v0() -> Task:
     """ListProgram-v0."""
     problem = Problem(
@@ -247,7 +242,7 @@ def build_v0() -> Task:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=7_500,
-        base=_base,
+        base=partial(shipped_policy, BASE),
         end=END,
         prompt=_prompt(),
         allowed=well_formed_next,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
 from banel_envs.importance import Pool, Proposal
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Tokens
 from banel_envs.task import Task
 from banel_envs.tasks import smiles
@@ -105,7 +105,7 @@ def reward(w: Windows, tokens: Tokens) -> NDArray[np.int8]:
 def pool(id: str) -> Pool:
     """The task's known successes, and how many sequences the base policy and each proposal drew for them."""
     key = KEYS[id]
-    policies = [load_policy_file(asset(name)) for name in (BASE, *PROPOSALS)]
+    policies = [shipped_policy(name) for name in (BASE, *PROPOSALS)]
     with np.load(asset(POOL)) as table:
         known = [
             Proposal(policy, int(drawn), table[f"{key}_{k}"].astype(np.int64))

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 from banel_envs.tasks.sequent_calculus import PREMISES, RULES, Formulas, Proofs, Sequent, parse
@@ -153,10 +152,6 @@ def outline(tokens: Tokens) -> str:
     return "\n".join(lines + ["  " * indent + "?" for indent in reversed(indents)])
 
 
-def _base() -> Policy:
-    return load_policy_file(asset(BASE))
-
-
 def _build(id: str, name: str) -> Task:
     with np.load(asset(THEOREMS)) as theorems:
         theorem = str(theorems[name])
@@ -165,7 +160,7 @@ def _build(id: str, name: str) -> Task:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=7_500,
-        base=_base,
+        base=partial(shipped_policy, BASE),
         end=END,
         prompt=theorem,
         allowed=well_formed_next,

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.assets import asset
 from banel_envs.errors import BadValue, MissingExtra
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 
 ATOMS = ("C", "c", "N", "n", "O", "o", "S", "s", "F", "Cl", "Br", "[nH]")
@@ -33,7 +31,7 @@ V = len(VOCABULARY)
 INDEX = {word: k for k, word in enumerate(VOCABULARY)}
 OPEN, CLOSE, END = INDEX["("], INDEX[")"], INDEX["$"]
 HORIZON = 40
-BASE = "molecule_base.safetensors"
+BASE = "molecule_base.safetensors"  # trained on the molecules of ZINC that this vocabulary can write
 
 START, ATOM, BOND, OPENED, CLOSED, DIGIT = range(6)  # what a prefix ends in
 KIND = np.array([ATOM] * len(ATOMS) + [BOND] * len(BONDS) + [OPENED, CLOSED] + [DIGIT] * len(RINGS) + [START])
@@ -43,11 +41,6 @@ HEAVY = np.array([12.011, 12.011, 14.007, 14.007, 15.999, 15.999, 32.06, 32.06, 
 
 WORD = re.compile(r"\[nH\]|Cl|Br|.")
 PICTURE = (300, 300)  # width and height in pixels
-
-
-def base_policy() -> Policy:
-    """The base policy of both molecule tasks: trained on the molecules of ZINC that this vocabulary can write."""
-    return load_policy_file(asset(BASE))
 
 
 def tokenise(text: str) -> list[int] | None:
@@ -221,7 +214,7 @@ def problem(id: str) -> Problem:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=5_000,
-        base=base_policy,
+        base=partial(shipped_policy, BASE),
         end=END,
         allowed=grammar,
         printer=printer,

@@ -14,15 +14,14 @@ tests/test_zero_to_six.py.
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.assets import asset, combined_digest
+from banel_envs.assets import combined_digest
 from banel_envs.errors import AssetError, MissingExtra
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 from banel_envs.tasks import patches
@@ -138,10 +137,6 @@ def successes() -> Tokens:
     return (_sixes()[:, None] >> shifts & np.uint64(15)).astype(np.int64)
 
 
-def _base() -> Policy:
-    return load_policy_file(asset(BASE))
-
-
 def build_v0() -> Task:
     """ZeroToSix-v0."""
     problem = Problem(
@@ -149,7 +144,7 @@ def build_v0() -> Task:
         vocabulary=patches.VOCABULARY,
         horizon=HORIZON,
         budget=7_500,
-        base=_base,
+        base=partial(shipped_policy, BASE),
         printer=patches.text,
         image=patches.picture,
     )

@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
 from banel_envs.data import data_folder, mnist
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 from banel_envs.tasks import patches
@@ -133,17 +132,13 @@ def successes(variant: Variant) -> Tokens:
     return np.unique(ball(sixes(variant)).reshape(-1, variant.horizon), axis=0).astype(np.int64)
 
 
-def _base(name: str) -> Policy:
-    return load_policy_file(asset(name))
-
-
 def _build(variant: Variant) -> Task:
     problem = Problem(
         id=variant.id,
         vocabulary=patches.VOCABULARY,
         horizon=variant.horizon,
         budget=variant.budget,
-        base=partial(_base, variant.base),
+        base=partial(shipped_policy, variant.base),
         printer=patches.text,
         image=patches.picture,
     )

@@ -58,11 +58,7 @@ class Questions:
         rows = self.tokens[low:high]
         if len(rows) == 0 or self.problem.allowed is None:
             return None
-        legal = np.ones(len(rows), bool)
-        for t in range(self.problem.T):
-            mask = self.problem.action_mask(rows[:, :t])
-            legal &= mask[np.arange(len(rows)), rows[:, t]] == 1
-        return float(1 - legal.mean())
+        return float(1 - self.problem.well_formed(rows).mean())
 
     def repeated(self, low: int, high: int) -> float | None:
         """Share of the sequences low..high that were asked before in this run."""

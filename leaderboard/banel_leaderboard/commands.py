@@ -1,0 +1,221 @@
+"""What each command of `banel` does with its options: it prints, and returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from banel_envs.errors import BadValue
+from banel_envs.oracle import Feedback
+from banel_leaderboard.settings import parse_seeds, read_settings
+
+if TYPE_CHECKING:
+    from banel_leaderboard.sweep import Engine
+
+EXIT_RUN_FAILED = 1
+
+
+def listing(options: argparse.Namespace) -> int:
+    """What can be run: tasks, agents and suites."""
+    from banel_agents import AGENTS
+    from banel_envs import TASKS
+    from banel_envs.tasks.families import family_of
+    from banel_leaderboard.measured import measured
+    from banel_leaderboard.suites import SUITES
+
+    print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
+    for name in TASKS:
+        problem, known = TASKS[name].problem, measured(TASKS[name])
+        minutes = f"{known['minutes']:.1f}" if known else ""
+        sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
+        print(f"{name:<30}{family_of(name):<12}{sizes}  {_base(known)}")
+    print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
+    print("agents: " + ", ".join(AGENTS))
+    print("suites:")
+    for name, suite in SUITES.items():
+        print(f"  {name:<10}{suite.about}")
+    return 0
+
+
+def _base(known: dict[str, Any] | None) -> str:
+    """A measured base success rate in words."""
+    if known is None:
+        return "not measured"
+    base = known["base"]
+    if base["method"] == "exact":
+        return "zero" if base["log10"] is None else f"{base['log10']:.4f} (exact)"
+    if base["log10"] is None:
+        limits = f"below {base['high']:.2f}" if base["low"] is None else f"[{base['low']:.2f}, {base['high']:.2f}]"
+        return f"{limits} ({base['samples']:,} samples)"
+    return f"{base['log10']:.2f} [{base['low']:.2f}, {base['high']:.2f}] ({base['method'].replace('_', ' ')})"
+
+
+def run(options: argparse.Namespace) -> int:
+    """One agent on one task, one run a seed."""
+    from banel_leaderboard.spec import Spec
+
+    feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
+    settings = read_settings(options.config, options.set)
+    lanes = [
+        tuple(
+            Spec(
+                options.task,
+                options.agent,
+                seed,
+                cast(Feedback, feedback),
+                options.twin,
+                options.budget,
+                settings,
+                options.device,
+                options.oracle,
+                options.inherit,
+                options.wait,
+            )
+            for feedback in (("failures",) if options.twin else feedbacks)
+        )
+        for seed in parse_seeds(options.seeds)
+    ]
+    return _sweep(lanes, options)
+
+
+def bench(options: argparse.Namespace) -> int:
+    """A suite, or its plan."""
+    from banel_leaderboard.plan import describe_plan, make_plan, shard_of
+    from banel_leaderboard.suites import get_suite
+    from banel_leaderboard.sweep import lanes_of
+
+    lanes = lanes_of(get_suite(options.suite))
+    if options.plan:
+        _check_running(options)
+        command = ["banel", "bench", "--suite", options.suite, "--out", str(options.out)]
+        command += ["--isolate"] * options.isolate
+        command += ["--timeout", f"{options.timeout:g}"] if options.timeout is not None else []
+        print(describe_plan(make_plan(lanes, options.out), options.jobs, command))
+        return 0
+    if options.shard is not None:
+        lanes = shard_of(lanes, options.shard)
+    return _sweep(lanes, options, _engine(options))
+
+
+def _engine(options: argparse.Namespace) -> Engine | None:
+    """Where the lanes of a suite run; None for this machine."""
+    if options.engine == "local":
+        for name in ("address", "retries"):
+            if getattr(options, name) is not None:
+                raise BadValue(f"--{name} is {getattr(options, name)!r}; it goes with --engine ray")
+        return None
+    from banel_leaderboard.ray_engine import RETRIES, ray_engine
+
+    retries = RETRIES if options.retries is None else options.retries
+    if retries < 0:
+        raise BadValue(f"--retries is {retries}; it must be at least 0")
+    return partial(ray_engine, address=options.address, jobs=options.jobs, retries=retries)
+
+
+def _check_running(options: argparse.Namespace) -> None:
+    if options.jobs < 1:
+        raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    if options.timeout is not None and not 0 < options.timeout < threading.TIMEOUT_MAX:
+        raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
+
+
+def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
+    from banel_leaderboard.sweep import check, records_of, sweep
+
+    _check_running(options)
+    check(lanes, options.out)
+    how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
+    outcomes = sweep(lanes, options.out, **how, engine=engine)
+    for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
+        regime = "twin" if record.twin else record.feedback
+        first = record.first_success or f"> {record.ledger.count}"
+        print(
+            f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
+            f"{_number(record.points[0].success.log10)} -> {_number(record.final())} "
+            f"(best {_number(record.best())}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
+        )
+    counts = {
+        status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
+    }
+    print(", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" in {options.out}")
+    if counts["failed"]:
+        return EXIT_RUN_FAILED
+    return os.EX_TEMPFAIL if counts["waiting"] else 0
+
+
+def _number(log10: float | None) -> str:
+    return "zero" if log10 is None or log10 == -math.inf else f"{log10:.3f}"
+
+
+def board(options: argparse.Namespace) -> int:
+    """The page, table or figure of a folder of runs."""
+    from banel_leaderboard import board
+
+    writers = {".html": "write_page", ".md": "write_markdown", ".png": "write_figure"}
+    if options.out.suffix not in writers:
+        raise BadValue(f"--out is {options.out}; name a file that ends in {', '.join(writers)}")
+    if not options.folder.is_dir():
+        raise BadValue(f"{options.folder} is not a folder of runs; `banel bench --out {options.folder}` makes one")
+    getattr(board, writers[options.out.suffix])(options.folder, options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Samples of a run's final policy."""
+    import numpy as np
+
+    from banel_leaderboard.folder import RECORD, load_policy, spec_of
+    from banel_leaderboard.record import RunRecord
+    from banel_leaderboard.spec import load_task
+
+    if options.n < 1:
+        raise BadValue(f"-n is {options.n}; it must be at least 1")
+    record = RunRecord.load(options.run / RECORD)
+    problem = load_task(spec_of(options.run, record).task).problem
+    policy = load_policy(options.run)
+    tokens = policy.sample(options.n, np.random.default_rng(0))
+    for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
+        print(f"{log_prob:10.4f}  {problem.render(row)}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Fetch raw data."""
+    from banel_leaderboard.fetch import fetch_mnist
+
+    folder = options.out or (Path(os.environ["BANEL_DATA"]) if os.environ.get("BANEL_DATA") else None)
+    if folder is None:
+        raise BadValue("no folder to put the data in: give --out DIR, and set BANEL_DATA to it")
+    path = fetch_mnist(folder)
+    print(f"{path} is MNIST; tasks find it with BANEL_DATA={folder.resolve()}")
+    return 0
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Prove finished runs; what does not replay is listed and the rest goes on."""
+    from tqdm import tqdm
+
+    from banel_leaderboard.replay import finished_runs, prove
+
+    folders = finished_runs(options.folder)
+    failures: list[str] = []
+    with tqdm(folders, unit="run", disable=None, mininterval=0.5) as bar:
+        for folder in bar:
+            try:
+                prove(folder)
+            except Exception as error:  # whatever an agent raises: the other runs are still to be proved
+                failures.append(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}")
+                bar.set_postfix(failed=len(failures))
+            else:
+                bar.write(f"proved {folder}")
+    for failure in failures:
+        print(f"not proved {failure}", file=sys.stderr)
+    print(f"{len(folders) - len(failures)} of {len(folders)} proved: same questions, same ledger head, same record")
+    return EXIT_RUN_FAILED if failures else 0
