@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +156,13 @@ def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray
     """The mask [n, V] of each row [n, T], of which the first positions [n] tokens are written."""
     masks = np.ones((len(tokens), problem.V), np.int8)
     if problem.allowed is not None:
-        for position in np.unique(positions):  # rows of one length share one call
-            rows = np.flatnonzero(positions == position)
-            masks[rows] = problem.action_mask(tokens[rows, :position])
+        order = positions.argsort(kind="stable")  # rows of one length share one call
+        tokens, ends = tokens[order], np.bincount(positions).cumsum()
+        sorted_masks = np.empty_like(masks)
+        for position, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
+            if low < high:
+                sorted_masks[low:high] = problem.action_mask(tokens[low:high, :position])
+        masks[order] = sorted_masks
     return masks
 
 

@@ -19,14 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file
+from banel_envs.policies.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
 VOCABULARY = tuple("0123456789+=")
 PLUS, END = 10, 11
 HORIZON = 8  # 123+456=
+ENDED = 8  # of the states of a query: d digits of the first operand (0 to 3), 4 + d of the second, ended
+LEGAL = np.array(  # [state, V]: the tokens that may follow
+    [[d < 3] * 10 + [not second and d > 0, second and d > 0] for second in (False, True) for d in range(4)]
+    + [[False] * 11 + [True]],
+    np.int8,
+)
 LENGTHS = (1, 2, 3)  # digits an operand may have
 SIZES = [(la, lb) for la in LENGTHS for lb in LENGTHS]
 OFFSETS = np.cumsum([0, *(10 ** (la + lb) for la, lb in SIZES)])  # where each pair of lengths begins in the table
@@ -112,21 +117,16 @@ def successes() -> Tokens:
 def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]."""
     n, t = prefix.shape
+    if t == 0:
+        return np.tile(LEGAL[0], (n, 1))
     plus = prefix == PLUS
+    at = plus.argmax(axis=1)
     seen = plus.any(axis=1)
-    digits = np.where(seen, t - 1 - plus.argmax(axis=1), t) if t else np.zeros(n, int)
-    mask = np.zeros((n, len(VOCABULARY)), np.int8)
-    mask[:, :10] = (digits < 3)[:, None]
-    mask[:, PLUS] = ~seen & (digits >= 1)
-    mask[:, END] = seen & (digits >= 1)
-    ended = (prefix == END).any(axis=1)
-    mask[ended] = 0
-    mask[ended, END] = 1
+    digits = np.where(seen, t - 1 - at, t)  # of the operand being written
+    state = np.minimum(digits, 3) + 4 * seen
+    state[prefix[:, -1] == END] = ENDED
+    mask: NDArray[np.int8] = LEGAL[state]
     return mask
-
-
-def _base(name: str) -> Policy:
-    return load_policy_file(asset(name))
 
 
 def _build(id: str, base: str) -> Task:
@@ -135,7 +135,7 @@ def _build(id: str, base: str) -> Task:
         vocabulary=VOCABULARY,
         horizon=HORIZON,
         budget=7_500,
-        base=partial(_base, base),
+        base=partial(shipped_policy, base),
         end=END,
         allowed=well_formed_next,
     )
