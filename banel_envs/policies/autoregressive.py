@@ -137,13 +137,9 @@ class Autoregressive(ABC):
 
 def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
-    m, V = log_probs.shape
-    cumulative = np.cumsum(np.exp(log_probs), axis=1)
-    cumulative /= cumulative[:, -1:]
-    cumulative += np.arange(m)[:, None]  # rows one after another on a single axis, so one search serves all
-    # Just below the row's end at most: far down the axis node + uniform rounds up to the next row's beginning.
-    at = np.minimum(node + uniform, np.nextafter(node + 1.0, 0))
-    chosen: Ints = np.searchsorted(cumulative.ravel(), at, side="right") - node * V
+    cumulative = np.add.accumulate(np.exp(log_probs), axis=1)
+    cumulative /= cumulative[:, -1:]  # the last is 1 exactly, and above every uniform number
+    chosen: Ints = (cumulative.take(node, axis=0) > uniform[:, None]).argmax(axis=1)
     return chosen
 
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from banel_envs.policies.cached import Cache
 from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.transformer import Cache, Transformer, TransformerConfig
+from banel_envs.policies.teacher_forcing import TeacherForced, begin
+from banel_envs.policies.transformer import Transformer, TransformerConfig
 
 FLOOR = -25.0  # log-probability given to a transition that has none
 
 
-class ChainedTransformer(nn.Module):
+class ChainedTransformer(TeacherForced):
     """Next-token logits over V tokens; the sizes are its transformer's."""
 
     kind = "chained"
@@ -46,15 +48,9 @@ class ChainedTransformer(nn.Module):
                 weight.zero_()
             self.head.weight[:, self.config.width :] = self.chain.T
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
-        logits: Tensor = self.head(self.features(tokens[:, :-1]))
-        return logits
-
     def features(self, written: Tensor) -> Tensor:
         """What the head reads: written [n, t] to [n, t + 1, width + V + 1], the one-hot of the token before last."""
-        begin = written.new_full((len(written), 1), self.config.vocabulary)
-        return self._beside(self.body.features(written), torch.cat((begin, written), dim=1))
+        return self._beside(self.body.features(written), begin(written, self.config.vocabulary))
 
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""

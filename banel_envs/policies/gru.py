@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from banel_envs.policies.teacher_forcing import Embedded
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,15 @@ class GRUConfig:
     layers: int = 1
 
 
-class GRU(nn.Module):
+class GRU(Embedded):
     """Next-token logits over V tokens; see GRUConfig for the sizes."""
 
     kind = "gru"
     Config = GRUConfig
 
     def __init__(self, config: GRUConfig) -> None:
-        super().__init__()
+        super().__init__(config.vocabulary, config.horizon, config.width)
         self.config = config
-        self.token = nn.Embedding(config.vocabulary + 1, config.width)
-        self.position = nn.Embedding(config.horizon, config.width)
         self.cell = nn.GRU(config.width, config.width, config.layers, batch_first=True)
         self.head = nn.Linear(config.width, config.vocabulary)
 
@@ -50,23 +51,25 @@ class GRU(nn.Module):
                 std = 0.1 if name.startswith(("token", "position")) else 1 / math.sqrt(weight.shape[1])
                 weight.copy_(torch.from_numpy(rng.normal(0.0, std, tuple(weight.shape))))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
-        logits: Tensor = self.head(self.features(tokens[:, :-1]))
-        return logits
-
     def features(self, written: Tensor) -> Tensor:
         """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
-        begin = written.new_full((len(written), 1), self.config.vocabulary)
-        x = self.token(torch.cat((begin, written), dim=1)) + self.position.weight[: written.shape[1] + 1]
-        features: Tensor = self.cell(x)[0]
+        features: Tensor = self.cell(self.embed(written))[0]
         return features
 
     def step(self, last: Tensor, position: int, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the state [layers, m, d]."""
-        x = (self.token(last) + self.position.weight[position]).unsqueeze(1)  # [m, 1, d]
-        features, grown = self.cell(x, state)
-        return self.head(features[:, 0]), grown
+        table = last.shape[0] > self.token.num_embeddings  # more prefixes than tokens: an input for each token will do
+        x = (self.token.weight if table else F.embedding(last, self.token.weight)) + self.position.weight[position]
+        if state is None:
+            state = x.new_zeros(self.config.layers, last.shape[0], self.config.width)
+        grown = []
+        for layer, (w_in, w_state, b_in, b_state) in enumerate(self.cell.all_weights):
+            entering = torch.addmm(b_in, x, w_in.t())  # [m, 3 d]
+            if table and layer == 0:
+                entering = entering.index_select(0, last)
+            x = _cell(entering, state[layer], torch.addmm(b_state, state[layer], w_state.t()))
+            grown.append(x)
+        return self.head(x), torch.stack(grown)
 
     @staticmethod
     def select(state: Tensor, rows: Tensor) -> Tensor:
@@ -77,3 +80,11 @@ class GRU(nn.Module):
     def rows(state: Tensor) -> int:
         """How many prefixes a state holds."""
         return state.shape[1]
+
+
+def _cell(entering: Tensor, state: Tensor, kept: Tensor) -> Tensor:
+    """The next state [m, d], from the projections [m, 3 d] of the input and of the state [m, d] (torch.nn.GRU's order)."""
+    d = state.shape[1]
+    reset, update = torch.sigmoid(entering[:, : 2 * d] + kept[:, : 2 * d]).chunk(2, dim=1)
+    new = torch.tanh(torch.addcmul(entering[:, 2 * d :], reset, kept[:, 2 * d :]))
+    return torch.lerp(new, state, update)

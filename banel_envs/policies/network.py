@@ -28,6 +28,8 @@ NETWORKS = {
 }
 """kind -> the network of a stored policy; imported when one is read."""
 
+FEW = 64  # sequences up to which a full forward pass is the faster way to score
+
 
 class Sizes(Protocol):
     """What every network's config dataclass tells."""
@@ -117,7 +119,10 @@ class TorchPolicy(Autoregressive):
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
         """Next-token log-probabilities [m, V] in float64, and the grown state."""
         logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
-        return torch.log_softmax(logits.double() / self.temperature, dim=1).cpu().numpy(), grown
+        logits = logits.double()
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        return torch.log_softmax(logits, dim=1).cpu().numpy(), grown
 
     @torch.inference_mode()
     def select(self, state: Any, rows: Ints) -> Any:
@@ -129,6 +134,26 @@ class TorchPolicy(Autoregressive):
             return state
         return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
+    def _score_sorted(self, tokens: Ints) -> Floats:
+        """Few rows are scored at all positions at once: one long pass costs less than T short ones that share prefixes."""
+        if len(tokens) > FEW:
+            return super()._score_sorted(tokens)
+        batch, live = self._written(tokens)
+        COST.scored += int(live.sum())
+        with torch.inference_mode():
+            log_probs = torch.log_softmax(self.network(batch).double() / self.temperature, dim=2)  # [n, t, V]
+            return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
+
+    def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:
+        """Rows [n, t] cut where the longest ends, and which of their positions [n, t] are up to and with the first end."""
+        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
+        live = torch.ones_like(batch, dtype=torch.bool)
+        if self.end is None:
+            return batch, live
+        live[:, 1:] = batch[:, :-1] != self.end
+        width = int(live.sum(dim=1).max())
+        return batch[:, :width], live[:, :width]
+
     def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
         """Mean over the batch of weight x negative log-likelihood, differentiable: a scalar in nats a sequence."""
         nll = -self.differentiable_log_prob(tokens)
@@ -138,12 +163,7 @@ class TorchPolicy(Autoregressive):
 
     def differentiable_log_prob(self, tokens: Ints) -> Tensor:
         """log_prob as a torch graph: [n], in the network's precision."""
-        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
-        live = torch.ones_like(batch, dtype=torch.bool)  # positions up to and with the first end token
-        if self.end is not None:
-            live[:, 1:] = batch[:, :-1] != self.end
-            width = int(live.sum(dim=1).max())
-            batch, live = batch[:, :width], live[:, :width]
+        batch, live = self._written(tokens)
         COST.trained += int(live.sum())
         logits = self.network(batch) / self.temperature  # [n, t, V]
         token_nll = F.cross_entropy(logits.transpose(1, 2), batch, reduction="none")

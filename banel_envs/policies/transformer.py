@@ -7,20 +7,16 @@ Source: Radford et al. 2019; the layout follows minGPT.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Weights: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
-"""(weight, bias) of each part of a block, in the order of `Block.weights`."""
-
-BLOCK = 512  # rows of a step computed together on a CPU: what they touch stays in its second-level cache
+from banel_envs.policies import cached
+from banel_envs.policies.teacher_forcing import Embedded
 
 
 @dataclass(frozen=True)
@@ -57,67 +53,16 @@ class Block(nn.Module):
         result: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
         return result
 
-    def weights(self) -> Weights:
-        """What a step reads, looked up once a sequence."""
-        layers = (self.norm1, self.qkv, self.mix, self.norm2, self.up, self.down)
-        return tuple((layer.weight, layer.bias) for layer in layers)
 
-
-def _step(x: Tensor, weights: Weights, heads: int, pool: Tensor, at: int, written: Tensor) -> Tensor:
-    """Block.forward at one position: x [m, d] to [m, d].
-
-    Its keys and values go into rows at, at + 1, ... of pool [capacity, 2 d]; written [m, t] names the rows of all t
-    positions of each prefix, these included.
-    """
-    norm1, qkv, mix, norm2, up, down = weights
-    m, d = x.shape
-    projected = F.linear(torch.layer_norm(x, (d,), *norm1), *qkv)  # [m, 3 d]
-    pool[at : at + m] = projected[:, d:]
-    past = pool.index_select(0, written.flatten()).view(*written.shape, 2, heads, d // heads)
-    k, v = past.permute(2, 0, 3, 1, 4)  # each [m, h, t, d/h]
-    attended = F.scaled_dot_product_attention(projected[:, :d].view(m, heads, 1, d // heads), k, v)
-    x = x + F.linear(attended.view(m, d), *mix)
-    return x + F.linear(F.gelu(F.linear(torch.layer_norm(x, (d,), *norm2), *up)), *down)
-
-
-class Pool:
-    """Keys and values of every prefix stepped so far, one tensor [capacity, 2 width] a layer; only ever appended to."""
-
-    def __init__(self, weights: list[Weights], like: Tensor) -> None:
-        self.weights = weights  # one a layer
-        self.used = 0
-        self.layers = [like.new_empty(0, 2 * like.shape[1]) for _ in weights]
-
-    def grow(self, m: int, left: int) -> int:
-        """Room for m more rows: the first of them. `left` steps of as many rows are still to come."""
-        at, self.used = self.used, self.used + m
-        if self.used > len(self.layers[0]):
-            capacity = max(2 * at, at + m * min(left, 8))
-            for layer, old in enumerate(self.layers):
-                self.layers[layer] = old.new_empty(capacity, old.shape[1])
-                self.layers[layer][:at] = old[:at]
-        return at
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The state of m prefixes: where the pool holds the keys and values of their positions."""
-
-    pool: Pool
-    written: Tensor  # [m, t]
-
-
-class Transformer(nn.Module):
+class Transformer(Embedded):
     """Next-token logits over V tokens; see TransformerConfig for the sizes."""
 
     kind = "transformer"
     Config = TransformerConfig
 
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
+        super().__init__(config.vocabulary, config.horizon, config.width)
         self.config = config
-        self.token = nn.Embedding(config.vocabulary + 1, config.width)
-        self.position = nn.Embedding(config.horizon, config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.vocabulary)
@@ -134,56 +79,25 @@ class Transformer(nn.Module):
                 std *= residual if ".mix." in name or ".down." in name else 1.0
                 weight.copy_(torch.from_numpy(rng.normal(0.0, std, tuple(weight.shape))))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
-        logits: Tensor = self.head(self.features(tokens[:, :-1]))
-        return logits
-
     def features(self, written: Tensor) -> Tensor:
         """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
-        begin = written.new_full((len(written), 1), self.config.vocabulary)
-        x = self.token(torch.cat((begin, written), dim=1)) + self.position.weight[: written.shape[1] + 1]
+        x = self.embed(written)
         for block in self.blocks:
             x = block(x)
         normed: Tensor = self.norm(x)
         return normed
 
-    def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
+    def step(self, last: Tensor, position: int, cache: cached.Cache | None) -> tuple[Tensor, cached.Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
-        m, device = len(last), last.device
-        if cache is None:
-            weights = [cast(Block, block).weights() for block in self.blocks]
-            cache = Cache(Pool(weights, self.token.weight), last.new_empty(m, 0))
-        at = cache.pool.grow(m, self.config.horizon - position)
-        written = torch.cat((cache.written, torch.arange(at, at + m, device=device)[:, None]), dim=1)
-        grown = Cache(cache.pool, written)
-        if m <= BLOCK or device.type != "cpu":
-            return self._step_rows(last, position, grown.pool, at, written), grown
-        parts = [
-            self._step_rows(last[rows], position, grown.pool, at + rows.start, written[rows]) for rows in _blocks(m)
-        ]
-        return torch.cat(parts), grown
-
-    def _step_rows(self, last: Tensor, position: int, pool: Pool, at: int, written: Tensor) -> Tensor:
-        x = F.embedding(last, self.token.weight) + self.position.weight[position]  # [m, d]
-        for weights, layer in zip(pool.weights, pool.layers, strict=True):
-            x = _step(x, weights, self.config.heads, layer, at, written)
-        logits: Tensor = self.head(self.norm(x))
-        return logits
+        features, grown = cached.step(last, position, cached.begin(self, last.shape[0]) if cache is None else cache)
+        return self.head(features), grown
 
     @staticmethod
-    def select(cache: Cache, rows: Tensor) -> Cache:
+    def select(cache: cached.Cache, rows: Tensor) -> cached.Cache:
         """The cache of the prefixes `rows` [k] (repeats allowed)."""
-        return Cache(cache.pool, cache.written.index_select(0, rows))
+        return cache.select(rows)
 
     @staticmethod
-    def rows(cache: Cache) -> int:
+    def rows(cache: cached.Cache) -> int:
         """How many prefixes a cache holds."""
-        return len(cache.written)
-
-
-def _blocks(m: int) -> list[slice]:
-    """Rows 0..m-1 in equal parts of at most BLOCK; none is so small that its products would be summed otherwise."""
-    parts = -(-m // BLOCK)
-    edges = [m * part // parts for part in range(parts + 1)]
-    return [slice(low, high) for low, high in itertools.pairwise(edges)]
+        return cache.prefixes

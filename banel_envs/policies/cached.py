@@ -1,0 +1,170 @@
+"""A transformer one position at a time: the keys and values of every prefix are kept, so a step computes new rows only.
+
+Written for one CPU core and rows by the thousand: products write straight into the store, attention is whole-array
+products and sums (a small matrix product for every row and head costs three times as much), and the rows of a step are
+taken BLOCK at a time. The first block of layers sees a token and a position and nothing else, so it is computed for
+at most V + 1 rows a step, whatever the number of prefixes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+BLOCK = 256  # rows computed together on a CPU: what they touch stays in its second-level cache
+NARROW = 32_768  # numbers up to which torch's own GELU is faster than oneDNN's
+
+
+class Norm(NamedTuple):
+    """A layer norm."""
+
+    weight: Tensor  # [d]
+    bias: Tensor  # [d]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """X [m, d], normed."""
+        normed: Tensor = torch.layer_norm(x, self.weight.shape, self.weight, self.bias)
+        return normed
+
+
+class Layer:
+    """One block's weights, looked up once a walk, and what it projected: queries, keys and values, row by row.
+
+    Rows are only ever appended, so an older state stays good.
+    """
+
+    def __init__(self, block: Any) -> None:
+        features = block.mix.weight.shape[0] // block.heads
+        self.scale = block.mix.weight.new_full((features,), 1 / math.sqrt(features))  # sums the features of a head
+        self.norm1, self.norm2 = (Norm(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
+        parts = (block.qkv, block.mix, block.up, block.down)
+        self.qkv, self.mix, self.up, self.down = (part.weight.t().contiguous() for part in parts)  # [in, out] for addmm
+        self.qkv_bias, self.mix_bias, self.up_bias, self.down_bias = (part.bias for part in parts)
+        self.used = 0
+        self._keep(self.qkv.new_empty(0, self.qkv.shape[1]))
+
+    def _keep(self, rows: Tensor) -> None:
+        self.rows, self.capacity = rows, rows.shape[0]  # [capacity, 3 d]
+        self.queries, self.keys, self.values = rows.chunk(3, dim=1)
+
+    def reserve(self, m: int, left: int) -> int:
+        """Make room for m more rows: the first of them. `left` steps of as many rows are still to come."""
+        at, self.used = self.used, self.used + m
+        if self.used > self.capacity:
+            larger = self.rows.new_empty(max(2 * at, at + m * min(left, 8)), self.rows.shape[1])
+            larger[:at] = self.rows[:at]
+            self._keep(larger)
+        return at
+
+    def project(self, x: Tensor, rows: slice) -> Tensor:
+        """Write the projections of x [m, d] into these rows; the queries among them [m, d]."""
+        torch.addmm(self.qkv_bias, self.norm1(x), self.qkv, out=self.rows[rows])
+        queries: Tensor = self.queries[rows]
+        return queries
+
+    def finish(self, x: Tensor, query: Tensor, written: Tensor) -> Tensor:
+        """Block.forward at one position, its projections given: x [m, d] to [m, d], in place.
+
+        written [t, m] names the rows of all t positions of each prefix, this one included.
+        """
+        attended = self._attended(query, written)
+        x.addmm_(attended, self.mix).add_(self.mix_bias)
+        wide = _gelu(torch.addmm(self.up_bias, self.norm2(x), self.up))
+        return x.addmm_(wide, self.down).add_(self.down_bias)
+
+    def _attended(self, query: Tensor, written: Tensor) -> Tensor:
+        t, m = written.shape
+        rows = written.reshape(-1)
+        values: Tensor = self.values.index_select(0, rows)  # [t m, d]
+        if t == 1:
+            return values
+        keys = self.keys.index_select(0, rows)
+        keys.view(t, m, -1).mul_(query)
+        scores: Tensor = torch.mv(keys.view(-1, self.scale.shape[0]), self.scale)  # [t m h]
+        weights = torch.softmax(scores.view(t, -1), dim=0)  # [t, m h]
+        values.view(t, weights.shape[1], -1).mul_(weights[:, :, None])
+        return values.view(t, m, -1).sum(0)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """F.gelu of x [m, 4 d].
+
+    A contiguous tensor goes to oneDNN, which takes 6 microseconds to begin; torch's own kernel is the faster one for
+    few rows, and takes a transposed one.
+    """
+    if x.numel() > NARROW:
+        return F.gelu(x)
+    return F.gelu(x.view(2, -1).t()).t().view(x.shape)
+
+
+class Walk:
+    """What all steps from one empty prefix share."""
+
+    def __init__(self, network: Any) -> None:
+        self.layers = [Layer(block) for block in network.blocks]
+        self.token, self.position, self.horizon = network.token.weight, network.position.weight, network.config.horizon
+        self.norm = Norm(network.norm.weight, network.norm.bias)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The state of m prefixes: which rows of the stores hold the keys and values of their positions."""
+
+    walk: Walk
+    first: Tensor  # [t, m], in the first block
+    rest: Tensor  # [t, m], in every other; the same tensor as long as both agree
+
+    def select(self, rows: Tensor) -> Cache:
+        """The cache of the prefixes `rows` [k] (repeats allowed)."""
+        rest = self.rest.index_select(1, rows)
+        return Cache(self.walk, rest if self.first is self.rest else self.first.index_select(1, rows), rest)
+
+    @property
+    def prefixes(self) -> int:
+        """How many there are: m."""
+        return self.rest.shape[1]
+
+
+def begin(network: Any, m: int) -> Cache:
+    """The cache of the empty prefix, m times."""
+    none = torch.empty(0, m, dtype=torch.long, device=network.token.weight.device)
+    return Cache(Walk(network), none, none)
+
+
+def step(last: Tensor, position: int, cache: Cache) -> tuple[Tensor, Cache]:
+    """Normed features [m, d] at `position`, from the token before it `last` [m] and the cached past; the grown cache."""
+    walk, m, left = cache.walk, last.shape[0], cache.walk.horizon - position
+    each = m > walk.token.shape[0]  # more prefixes than tokens: the first block's rows are one for each token
+    entered = (walk.token if each else F.embedding(last, walk.token)) + walk.position[position]  # [V + 1 or m, d]
+    head, tail = walk.layers[0], walk.layers[1:]
+    begun, at = head.reserve(entered.shape[0], left), [layer.reserve(m, left) for layer in tail]
+    new = torch.arange(begun, begun + m, device=last.device)[None]  # [1, m]
+    first = torch.cat((cache.first, last[None] + begun if each else new))
+    rest = cache.rest
+    if tail and not each and cache.first is cache.rest and begun == at[0]:
+        rest = first
+    elif tail:
+        rest = torch.cat((rest, new + (at[0] - begun)))
+    query = head.project(entered, slice(begun, begun + entered.shape[0]))
+    if each:
+        entered, query = entered.index_select(0, last), query.index_select(0, last)
+    parts = []
+    for low, high in _blocks(m) if last.device.type == "cpu" else [(0, m)]:
+        x = head.finish(entered[low:high], query[low:high], first[:, low:high])
+        for layer, start in zip(tail, at, strict=True):
+            asked = layer.project(x, slice(start + low, start + high))
+            x = layer.finish(x, asked, rest[:, low:high])
+        parts.append(walk.norm(x))
+    return parts[0] if len(parts) == 1 else torch.cat(parts), Cache(walk, first, rest)
+
+
+def _blocks(m: int) -> list[tuple[int, int]]:
+    """Rows 0..m-1 in equal parts of at most BLOCK; none is so small that its products would be summed otherwise."""
+    parts = -(-m // BLOCK)
+    return list(itertools.pairwise(m * part // parts for part in range(parts + 1)))

@@ -1,0 +1,41 @@
+"""What the networks share: the begin token, the embedding of what is written, logits at all positions at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TeacherForced(nn.Module):
+    """A network whose logits are its head over its features."""
+
+    head: nn.Linear
+
+    def features(self, written: Tensor) -> Tensor:
+        """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
+        logits: Tensor = self.head(self.features(tokens[:, :-1]))
+        return logits
+
+
+class Embedded(TeacherForced):
+    """One that enters each token as its own embedding plus its position's."""
+
+    def __init__(self, vocabulary: int, horizon: int, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocabulary + 1, width)
+        self.position = nn.Embedding(horizon, width)
+
+    def embed(self, written: Tensor) -> Tensor:
+        """The begin token and written [n, t] as inputs [n, t + 1, width]."""
+        begun = begin(written, self.token.num_embeddings - 1)
+        x: Tensor = self.token(begun) + self.position.weight[: begun.shape[1]]
+        return x
+
+
+def begin(written: Tensor, token: int) -> Tensor:
+    """Written [n, t] with the begin token before it: [n, t + 1]."""
+    return torch.cat((written.new_full((len(written), 1), token), written), dim=1)
