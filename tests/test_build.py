@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from banel_envs.assets import FOLDER, digests
-from banel_envs.build.__main__ import NAMES, main
+from banel_envs.assets import FOLDER, VARIABLE, digests
+from banel_envs.build.__main__ import NAMES, build, main
 from banel_envs.tasks import SHIPPED
 
 
@@ -43,3 +46,28 @@ def test_bad_input_is_one_line_and_nothing_is_built(arguments, says, tmp_path, c
     said = refused(capsys, monkeypatch, *(str(tmp_path / "x") if a == "OUT" else a for a in arguments))
     assert says in said and "Traceback" not in said
     assert {name: (FOLDER / name).stat().st_mtime_ns for name in digests()} == before
+
+
+def asked(code: str, instance: Path | str | None) -> subprocess.CompletedProcess[str]:
+    """What a process of its own prints, BANEL_ASSETS set or not."""
+    env = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    env |= {} if instance is None else {VARIABLE: str(instance)}
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+
+
+def test_an_instance_stands_in_for_what_ships_and_is_told_apart(tmp_path):
+    build("ehrlich", tmp_path, None, 2)
+    told = "from banel_envs import TASKS, success_rate as r\nfor name in ('Ehrlich', 'Needle'):\n"
+    told += "    t = TASKS[f'banel/{name}-v0']\n    print(t.digest, r(t, t.problem.base_policy()).log10)"
+    shipped, other = (asked(told, instance).stdout.split() for instance in (None, tmp_path))
+    assert len(shipped) == len(other) == 4
+    assert shipped[0] != other[0] and shipped[1] != other[1]
+    assert -4.5 < float(other[1]) < -3.5
+    assert shipped[2:] == other[2:]  # what the instance does not hold is what ships
+    (tmp_path / "ehrlich_base_v0.safetensors").write_bytes(b"altered")
+    assert "was altered" in (said := asked(told, tmp_path).stderr) and "build the instance again" in said
+
+
+def test_a_folder_that_holds_no_instance_is_refused(tmp_path):
+    said = asked("from banel_envs import TASKS\nTASKS['banel/Ehrlich-v0']", tmp_path / "nowhere").stderr
+    assert "AssetError" in said and "nowhere/SHA256SUMS cannot be read" in said and VARIABLE in said

@@ -1,8 +1,14 @@
-"""Shipped weights and tables: each file with its SHA-256 in SHA256SUMS, checked whenever it is read."""
+"""Shipped weights and tables: each file with its SHA-256 in SHA256SUMS, checked whenever it is read.
+
+Another instance of a task, built by `python -m banel_envs.build NAME --instance k --out DIR`, stands in for what ships
+in every process that the environment variable BANEL_ASSETS names DIR to. Its digest goes into ledgers and records, and
+the board keeps it in a table of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 
@@ -10,32 +16,50 @@ from banel_envs.errors import AssetError
 
 FOLDER = Path(__file__).parent
 SUMS = "SHA256SUMS"
+VARIABLE = "BANEL_ASSETS"
+AGAIN = "install banel-envs again"
 
 
 @cache
 def digests() -> dict[str, str]:
-    """SHA-256 by file name, as released."""
+    """SHA-256 by file name: as released, but for the files of an instance that BANEL_ASSETS names."""
+    return {name: digest for name, (_, digest) in _listed().items()}
+
+
+@cache
+def _listed() -> dict[str, tuple[Path, str]]:
+    """Folder and SHA-256 by file name."""
+    listed = _read(FOLDER, AGAIN)
+    instance = os.environ.get(VARIABLE)
+    if instance:
+        made = "python -m banel_envs.build NAME --instance k --out DIR makes one"
+        listed |= _read(Path(instance).absolute(), f"{VARIABLE} must name the folder of an instance ({made})")
+    return listed
+
+
+def _read(folder: Path, way_out: str) -> dict[str, tuple[Path, str]]:
     try:
-        lines = (FOLDER / SUMS).read_text().splitlines()
+        lines = (folder / SUMS).read_text().splitlines()
     except OSError as error:
-        raise AssetError(f"{FOLDER / SUMS} cannot be read: {error}; install banel-envs again") from error
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+        raise AssetError(f"{folder / SUMS} cannot be read: {error}; {way_out}") from error
+    return {name: (folder, digest) for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 
 def asset(name: str) -> Path:
-    """The path of a shipped file, once its SHA-256 has been checked.
+    """The path of a shipped file, or of the instance's that stands in for it, once its SHA-256 has been checked.
 
     Raises:
-        AssetError: missing, or not the released bytes; names the file and both hashes.
+        AssetError: missing, or not the listed bytes; names the file and both hashes.
     """
-    path, expected = FOLDER / name, digests().get(name)
-    if expected is None:
-        raise AssetError(f"{name} is not among the shipped files: {', '.join(digests())}")
+    if name not in _listed():
+        raise AssetError(f"{name} is not among the shipped files: {', '.join(_listed())}")
+    folder, expected = _listed()[name]
+    path, way_out = folder / name, AGAIN if folder == FOLDER else "build the instance again"
     if not path.is_file():
-        raise AssetError(f"{path} is missing (expected SHA-256 {expected}); install banel-envs again")
+        raise AssetError(f"{path} is missing (expected SHA-256 {expected}); {way_out}")
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != expected:
-        raise AssetError(f"{path} was altered: SHA-256 {actual}, expected {expected}; install banel-envs again")
+        raise AssetError(f"{path} was altered: SHA-256 {actual}, expected {expected}; {way_out}")
     return path
 
 

@@ -62,8 +62,9 @@ class Layer:
             self._keep(larger)
         return at
 
-    def project(self, x: Tensor, rows: slice) -> Tensor:
-        """Write the projections of x [m, d] into these rows; the queries among them [m, d]."""
+    def project(self, x: Tensor, at: int) -> Tensor:
+        """Write the projections of x [m, d] into rows at, at + 1, ...; the queries among them [m, d]."""
+        rows = slice(at, at + x.shape[0])
         torch.addmm(self.qkv_bias, self.norm1(x), self.qkv, out=self.rows[rows])
         queries: Tensor = self.queries[rows]
         return queries
@@ -111,19 +112,42 @@ class Walk:
         self.token, self.position, self.horizon = network.token.weight, network.position.weight, network.config.horizon
         self.norm = Norm(network.norm.weight, network.norm.bias)
 
+    def enter(self, last: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs [m, d] and the first block's queries [m, d], from the token before `position` [m]; their rows in it [m]."""
+        m, block = last.shape[0], self.layers[0]
+        table = m > self.token.shape[0]  # more prefixes than tokens: an input for each token will do
+        x = (self.token if table else F.embedding(last, self.token)) + self.position[position]  # [V + 1 or m, d]
+        at = block.reserve(x.shape[0], self.horizon - position)
+        query = block.project(x, at)
+        if table:
+            return x.index_select(0, last), query.index_select(0, last), last + at
+        return x, query, torch.arange(at, at + m, device=last.device)
+
+    def through(self, x: Tensor, query: Tensor, first: Tensor, rest: Tensor, at: list[int]) -> Tensor:
+        """Features [m, d] from what `enter` gave, the rows [t, m] of a Cache, and where each later block writes."""
+        x = self.layers[0].finish(x, query, first)
+        for layer, begin in zip(self.layers[1:], at, strict=True):
+            x = layer.finish(x, layer.project(x, begin), rest)
+        return self.norm(x)
+
 
 @dataclass(frozen=True)
 class Cache:
-    """The state of m prefixes: which rows of the stores hold the keys and values of their positions."""
+    """The state of m prefixes: which rows of each block hold the projections of their positions."""
 
     walk: Walk
     first: Tensor  # [t, m], in the first block
-    rest: Tensor  # [t, m], in every other; the same tensor as long as both agree
+    rest: Tensor  # [t, m], in every other
+
+    @classmethod
+    def empty(cls, network: Any, m: int) -> Cache:
+        """That of the empty prefix, m times."""
+        none = torch.empty(0, m, dtype=torch.long, device=network.token.weight.device)
+        return cls(Walk(network), none, none)
 
     def select(self, rows: Tensor) -> Cache:
-        """The cache of the prefixes `rows` [k] (repeats allowed)."""
-        rest = self.rest.index_select(1, rows)
-        return Cache(self.walk, rest if self.first is self.rest else self.first.index_select(1, rows), rest)
+        """That of the prefixes `rows` [k] (repeats allowed)."""
+        return Cache(self.walk, self.first.index_select(1, rows), self.rest.index_select(1, rows))
 
     @property
     def prefixes(self) -> int:
@@ -131,37 +155,22 @@ class Cache:
         return self.rest.shape[1]
 
 
-def begin(network: Any, m: int) -> Cache:
-    """The cache of the empty prefix, m times."""
-    none = torch.empty(0, m, dtype=torch.long, device=network.token.weight.device)
-    return Cache(Walk(network), none, none)
-
-
 def step(last: Tensor, position: int, cache: Cache) -> tuple[Tensor, Cache]:
     """Normed features [m, d] at `position`, from the token before it `last` [m] and the cached past; the grown cache."""
-    walk, m, left = cache.walk, last.shape[0], cache.walk.horizon - position
-    each = m > walk.token.shape[0]  # more prefixes than tokens: the first block's rows are one for each token
-    entered = (walk.token if each else F.embedding(last, walk.token)) + walk.position[position]  # [V + 1 or m, d]
-    head, tail = walk.layers[0], walk.layers[1:]
-    begun, at = head.reserve(entered.shape[0], left), [layer.reserve(m, left) for layer in tail]
-    new = torch.arange(begun, begun + m, device=last.device)[None]  # [1, m]
-    first = torch.cat((cache.first, last[None] + begun if each else new))
-    rest = cache.rest
-    if tail and not each and cache.first is cache.rest and begun == at[0]:
-        rest = first
-    elif tail:
-        rest = torch.cat((rest, new + (at[0] - begun)))
-    query = head.project(entered, slice(begun, begun + entered.shape[0]))
-    if each:
-        entered, query = entered.index_select(0, last), query.index_select(0, last)
-    parts = []
-    for low, high in _blocks(m) if last.device.type == "cpu" else [(0, m)]:
-        x = head.finish(entered[low:high], query[low:high], first[:, low:high])
-        for layer, start in zip(tail, at, strict=True):
-            asked = layer.project(x, slice(start + low, start + high))
-            x = layer.finish(x, asked, rest[:, low:high])
-        parts.append(walk.norm(x))
-    return parts[0] if len(parts) == 1 else torch.cat(parts), Cache(walk, first, rest)
+    walk, m = cache.walk, last.shape[0]
+    x, query, entered = walk.enter(last, position)
+    first = torch.cat((cache.first, entered[None]))
+    at = [layer.reserve(m, walk.horizon - position) for layer in walk.layers[1:]]
+    begin = at[0] if at else 0
+    rest = torch.cat((cache.rest, torch.arange(begin, begin + m, device=last.device)[None]))
+    grown = Cache(walk, first, rest)
+    if m <= BLOCK or last.device.type != "cpu":
+        return walk.through(x, query, first, rest, at), grown
+    parts = [
+        walk.through(x[i:j], query[i:j], first[:, i:j], rest[:, i:j], [begin + i for begin in at])
+        for i, j in _blocks(m)
+    ]
+    return torch.cat(parts), grown
 
 
 def _blocks(m: int) -> list[tuple[int, int]]:

@@ -89,7 +89,9 @@ class Transformer(Embedded):
 
     def step(self, last: Tensor, position: int, cache: cached.Cache | None) -> tuple[Tensor, cached.Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
-        features, grown = cached.step(last, position, cached.begin(self, last.shape[0]) if cache is None else cache)
+        features, grown = cached.step(
+            last, position, cached.Cache.empty(self, last.shape[0]) if cache is None else cache
+        )
         return self.head(features), grown
 
     @staticmethod
