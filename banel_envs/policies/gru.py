@@ -1,8 +1,9 @@
 """A gated recurrent network over token sequences: one state a prefix, so a step costs the same at any position.
 
-Long sequences (images, molecules) are sampled and scored several times faster than with a transformer, whose cache
-grows with the prefix and is copied at every branch. Each input is the token before plus a learned position, so that
-the network knows where in an image it writes. The begin token is index V: it enters first and is never emitted.
+Long sequences (images, molecules) are sampled and scored several times faster than with a transformer, whose attention
+grows with the prefix. Each input is the token before plus a learned position, so that the network knows where in an
+image it writes; a step projects at most V + 1 of them, whatever the number of prefixes. The begin token is index V:
+it enters first and is never emitted.
 Source: Cho et al. 2014 (torch.nn.GRU).
 """
 
