@@ -161,7 +161,7 @@ def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray
         sorted_masks = np.empty_like(masks)
         for position, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
             if low < high:
-                sorted_masks[low:high] = problem.action_mask(tokens[low:high, :position])
+                sorted_masks[low:high] = problem.allowed(tokens[low:high, :position])
         masks[order] = sorted_masks
     return masks
 

@@ -67,6 +67,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self.single_action_space = spaces.Discrete(problem.V)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._copies = np.arange(self.num_envs)
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
         self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence; asked by reset
@@ -102,7 +103,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise BadValue("no episode has begun; call reset() first")
         actions = self._check_actions(actions)
         tokens, position = self._tokens.copy(), self._position + 1
-        tokens[np.arange(self.num_envs), self._position] = actions
+        tokens[self._copies, self._position] = actions
         done = position == self.problem.T
         if self.problem.end is not None:
             done |= actions == self.problem.end
@@ -117,7 +118,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         truncated = done.copy()
         truncated[asked] = False
         self._refused = len(ended) - len(asked)
-        final = self._final(tokens, position, masks, done, truncated) if len(ended) else {}
+        final = self._final(tokens, position, masks, ended, done, truncated) if len(ended) else {}
         tokens[ended], position[ended], masks[ended] = self.problem.V, 0, self._first
         self._tokens, self._position = tokens, position
         return self._observe(), rewards, done & ~truncated, truncated, self._info(masks) | final
@@ -146,9 +147,10 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise BadTokens(
                 f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
             )
-        if array.min() < 0 or array.max() >= self.problem.V:
+        array = array.astype(np.int64, copy=False)
+        if (array.view(np.uint64) >= self.problem.V).any():  # as unsigned, one comparison finds both ends
             raise BadTokens(f"actions are {array.min()}..{array.max()}; tokens are 0..{self.problem.V - 1}")
-        return array.astype(np.int64, copy=False)
+        return array
 
     def _observe(self) -> Observation:
         return {"tokens": self._tokens.copy(), "position": self._position.copy()}
@@ -161,15 +163,15 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         tokens: NDArray[np.int64],
         position: NDArray[np.int64],
         masks: NDArray[np.int8],
+        ended: NDArray[np.int64],
         done: Flags,
         truncated: Flags,
     ) -> dict[str, Any]:
         """What Gymnasium's vector environments tell of the copies that ended: last observations and infos."""
-        ended, rows = np.flatnonzero(done), tokens[done]
-        observations = np.full(self.num_envs, None, dtype=object)
-        for k, row in zip(ended, rows, strict=True):
-            observations[k] = {"tokens": row, "position": position[k]}
-        mask = np.where(done[:, None], masks, np.int8(0))
+        observations = np.empty(self.num_envs, object)  # None in each
+        for k, row, length in zip(ended.tolist(), tokens[ended], position[ended], strict=True):
+            observations[k] = {"tokens": row, "position": length}
+        mask = masks * done[:, None]
         refused = {"unevaluated": truncated.copy(), "_unevaluated": truncated.copy()} if truncated.any() else {}
         return {
             "final_obs": observations,

@@ -26,12 +26,6 @@ from banel_envs.task import Task
 VOCABULARY = tuple("0123456789+=")
 PLUS, END = 10, 11
 HORIZON = 8  # 123+456=
-ENDED = 8  # of the states of a query: d digits of the first operand (0 to 3), 4 + d of the second, ended
-LEGAL = np.array(  # [state, V]: the tokens that may follow
-    [[d < 3] * 10 + [not second and d > 0, second and d > 0] for second in (False, True) for d in range(4)]
-    + [[False] * 11 + [True]],
-    np.int8,
-)
 LENGTHS = (1, 2, 3)  # digits an operand may have
 SIZES = [(la, lb) for la in LENGTHS for lb in LENGTHS]
 OFFSETS = np.cumsum([0, *(10 ** (la + lb) for la, lb in SIZES)])  # where each pair of lengths begins in the table
@@ -64,18 +58,25 @@ def _digits(values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 def parse(tokens: Tokens) -> NDArray[np.int64]:
     """Tokens [n, T] to query numbers [n]; -1 for a malformed sequence."""
-    plus, end = tokens == PLUS, tokens == END
-    at, stop = plus.argmax(axis=1), end.argmax(axis=1)
-    la, lb = at, stop - at - 1
-    well_formed = (plus.sum(axis=1) == 1) & end.any(axis=1) & (la >= 1) & (la <= 3) & (lb >= 1) & (lb <= 3)
-    position = np.arange(HORIZON)
-    power_a = np.where(position < at[:, None], at[:, None] - 1 - position, -1)
-    power_b = np.where((position > at[:, None]) & (position < stop[:, None]), stop[:, None] - 1 - position, -1)
-    scale = np.array([1, 10, 100, 0])  # -1 and malformed lengths pick the 0
-    a = (tokens * scale[power_a.clip(-1, 3)]).sum(axis=1)
-    b = (tokens * scale[power_b.clip(-1, 3)]).sum(axis=1)
-    la, lb = np.where(well_formed, la, 1), np.where(well_formed, lb, 1)
-    return np.where(well_formed, OFFSETS[3 * (la - 1) + lb - 1] + a * 10**lb + b, -1)
+    plus = tokens == PLUS
+    at, stop = plus.argmax(axis=1), (tokens == END).argmax(axis=1)
+    first, places = _layouts()
+    begin = first[at, stop]
+    number = begin + np.einsum("nt,nt->n", tokens, places[at, stop])
+    return np.where((begin >= 0) & (plus.sum(axis=1) == 1), number, -1)
+
+
+@cache
+def _layouts() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the queries with the plus at i and the end at j: the first one's number, -1 if none [i, j]; places [i, j, T]."""
+    first = np.full((HORIZON, HORIZON), -1)
+    places = np.zeros((HORIZON, HORIZON, HORIZON), np.int64)
+    for (la, lb), offset in zip(SIZES, OFFSETS, strict=False):
+        stop = la + 1 + lb
+        first[la, stop] = offset
+        places[la, stop, :la] = 10 ** np.arange(stop - 2, lb - 1, -1)
+        places[la, stop, la + 1 : stop] = 10 ** np.arange(lb - 1, -1, -1)
+    return first, places
 
 
 def summands(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -117,16 +118,23 @@ def successes() -> Tokens:
 def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]."""
     n, t = prefix.shape
+    legal = _legal(t)
     if t == 0:
-        return np.tile(LEGAL[0], (n, 1))
+        return legal.repeat(n, axis=0)
     plus = prefix == PLUS
     at = plus.argmax(axis=1)
-    seen = plus.any(axis=1)
-    digits = np.where(seen, t - 1 - at, t)  # of the operand being written
-    state = np.minimum(digits, 3) + 4 * seen
-    state[prefix[:, -1] == END] = ENDED
-    mask: NDArray[np.int8] = LEGAL[state]
+    at[plus[:, 0]] = t
+    at[prefix[:, -1] == END] = t + 1
+    mask: NDArray[np.int8] = legal[at]
     return mask
+
+
+@cache
+def _legal(t: int) -> NDArray[np.int8]:
+    """The tokens that may follow t tokens: [no plus yet, the first one at 1, 2, ... or at 0, ended; V]."""
+    digits = [t, *range(t - 2, -1, -1), t - 1]  # of the operand being written
+    rows = [[d < 3] * 10 + [k == 0 and d > 0, k > 0 and d > 0] for k, d in enumerate(digits[: t + 1] if t else [0])]
+    return np.array([*rows, [False] * 11 + [True]] if t else rows, np.int8)
 
 
 def _build(id: str, base: str) -> Task:
