@@ -5,10 +5,11 @@ candidates with p_theta(x) / p_phi(x) >= tau, tau being set so that 1 in `f` pas
 (`form="distil"`), or keep p_theta as it is and accumulate the regions of all rounds (`form="regions"`).
 
 What it does here: from failures alone it climbs to nearly 1 on both addition attacks, two decades above its oracle-free
-twin, and ends on about ten successes. What made it work: p_phi starts from the current policy and is fitted to the
-round's own failures, so that the ratio compares like with like (fitted to all failures from the base it drifts into
-malformed strings), and a light touch in every step. A tie at tau (one sequence with much of the mass) must not pass
-whole. f = 2, the paper's, is slower and loses some seeds; dropping malformed candidates helps little.
+twin, and ends on a handful of successes; one seed in ten falls below the base. What made it work: p_phi starts from the
+current policy and is fitted to the round's own failures, so that the ratio compares like with like (fitted to all
+failures from the base it drifts into malformed strings), and a light touch in every step. A tie at tau (one sequence
+with much of the mass) must not pass whole. f = 2, the paper's, is slower and loses some seeds; dropping malformed
+candidates helps little.
 """
 
 from __future__ import annotations
