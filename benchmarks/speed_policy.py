@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
@@ -32,6 +33,13 @@ CHUNK = 2048  # rows at once for whoever has no chunks of its own
 HF = "HF generate"
 SIZES = {1: 4.0, 64: 4.0, 2048: 2.5, 100_000: 6.0}  # batch -> bar: times HF generate
 SHARE = Bar(50)
+KINDS = {  # of a step's operations -> torch's names of them; what is left is Python, NumPy and torch's own dispatch
+    "products": ("aten::addmm", "aten::addmm_", "aten::mm"),
+    "attention": ("aten::index_select", "aten::mul_", "aten::addmv_", "aten::_softmax", "aten::sum"),
+    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
+    "copies and sums": ("aten::copy_", "aten::add_", "aten::add", "aten::cat"),
+    "log-softmax": ("aten::_log_softmax",),
+}
 
 
 def policy() -> TorchPolicy:
@@ -56,6 +64,8 @@ def sampling(repeats: int) -> None:
         taken = interleaved(works, rounds, warm=n <= CHUNK)
         compare(f"sampling, batch {n:,}, x {T} tokens", taken, "here", n, "seq", {HF: Bar(bar)})
         share(f"  rate reached, batch {n:,}", here, taken["here"], n, SHARE if n == CHUNK else None)
+        if n == CHUNK:
+            line(f"  where its time goes, batch {n:,}", breakdown(works["here"], statistics.median(taken["here"])))
 
 
 def scoring(repeats: int) -> None:
@@ -99,6 +109,19 @@ def share(what: str, here: TorchPolicy, seconds: list[float], asked: int | np.nd
         ("" if bar is None else bar.verdict(statistics.median(percent), "%") + "; ")
         + f"{rows:,} prefixes computed for {asked_tokens:,} tokens",
     )
+
+
+def breakdown(work: Work, seconds: float) -> str:
+    """Shares of the seconds that an unwatched call takes, by kind of operation; torch's profiler tells each one's own time."""
+    calls = 10
+    for _ in range(2):  # the first time the profiler itself is being loaded
+        with profile(activities=[ProfilerActivity.CPU]) as watched:
+            for _ in range(calls):
+                work()
+    own = {event.key: event.self_cpu_time_total / 1e6 / calls for event in watched.key_averages()}
+    shares = {kind: sum(own.get(name, 0.0) for name in names) / seconds for kind, names in KINDS.items()}
+    shares["the rest"] = 1 - sum(shares.values())
+    return ", ".join(f"{kind} {value:.0%}" for kind, value in shares.items())
 
 
 def count_rows(here: TorchPolicy, asked: int | np.ndarray) -> tuple[int, int]:
