@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.network import FEW, TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 from benchmarks.speed_measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
 
@@ -79,7 +79,8 @@ def scoring(repeats: int) -> None:
         }
         taken = interleaved(works, repeats)
         compare(f"scoring, {n:,} x {T} tokens", taken, "here", n, "seq")
-        share(f"  rate reached, {n:,}", here, taken["here"], tokens, SHARE if n > 64 else None)
+        if n > FEW:  # fewer are scored whole, and no prefix is computed by itself
+            share(f"  rate reached, {n:,}", here, taken["here"], tokens, SHARE)
 
 
 def training(repeats: int) -> None:
