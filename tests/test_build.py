@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from banel_envs.assets import FOLDER, VARIABLE, digests
-from banel_envs.build.__main__ import NAMES, build, main
+from banel_envs.assets import FOLDER, VARIABLE, digests, write_digests
+from banel_envs.build.__main__ import NAMES, main
+from banel_envs.policies import Uniform, save_policy
 from banel_envs.tasks import SHIPPED
 
 
@@ -56,15 +58,14 @@ def asked(code: str, instance: Path | str | None) -> subprocess.CompletedProcess
 
 
 def test_an_instance_stands_in_for_what_ships_and_is_told_apart(tmp_path):
-    build("ehrlich", tmp_path, None, 2)
-    told = "from banel_envs import TASKS, success_rate as r\nfor name in ('Ehrlich', 'Needle'):\n"
-    told += "    t = TASKS[f'banel/{name}-v0']\n    print(t.digest, r(t, t.problem.base_policy()).log10)"
-    shipped, other = (asked(told, instance).stdout.split() for instance in (None, tmp_path))
-    assert len(shipped) == len(other) == 4
-    assert shipped[0] != other[0] and shipped[1] != other[1]
-    assert -4.5 < float(other[1]) < -3.5
-    assert shipped[2:] == other[2:]  # what the instance does not hold is what ships
-    (tmp_path / "ehrlich_base_v0.safetensors").write_bytes(b"altered")
+    save_policy(tmp_path / "gaussian1d_base.safetensors", Uniform(10, 3, None))
+    write_digests(tmp_path)
+    told = "from banel_envs import TASKS, success_rate\nline, dial = TASKS['banel/Gaussian1D-v0'], TASKS['banel/Needle-v0']\n"
+    told += "print(line.digest, dial.digest, success_rate(line, line.problem.base_policy()).log10)"
+    (shipped, dial, rate), (other, same, uniform) = (asked(told, folder).stdout.split() for folder in (None, tmp_path))
+    assert shipped != other and dial == same  # what the instance does not hold is what ships
+    assert float(uniform) == pytest.approx(math.log10(24 / 1000)) != pytest.approx(float(rate))
+    (tmp_path / "gaussian1d_base.safetensors").write_bytes(b"altered")
     assert "was altered" in (said := asked(told, tmp_path).stderr) and "build the instance again" in said
 
 
