@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 
-class TeacherForced(nn.Module):
+class TeacherForced(nn.Module, ABC):
     """A network whose logits are its head over its features."""
 
     head: nn.Linear
 
+    @abstractmethod
     def features(self, written: Tensor) -> Tensor:
         """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
-        raise NotImplementedError
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""

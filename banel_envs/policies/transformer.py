@@ -1,7 +1,9 @@
 """A decoder-only transformer over short token sequences: full forward for learning, cached steps for sampling.
 
 The shape is GPT-2's (pre-norm blocks, learned positions, GELU, a final norm and an untied head), small
-enough for one CPU core. The begin token is index V: it enters as the first input and is never emitted.
+enough for one CPU core. The begin token is index V: it enters as the first input and is never emitted. Tried and left:
+laying short sequences end to end under a mask, for fewer products in attention; a training step is then 8 to 23% faster
+from 8 tokens on and slower below, and builds would no longer give the shipped assets to the bit.
 Source: Radford et al. 2019; the layout follows minGPT.
 """
 
