@@ -194,6 +194,16 @@ def test_inverting_a_distribution():
     assert _invert(log_probs, node, uniform).tolist() == expected.tolist()
 
 
+def test_inverting_for_many_nodes_never_draws_the_impossible():
+    """The nearest number below 1 still draws a token that has a probability, at every node."""
+    m = 16_384
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(np.tile([0.25, 0.75, 0.0], (m, 1)))
+    node = np.arange(m)
+    assert (_invert(log_probs, node, np.full(m, np.nextafter(1, 0))) == 1).all()
+    assert (_invert(log_probs, node, np.zeros(m)) == 0).all()
+
+
 def test_logsumexp():
     assert logsumexp(np.array([])) == logsumexp(np.array([-np.inf])) == -np.inf
     assert logsumexp(np.log([0.1, 0.2, 0.3])) == pytest.approx(np.log(0.6))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,25 +112,25 @@ class Walk:
 
     def __init__(self, network: Any) -> None:
         self.layers = [Layer(block) for block in network.blocks]
-        self.token, self.position, self.horizon = network.token.weight, network.position.weight, network.config.horizon
+        self.inputs: Callable[[Tensor, int], tuple[Tensor, Tensor | None]] = network.inputs
+        self.horizon: int = network.config.horizon
         self.norm = Norm(network.norm.weight, network.norm.bias)
 
     def enter(self, last: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs [m, d] and the first block's queries [m, d], from the token before `position` [m]; their rows in it [m]."""
-        m, block = last.shape[0], self.layers[0]
-        table = m > self.token.shape[0]  # more prefixes than tokens: an input for each token will do
-        x = (self.token if table else F.embedding(last, self.token)) + self.position[position]  # [V + 1 or m, d]
+        block = self.layers[0]
+        x, taken = self.inputs(last, position)  # [V + 1 or m, d]
         at = block.reserve(x.shape[0], self.horizon - position)
         query = block.project(x, at)
-        if table:
-            return x.index_select(0, last), query.index_select(0, last), last + at
-        return x, query, torch.arange(at, at + m, device=last.device)
+        if taken is not None:
+            return x.index_select(0, taken), query.index_select(0, taken), taken + at
+        return x, query, torch.arange(at, at + x.shape[0], device=last.device)
 
-    def through(self, x: Tensor, query: Tensor, first: Tensor, rest: Tensor, at: list[int]) -> Tensor:
-        """Features [m, d] from what `enter` gave, the rows [t, m] of a Cache, and where each later block writes."""
+    def through(self, x: Tensor, query: Tensor, first: Tensor, rest: Tensor, at: int) -> Tensor:
+        """Features [m, d] from what `enter` gave, the rows [t, m] of a Cache, and where every later block writes."""
         x = self.layers[0].finish(x, query, first)
-        for layer, begin in zip(self.layers[1:], at, strict=True):
-            x = layer.finish(x, layer.project(x, begin), rest)
+        for layer in self.layers[1:]:
+            x = layer.finish(x, layer.project(x, at), rest)
         return self.norm(x)
 
 
@@ -162,16 +163,14 @@ def step(last: Tensor, position: int, cache: Cache) -> tuple[Tensor, Cache]:
     walk, m = cache.walk, last.shape[0]
     x, query, entered = walk.enter(last, position)
     first = torch.cat((cache.first, entered[None]))
-    at = [layer.reserve(m, walk.horizon - position) for layer in walk.layers[1:]]
-    begin = at[0] if at else 0
-    rest = torch.cat((cache.rest, torch.arange(begin, begin + m, device=last.device)[None]))
+    at = 0  # the same in every later block, as each of them holds a row for every prefix
+    for layer in walk.layers[1:]:
+        at = layer.reserve(m, walk.horizon - position)
+    rest = torch.cat((cache.rest, torch.arange(at, at + m, device=last.device)[None]))
     grown = Cache(walk, first, rest)
     if m <= BLOCK or last.device.type != "cpu":
         return walk.through(x, query, first, rest, at), grown
-    parts = [
-        walk.through(x[i:j], query[i:j], first[:, i:j], rest[:, i:j], [begin + i for begin in at])
-        for i, j in _blocks(m)
-    ]
+    parts = [walk.through(x[i:j], query[i:j], first[:, i:j], rest[:, i:j], at + i) for i, j in _blocks(m)]
     return torch.cat(parts), grown
 
 

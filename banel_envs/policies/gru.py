@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from banel_envs.policies.teacher_forcing import Embedded
 
@@ -59,15 +58,14 @@ class GRU(Embedded):
 
     def step(self, last: Tensor, position: int, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the state [layers, m, d]."""
-        table = last.shape[0] > self.token.num_embeddings  # more prefixes than tokens: an input for each token will do
-        x = (self.token.weight if table else F.embedding(last, self.token.weight)) + self.position.weight[position]
+        x, taken = self.inputs(last, position)
         if state is None:
             state = x.new_zeros(self.config.layers, last.shape[0], self.config.width)
         grown = []
         for layer, (w_in, w_state, b_in, b_state) in enumerate(self.cell.all_weights):
             entering = torch.addmm(b_in, x, w_in.t())  # [m, 3 d]
-            if table and layer == 0:
-                entering = entering.index_select(0, last)
+            if taken is not None and layer == 0:
+                entering = entering.index_select(0, taken)
             x = _cell(entering, state[layer], torch.addmm(b_state, state[layer], w_state.t()))
             grown.append(x)
         return self.head(x), torch.stack(grown)

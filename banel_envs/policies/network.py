@@ -119,10 +119,12 @@ class TorchPolicy(Autoregressive):
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
         """Next-token log-probabilities [m, V] in float64, and the grown state."""
         logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
+        return self._normalised(logits).cpu().numpy(), grown
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """Logits [..., V] as log-probabilities in float64."""
         logits = logits.double()
-        if self.temperature != 1:
-            logits = logits / self.temperature
-        return torch.log_softmax(logits, dim=1).cpu().numpy(), grown
+        return torch.log_softmax(logits if self.temperature == 1 else logits / self.temperature, dim=-1)
 
     @torch.inference_mode()
     def select(self, state: Any, rows: Ints) -> Any:
@@ -141,7 +143,7 @@ class TorchPolicy(Autoregressive):
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())
         with torch.inference_mode():
-            log_probs = torch.log_softmax(self.network(batch).double() / self.temperature, dim=2)  # [n, t, V]
+            log_probs = self._normalised(self.network(batch))  # [n, t, V]
             return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
 
     def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class TeacherForced(nn.Module, ABC):
@@ -36,6 +37,16 @@ class Embedded(TeacherForced):
         begun = begin(written, self.token.num_embeddings - 1)
         x: Tensor = self.token(begun) + self.position.weight[: begun.shape[1]]
         return x
+
+    def inputs(self, last: Tensor, position: int) -> tuple[Tensor, Tensor | None]:
+        """What enters at `position` after the tokens `last` [m]: rows [r, width], and which of them each prefix takes [m].
+
+        Where there are more prefixes than tokens an input for each token will do; None: one for each prefix.
+        """
+        place = self.position.weight[position]
+        if last.shape[0] > self.token.num_embeddings:
+            return self.token.weight + place, last
+        return F.embedding(last, self.token.weight) + place, None
 
 
 def begin(written: Tensor, token: int) -> Tensor:
