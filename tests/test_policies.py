@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from banel_envs import Problem
+from banel_envs import Problem, kernel
 from banel_envs.errors import AssetError, BadTokens, BadValue
 from banel_envs.policies import (
     COST,
@@ -363,10 +363,19 @@ STEPPED = {
 }
 
 
+@pytest.fixture(params=kernel.KINDS)
+def computing(request):
+    """With the compiled kernel, and without."""
+    if request.param == kernel.COMPILED and kernel.library() is None:
+        pytest.skip("no C compiler built the kernel")
+    with kernel.using(request.param):
+        yield request.param
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("n", [1, V + 2, FEW + 1, 1500])  # fewer prefixes than tokens, more, several blocks of them
 @pytest.mark.parametrize("kind", STEPPED)
-def test_steps_agree_with_teacher_forcing(kind, n, end):
+def test_steps_agree_with_teacher_forcing(kind, n, end, computing):
     net = STEPPED[kind]()
     net.initialise(np.random.default_rng(0))
     with torch.no_grad():
@@ -383,7 +392,7 @@ def test_steps_agree_with_teacher_forcing(kind, n, end):
     np.testing.assert_allclose(exact.log_prob(tokens), whole, rtol=1e-10)
 
 
-def test_few_are_scored_at_once_and_counted_the_same():
+def test_few_are_scored_at_once_and_counted_the_same(computing):
     policy, few = network(3), space(3)[:FEW]
     counted = []
     for score in (policy._score_sorted, super(TorchPolicy, policy)._score_sorted):
@@ -394,7 +403,7 @@ def test_few_are_scored_at_once_and_counted_the_same():
     np.testing.assert_allclose(counted[0][1], counted[1][1], rtol=1e-5)
 
 
-def test_a_state_may_be_stepped_more_than_once():
+def test_a_state_may_be_stepped_more_than_once(computing):
     policy = network(None)
     _, state = policy.step(np.array([V]), 0, policy.start())
     branches = [policy.select(state, np.zeros(2, np.int64)) for _ in range(2)]

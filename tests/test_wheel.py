@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+
+from banel_envs import kernel
 
 pytest.importorskip("hatchling")
 ROOT = Path(__file__).parent.parent
@@ -110,18 +113,23 @@ def run(code, *folders):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel's files, unpacked."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
+def built(folder, **environment):
+    """A wheel of this checkout: its name and its files, unpacked."""
+    done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT, check=True, capture_output=True,
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | environment,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder / "unpacked")
-    return folder / "unpacked"
+    return path.name, folder / "unpacked", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel's files, unpacked."""
+    return built(tmp_path_factory.mktemp("wheel"))[1]
 
 
 def test_every_core_task_is_made_stepped_and_evaluated(wheel, tmp_path):
@@ -166,3 +174,24 @@ def test_the_wheel_holds_what_it_should(wheel):
     assert tops == {"banel_envs", "banel_agents", "banel_leaderboard"}
     assert sum(size for f, size in files.items() if f.startswith("banel_envs/assets/")) < 10e6
     assert all("tests" not in f and "submissions" not in f for f in files)
+
+
+def test_the_kernel_is_built_where_a_compiler_is(wheel, tmp_path):
+    """Into the wheel and, for an editable install, beside its source; else the tests of it would be skipped unseen."""
+    sys.path.insert(0, str(ROOT))
+    from hatch_build import LIBRARY, compile_kernel
+
+    trouble = compile_kernel(ROOT, tmp_path / "kernel.bin")
+    if trouble:
+        pytest.skip(trouble)
+    assert (wheel / LIBRARY).exists()
+    assert kernel.LIBRARY.exists(), "no kernel beside the source; pip install -e . builds it"
+    (stated,) = re.findall(r"^Tag: (.*)$|$^", next(wheel.glob("*.dist-info/WHEEL")).read_text(), re.M)[:1]
+    assert re.fullmatch(r"py3-none-(?!any)\w+", stated)
+
+
+def test_without_a_compiler_the_wheel_is_pure(tmp_path):
+    name, files, said = built(tmp_path, CC="no-such-compiler")
+    assert name.endswith("-py3-none-any.whl")
+    assert not (files / "banel_envs/kernel/kernel.bin").exists()
+    assert "the kernel was not compiled" in said

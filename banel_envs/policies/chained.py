@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.policies.cached import Cache
+from banel_envs.policies.compiled import Parts
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.teacher_forcing import TeacherForced, begin
 from banel_envs.policies.transformer import Transformer, TransformerConfig
@@ -51,6 +52,11 @@ class ChainedTransformer(TeacherForced):
     def features(self, written: Tensor) -> Tensor:
         """What the head reads: written [n, t] to [n, t + 1, width + V + 1], the one-hot of the token before last."""
         return self._beside(self.body.features(written), begin(written, self.config.vocabulary))
+
+    def parts(self) -> Parts:
+        """For the compiled kernel: the one-hot's part of the head is a row of logits for each token before."""
+        d = self.config.width
+        return Parts(self.body, self.head.weight[:, :d], self.head.bias, self.head.weight[:, d:].T)
 
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.errors import BadValue
+from banel_envs.policies import compiled
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.cost import COST
 
@@ -112,12 +113,14 @@ class TorchPolicy(Autoregressive):
         return twin
 
     def start(self) -> Any:
-        """The state of the empty prefix."""
-        return None
+        """The state of the empty prefix: the kernel's, or the network's own, which is None."""
+        return compiled.begin(self.network)
 
     @torch.inference_mode()
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
         """Next-token log-probabilities [m, V] in float64, and the grown state."""
+        if isinstance(state, compiled.State):
+            return state.step(last, position, self.temperature)
         logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
         return self._normalised(logits).cpu().numpy(), grown
 
@@ -129,6 +132,8 @@ class TorchPolicy(Autoregressive):
     @torch.inference_mode()
     def select(self, state: Any, rows: Ints) -> Any:
         """The state of the prefixes `rows` [k]."""
+        if isinstance(state, compiled.State):
+            return state.select(rows)
         if state is None:
             return None
         m = self.network.rows(state)
@@ -137,8 +142,8 @@ class TorchPolicy(Autoregressive):
         return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
     def _score_sorted(self, tokens: Ints) -> Floats:
-        """Few rows are scored at all positions at once: one long pass costs less than T short ones that share prefixes."""
-        if len(tokens) > FEW:
+        """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
+        if len(tokens) > FEW or compiled.takes(self.network):
             return super()._score_sorted(tokens)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())

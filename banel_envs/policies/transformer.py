@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.policies import cached
+from banel_envs.policies.compiled import Parts
 from banel_envs.policies.teacher_forcing import Embedded
 
 
@@ -88,6 +89,10 @@ class Transformer(Embedded):
             x = block(x)
         normed: Tensor = self.norm(x)
         return normed
+
+    def parts(self) -> Parts:
+        """For the compiled kernel."""
+        return Parts(self, self.head.weight, self.head.bias)
 
     def step(self, last: Tensor, position: int, cache: cached.Cache | None) -> tuple[Tensor, cached.Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""

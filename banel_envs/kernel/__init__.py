@@ -1,0 +1,66 @@
+"""The kernel in C, for CPUs: built where the package is built if a C compiler is there (hatch_build.py), else absent.
+
+Everything runs without it, in PyTorch's operations, several times slower and to other last bits: a run's record names
+which of the two computed it. The environment variable BANEL_KERNEL=torch leaves it out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from banel_envs.errors import BadValue, MissingExtra
+
+LIBRARY = Path(__file__).parent / "kernel.bin"  # a .so would pass for a Python module
+VARIABLE = "BANEL_KERNEL"
+COMPILED, TORCH = KINDS = ("compiled", "torch")
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The loaded kernel; None where it was not built, or this processor has no registers that it knows."""
+    if not LIBRARY.exists():
+        return None
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+    except OSError:  # built for another system, say in a folder that two machines share
+        return None
+    return found if found.banel_lanes() else None
+
+
+def kind() -> str:
+    """What computes in this process: "compiled", or "torch" where there is no kernel or it is not wanted."""
+    wanted = os.environ.get(VARIABLE, COMPILED)
+    if wanted not in KINDS:
+        raise BadValue(f"{VARIABLE} is {wanted!r}; it must be one of {', '.join(KINDS)}")
+    return TORCH if library() is None else wanted
+
+
+@contextmanager
+def using(wanted: str) -> Iterator[None]:
+    """Compute with this one inside, in this process and those that it starts.
+
+    Raises:
+        BadValue: there is no such kind.
+        MissingExtra: the kernel is wanted and not there.
+    """
+    if wanted not in KINDS:
+        raise BadValue(f"kernel is {wanted!r}; it must be one of {', '.join(KINDS)}")
+    if wanted == COMPILED and library() is None:
+        raise MissingExtra(
+            "this was computed with the compiled kernel, which is not installed here; "
+            "reinstall banel-envs where a C compiler (gcc or clang) is found"
+        )
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = wanted
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before

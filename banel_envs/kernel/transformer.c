@@ -1,0 +1,93 @@
+/* One step of a transformer for many prefixes, on a CPU: what banel_envs/policies/compiled.py calls.
+
+   The same bits for every batch and on every processor: a product is one chain of fused multiply-adds for each number, in
+   the order of its inputs, whatever the width of a register or the number of rows computed together; the other sums run
+   over eight partial sums. No intrinsics: GCC's and clang's vector types, compiled once for each width of register.
+   Nothing here allocates, keeps state or checks: the caller does. GELU and exp are held against float64 in
+   tests/test_kernel.py. Keys and values are kept row by row, [2 d] each, and read where they lie; a matrix is packed in
+   panels of PANEL columns, [out / PANEL, in, PANEL].
+   Sources: Goto and van de Geijn 2008 (panels), Cephes (expf), Eigen (erf). */
+
+#include <math.h>
+#include <stdint.h>
+
+typedef struct {
+  int64_t out; /* columns, a multiple of PANEL */
+  const float *packed, *bias;
+} matrix;
+
+typedef struct {
+  const float *weight, *bias; /* [d] */
+} scale;
+
+typedef struct {
+  scale norm1, norm2;
+  matrix query, pair, mix, up, down; /* pair: key and value side by side */
+  float *pairs; /* [rows, 2 d] */
+} block;
+
+typedef struct {
+  int64_t width, heads, layers, vocabulary; /* d, a multiple of 8 heads; V */
+  const float *token, *position; /* [V + 1, d], [T, d] */
+  const block *blocks;
+  scale norm;
+  matrix head;
+  const float *after; /* what the token before adds to the logits [V + 1, head.out], or null */
+  const int64_t *parents; /* of each row the row of the prefix one token shorter */
+  const int64_t *entered; /* and the row of its pair in the first block, where prefixes share them */
+  void *scratch; /* banel_scratch(...) bytes */
+} network;
+
+typedef float eight __attribute__((vector_size(32)));
+typedef int32_t eight_ints __attribute__((vector_size(32)));
+typedef float loose8 __attribute__((vector_size(32), aligned(4), may_alias)); /* eight numbers at any address */
+#define AT8(p) (*(const loose8 *)(p))
+
+enum mode { SET, ADD, GELU };
+#define STRIP 96 /* rows taken through all blocks together: what they touch stays in the first two caches */
+
+#define EACH1(X) X(0)
+#define EACH3(X) EACH1(X) X(1) X(2)
+#define EACH6(X) EACH3(X) X(3) X(4) X(5)
+#define EACH12(X) EACH6(X) X(6) X(7) X(8) X(9) X(10) X(11)
+
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2,fma")))
+#elif defined(__aarch64__)
+#define TARGET
+#else
+#error "no fused multiply-add known here; PyTorch's operations do without this file"
+#endif
+
+#define NAME(x) x##_4
+#define LANES 4
+#include "lanes.h"
+
+#if defined(__x86_64__)
+#define NAME(x) x##_8
+#define LANES 8
+#include "lanes.h"
+
+#undef TARGET
+#define TARGET __attribute__((target("avx512f,avx2,fma")))
+#define NAME(x) x##_16
+#define LANES 16
+#include "lanes.h"
+#endif
+
+/* Bytes of scratch for sequences of up to T tokens. */
+int64_t banel_scratch(const network *net, int64_t T) {
+  int64_t d = net->width, wide = 4 * d > net->head.out ? 4 * d : net->head.out;
+  int64_t singles = STRIP * (3 * d + wide) + (net->vocabulary + 1) * d + T * net->heads + 8;
+  return (STRIP + 1) * T * (int64_t)sizeof(int64_t) + singles * (int64_t)sizeof(float);
+}
+
+/* The widest registers that this processor has, in numbers; 0: none that will do. */
+int banel_lanes(void) {
+#if defined(__aarch64__)
+  return 4;
+#else
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+  return __builtin_cpu_supports("avx512f") ? 16 : 8;
+#endif
+}

@@ -1,0 +1,59 @@
+"""Compiles the kernel where the package is built, if a C compiler is there; without one the package is pure Python.
+
+A wheel with the kernel holds for any Python on its platform; `pip install -e .` leaves the library beside its source.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = Path("banel_envs/kernel")
+LIBRARY = FOLDER / "kernel.bin"
+FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno")  # fused multiply-adds, on every processor
+
+
+def compile_kernel(root: Path, library: Path) -> str | None:
+    """Write the library; None, or why it could not be."""
+    wanted = shlex.split(os.environ.get("CC", ""))
+    compiler = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+    if not compiler:
+        return "no C compiler found (cc, gcc or clang)"
+    command = [*compiler, *FLAGS, "-o", str(library), str(root / FOLDER / "transformer.c"), "-lm"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else f"{shlex.join(command)} failed: {done.stderr.strip()[-500:]}"
+
+
+class CustomBuildHook(BuildHookInterface):
+    """Hatchling's hook, for wheels only: a source distribution holds the source."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile into the checkout for an editable install, else into a folder of its own and from there into the wheel."""
+        if self.target_name != "wheel":
+            return
+        root = Path(self.root)
+        self.folder = tempfile.TemporaryDirectory()
+        library = root / LIBRARY if version == "editable" else Path(self.folder.name) / LIBRARY.name
+        trouble = compile_kernel(root, library)
+        if trouble:
+            self.app.display_warning(f"the kernel was not compiled, PyTorch's operations will do: {trouble}")
+        elif version != "editable":
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data.update(pure_python=False, tag=f"py3-none-{platform}")
+            build_data["force_include"][str(library)] = str(LIBRARY)
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """The library is in the wheel."""
+        if self.target_name == "wheel":
+            self.folder.cleanup()

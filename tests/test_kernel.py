@@ -1,0 +1,240 @@
+"""The compiled kernel: its numbers against float64, its bits for any batch and register, and life without it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from banel_envs import kernel
+from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.policies import compiled
+from banel_envs.policies.chained import ChainedTransformer
+from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.transformer import Transformer, TransformerConfig
+
+torch.set_num_threads(1)
+compiled_here = pytest.mark.skipif(kernel.library() is None, reason="no C compiler built the kernel")
+
+
+def policy(width=16, heads=2, layers=2, V=5, T=6, *, kind=Transformer, seed=0, scale=3.0, end=None, temperature=1.0):
+    net = kind(TransformerConfig(V, T, width, layers, heads))
+    net.initialise(np.random.default_rng(seed))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in net.parameters():  # biases and norms too, so that leaving one out shows
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1).mul_(
+                scale if weight is net.head.weight else 1
+            )
+    return TorchPolicy(net.eval(), end, temperature)
+
+
+def uniform_sequences(n, p, seed=0):
+    return np.random.default_rng(seed).integers(0, p.vocabulary, (n, p.horizon))
+
+
+@compiled_here
+@given(
+    features=st.sampled_from([8, 16, 24]),
+    heads=st.integers(1, 4),
+    layers=st.integers(1, 3),
+    V=st.integers(1, 40),
+    T=st.integers(1, 9),
+    n=st.integers(1, 130),
+    seed=st.integers(0, 99),
+    kind=st.sampled_from([Transformer, ChainedTransformer]),
+    temperature=st.sampled_from([1.0, 0.5, 3.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_shape_is_the_float64_reference(features, heads, layers, V, T, n, seed, kind, temperature):
+    p = policy(features * heads, heads, layers, V, T, kind=kind, seed=seed, temperature=temperature)
+    assert compiled.takes(p.network)
+    tokens = uniform_sequences(n, p, seed)
+    np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        p.next_log_probs(tokens[:, : T - 1]), p.double().next_log_probs(tokens[:, : T - 1]), rtol=1e-5, atol=1e-5
+    )
+
+
+@compiled_here
+def test_large_activations_and_sharp_attention():
+    """GELU, exp and softmax far from 0: weights a hundred times as large."""
+    p = policy(32, 4, seed=3)
+    with torch.no_grad():
+        for block in p.network.blocks:
+            block.qkv.weight.mul_(100)
+            block.up.weight.mul_(100)
+    tokens = uniform_sequences(500, p)
+    exact, torchs = p.double().log_prob(tokens), None
+    with kernel.using("torch"):
+        torchs = p.log_prob(tokens)
+    ours = np.abs(p.log_prob(tokens) - exact) / np.abs(exact)
+    assert np.median(ours) <= 2 * np.median(np.abs(torchs - exact) / np.abs(exact)) + 1e-6
+
+
+@compiled_here
+def test_what_is_no_number_stays_none():
+    p = policy()
+    with torch.no_grad():
+        p.network.blocks[1].up.weight[0, 0] = float("nan")
+    assert np.isnan(p.log_prob(uniform_sequences(3, p))).all()
+
+
+@compiled_here
+def test_a_sequence_has_the_same_bits_in_any_batch():
+    p = policy(64, 4, V=12, T=10, end=11)
+    tokens = p.sample(700, np.random.default_rng(0))
+    scored = p.log_prob(tokens)
+    for rows in ([5], [699, 3], np.arange(0, 700, 7), np.random.default_rng(1).permutation(700)):
+        assert np.array_equal(p.log_prob(tokens[rows]), scored[rows])
+
+
+@compiled_here
+@pytest.mark.parametrize("width", [32, 64])
+def test_every_width_of_register_gives_the_same_bits(width, monkeypatch):
+    p = policy(width, 4, V=7)
+    tokens = uniform_sequences(300, p)
+    widest, found = kernel.library().banel_lanes(), []
+    for lanes in (4, 8, 16):
+        if lanes > widest:
+            continue
+        compiled._functions.cache_clear()
+        monkeypatch.setattr(kernel.library(), "banel_lanes", lambda lanes=lanes: lanes)
+        assert compiled._functions(width)[0] == lanes
+        found.append(p.log_prob(tokens))
+    compiled._functions.cache_clear()
+    for other in found[1:]:
+        assert np.array_equal(other, found[0])
+
+
+@compiled_here
+def test_walks_at_once_do_not_share_their_memory():
+    """Two states alive in turns, a walk amid another, and threads: what ended walks leave goes to one at a time."""
+    p, q = policy(seed=1), policy(seed=2)
+    tokens = uniform_sequences(200, p)
+    alone = [p.next_log_probs(tokens[:, :3]), q.next_log_probs(tokens[:, :3])]
+    states = [p.select(p.start(), np.zeros(200, np.int64)), q.select(q.start(), np.zeros(200, np.int64))]
+    last, seen = np.full(200, p.vocabulary), [None, None]
+    for position in range(4):
+        for i, one in enumerate((p, q)):
+            seen[i], states[i] = one.step(last, position, states[i])
+            q.sample(50, np.random.default_rng(0))
+        last = tokens[:, position]
+    assert np.array_equal(seen[0], alone[0])
+    assert np.array_equal(seen[1], alone[1])
+    expected = [p.sample(3000, np.random.default_rng(k)) for k in range(4)]
+    drawn = [None] * 4
+
+    def draw(k):
+        drawn[k] = p.sample(3000, np.random.default_rng(k))
+
+    threads = [threading.Thread(target=draw, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, expected, strict=True))
+
+
+@compiled_here
+def test_what_walks_leave_is_bounded():
+    p = policy(64, 4, V=12, T=10)
+    for n in (1, 10, 3000, 1, 20_000, 50):
+        p.sample(n, np.random.default_rng(n))
+    pieces = compiled.SPARE.pieces
+    assert 0 < len(pieces) <= 8
+    assert sum(map(len, pieces)) <= compiled.KEPT
+    held = [piece.ctypes.data for piece in pieces]
+    assert len(set(held)) == len(held)
+
+
+@compiled_here
+def test_a_training_step_shows_in_the_next_walk():
+    p = policy()
+    tokens = uniform_sequences(20, p)
+    before = p.log_prob(tokens)
+    optimiser = torch.optim.SGD(p.network.parameters(), lr=0.5)
+    p.loss(tokens).backward()
+    optimiser.step()
+    assert p.log_prob(tokens).mean() > before.mean()
+    np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
+
+
+def test_who_is_not_taken():
+    """Float64, a head of no eight features, a network of another kind: PyTorch computes those."""
+    assert not compiled.takes(policy().double().network)
+    assert not compiled.takes(policy(12, 3).network)
+    assert not compiled.takes(torch.nn.Linear(3, 3))
+    p = policy(12, 3)
+    tokens = uniform_sequences(70, p)
+    np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
+
+
+def test_the_environment_chooses(monkeypatch):
+    monkeypatch.setenv("BANEL_KERNEL", "torch")
+    assert kernel.kind() == "torch"
+    assert not compiled.takes(policy().network)
+    monkeypatch.setenv("BANEL_KERNEL", "fortran")
+    with pytest.raises(BadValue, match="BANEL_KERNEL is 'fortran'; it must be one of compiled, torch"):
+        policy().start()
+    monkeypatch.delenv("BANEL_KERNEL")
+    assert kernel.kind() == ("torch" if kernel.library() is None else "compiled")
+    with pytest.raises(BadValue, match="kernel is 'x'"), kernel.using("x"):
+        pass
+    with kernel.using("torch"):
+        assert os.environ["BANEL_KERNEL"] == kernel.kind() == "torch"
+    assert "BANEL_KERNEL" not in os.environ
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a library"])
+def test_without_a_library_torch_computes(content, monkeypatch, tmp_path):
+    if content is not None:
+        (tmp_path / "kernel.bin").write_bytes(content)
+    monkeypatch.setattr(kernel, "LIBRARY", tmp_path / "kernel.bin")
+    kernel.library.cache_clear()
+    try:
+        assert kernel.kind() == "torch"
+        p = policy()
+        tokens = p.sample(100, np.random.default_rng(0))
+        np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
+        with pytest.raises(MissingExtra, match="C compiler"), kernel.using("compiled"):
+            pass
+    finally:
+        kernel.library.cache_clear()
+
+
+BUILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, ".")
+from hatch_build import compile_kernel
+print(compile_kernel(Path("."), Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "path", "said"),
+    [
+        ("", "/nowhere", "no C compiler found"),
+        ("no-such-compiler -x", None, "No such file or directory: 'no-such-compiler'"),
+        ("false", None, "failed"),
+    ],
+)
+def test_a_build_without_a_compiler_says_so(compiler, path, said, tmp_path):
+    pytest.importorskip("hatchling")
+    environment = os.environ | {"CC": compiler} | ({} if path is None else {"PATH": path})
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, str(tmp_path / "kernel.bin")],
+        capture_output=True, text=True, env=environment, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert not (tmp_path / "kernel.bin").exists()
