@@ -88,7 +88,7 @@ def _network(seed: int) -> Policy:
     from banel_envs.policies.network import TorchPolicy
     from banel_envs.policies.transformer import Transformer, TransformerConfig
 
-    network = Transformer(TransformerConfig(V, T, width=8, layers=1, heads=2))
+    network = Transformer(TransformerConfig(V, T, width=8, layers=1, heads=1))
     network.initialise(np.random.default_rng(seed))
     return TorchPolicy(network.eval(), END)
 

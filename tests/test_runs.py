@@ -17,10 +17,10 @@ import torch
 
 import banel_leaderboard
 from banel_agents import AGENTS, make_agent
-from banel_envs import Oracle
-from banel_envs.errors import AssetError, BadValue, BanelError
+from banel_envs import Oracle, kernel
+from banel_envs.errors import AssetError, BadValue, BanelError, MissingExtra
 from banel_envs.ledger import Ledger
-from banel_envs.policies import COST
+from banel_envs.policies import COST, compiled
 from banel_envs.testing import sequences
 from banel_leaderboard import RunRecord, load_policy, run
 from banel_leaderboard.grid import grid
@@ -138,6 +138,68 @@ def test_a_paid_reward_is_never_evaluated_off_the_meter(tmp_path: Path) -> None:
     prove(only_run(tmp_path))
     assert run("tests.small:paid", "tests.small:Scripted", out=tmp_path) == record
     assert small.PAID.rows - before == 60
+
+
+compiled_here = pytest.mark.skipif(kernel.library() is None, reason="no C compiler built the kernel")
+
+
+@compiled_here
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+def test_a_run_is_proved_with_the_kernel_that_made_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    steps = compiled.Walk.step
+    monkeypatch.setattr(compiled.Walk, "step", lambda *a: used.append(1) or steps(*a))
+    with kernel.using(kind):
+        record = run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
+    assert record.execution.kernel == kind
+    assert bool(used) == (kind == "compiled")
+    used.clear()
+    with kernel.using("torch" if kind == "compiled" else "compiled"):
+        again = prove(only_run(tmp_path))
+    assert again.execution.kernel == kind
+    assert bool(used) == (kind == "compiled")
+
+
+def test_a_record_from_before_there_was_a_kernel_took_torch(tmp_path: Path) -> None:
+    with kernel.using("torch"):
+        record = run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
+    del record.execution.versions["kernel"]
+    record.write(only_run(tmp_path) / "record.json")
+    assert prove(only_run(tmp_path)).execution.kernel == "torch"
+
+
+@compiled_here
+def test_what_was_compiled_is_not_proved_without_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
+    monkeypatch.setattr(kernel, "library", lambda: None)
+    with pytest.raises(MissingExtra, match="reinstall banel-envs where a C compiler"):
+        prove(only_run(tmp_path))
+
+
+@compiled_here
+@pytest.mark.parametrize("begun", ["compiled", "torch", "torch, with no word of it"])
+def test_a_run_goes_on_with_the_kernel_it_was_begun_with(begun: str, tmp_path: Path) -> None:
+    kind = begun.partition(",")[0]
+    other = "torch" if kind == "compiled" else "compiled"
+    settings = little("banel")
+    with kernel.using(kind):
+        whole = run(NETWORK, "banel", 0, out=tmp_path / "whole", settings=settings)
+        run(NETWORK, "banel", 0, out=tmp_path / "killed", settings=settings)
+    folder = only_run(tmp_path / "killed")
+    (folder / "record.json").unlink()
+    ledger = (folder / "ledger.jsonl").read_text().splitlines(keepends=True)
+    (folder / "ledger.jsonl").write_text("".join(ledger[: len(ledger) // 2]))
+    status = json.loads((folder / "run.json").read_text())
+    assert status["kernel"] == kind
+    if begun != kind:
+        del status["kernel"]
+        (folder / "run.json").write_text(json.dumps(status))
+    with kernel.using(other):
+        record = run(NETWORK, "banel", 0, out=tmp_path / "killed", settings=settings)
+    assert record.canonical() == whole.canonical()
+    assert record.execution.kernel == kind == json.loads((folder / "run.json").read_text())["kernel"]
 
 
 def test_the_final_policy_is_kept(tmp_path: Path) -> None:

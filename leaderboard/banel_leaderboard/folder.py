@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from banel_envs import kernel
 from banel_envs.errors import AssetError, BadValue
 from banel_envs.policies import Policy, load_policy_file
 from banel_leaderboard.record import RunRecord
@@ -40,7 +41,7 @@ def begin(folder: Path, spec: Spec, begun: bool) -> int:
 
 def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
     """run.json: how the run stands, and where its task, agent and answers are found."""
-    fields = {"status": status, "resumed": resumed, "error": error}
+    fields = {"status": status, "resumed": resumed, "error": error, "kernel": begun_with(folder)}
     fields |= {name: getattr(spec, name) for name in WHERE}
     draft = folder / f"{STATUS}.tmp"
     draft.write_text(json.dumps(fields, indent=1) + "\n")
@@ -54,6 +55,12 @@ def read_status(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def begun_with(folder: Path) -> str:
+    """What a begun run has to go on computing with, as other last bits would ask other questions; of a new one what there is."""
+    status = read_status(folder)
+    return str(status.get("kernel", kernel.TORCH)) if status else kernel.kind()
 
 
 def spec_of(folder: Path, record: RunRecord) -> Spec:

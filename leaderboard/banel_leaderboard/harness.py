@@ -18,12 +18,22 @@ import numpy as np
 import torch
 
 from banel_agents.base import Agent
-from banel_envs import BudgetExhausted, Oracle, Task
+from banel_envs import BudgetExhausted, Oracle, Task, kernel
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy
-from banel_leaderboard.folder import FINAL, LEDGER, LOG, RECORD, begin, check_folder, read_status, write_status
+from banel_leaderboard.folder import (
+    FINAL,
+    LEDGER,
+    LOG,
+    RECORD,
+    begin,
+    begun_with,
+    check_folder,
+    read_status,
+    write_status,
+)
 from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
 from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
@@ -102,8 +112,9 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     begun = (folder / LEDGER).exists()
     try:
         _ = oracle.ledger  # locked and found to be this run's, before anything else is written
-        resumed = begin(folder, spec, begun)
-        record = _measured(spec, task, agent, oracle, folder, resumed, isolate)
+        with kernel.using(begun_with(folder)):
+            resumed = begin(folder, spec, begun)
+            record = _measured(spec, task, agent, oracle, folder, resumed, isolate)
     finally:
         oracle.close()
     record.write(folder / RECORD)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from banel_envs import kernel
 from banel_envs.policies import COST
 
 PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3")
@@ -26,8 +27,8 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that numbers depend on, and whether the compiled kernel computes."""
+    found = {"python": platform.python_version(), "kernel": kernel.kind()}
     for package in PACKAGES:
         try:
             found[package] = version(package)

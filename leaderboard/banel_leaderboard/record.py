@@ -93,6 +93,11 @@ class Execution(Strict):
     processor: str
     versions: dict[str, str]
 
+    @property
+    def kernel(self) -> str:
+        """What computed the steps of transformers; runs from before there was a choice took PyTorch."""
+        return self.versions.get("kernel", "torch")
+
 
 class RunRecord(Strict):
     """One run: task x agent x feedback x seed."""

@@ -1,7 +1,8 @@
 """replay: prove a finished run by running its agent again over its own ledger.
 
 The agent must ask exactly the recorded questions; the ledger answers, the reward is never called, and the record that
-comes out must equal the one that was submitted but for times. Exact for the same package, processor kind and threads.
+comes out must equal the one that was submitted but for times. Exact for the same package, processor kind and threads; the
+record says whether the compiled kernel has to compute.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+from banel_envs import kernel
 from banel_envs.errors import BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
@@ -42,6 +44,7 @@ def prove(folder: Path) -> RunRecord:
     Raises:
         LedgerCorrupt: a line of the ledger is not what was written.
         ReplayDiverged: the agent asked something else than the ledger holds.
+        MissingExtra: the run was computed with the compiled kernel, which is not installed here.
         NotProved: the ledger is not the record's, or the record came out different; names the first difference.
     """
     record = RunRecord.load(folder / RECORD)
@@ -55,7 +58,8 @@ def prove(folder: Path) -> RunRecord:
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         shutil.copy(folder / LEDGER, copy / LEDGER)
-        again = _measure_again(spec, copy, record)
+        with kernel.using(record.execution.kernel):
+            again = _measure_again(spec, copy, record)
     if again.canonical() != record.canonical():
         raise NotProved(f"{folder}: {_first_difference(record, again)}")
     return again
