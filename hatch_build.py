@@ -27,12 +27,16 @@ def compile_kernel(root: Path, library: Path) -> str | None:
     compiler = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
     if not compiler:
         return "no C compiler found (cc, gcc or clang)"
-    command = [*compiler, *FLAGS, "-o", str(library), str(root / FOLDER / "transformer.c"), "-lm"]
+    draft = library.with_suffix(".tmp")  # processes that run on an older one keep it
+    command = [*compiler, *FLAGS, "-o", str(draft), str(root / FOLDER / "transformer.c"), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return None if done.returncode == 0 else f"{shlex.join(command)} failed: {done.stderr.strip()[-500:]}"
+    if done.returncode:
+        return f"{shlex.join(command)} failed: {done.stderr.strip()[-500:]}"
+    draft.replace(library)
+    return None
 
 
 class CustomBuildHook(BuildHookInterface):

@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 
 import torch
 
+from banel_envs import kernel
 from benchmarks import speed_env, speed_policy, speed_runs
 from benchmarks.speed_measure import HEADINGS, line
 
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    versions = f"torch {torch.__version__}, python {platform.python_version()}"
+    versions = f"torch {torch.__version__}, python {platform.python_version()}, kernel {kernel.kind()}"
     print(f"{versions}, {os.cpu_count()} cores, load {load}, one thread")
     line(*HEADINGS)
     for name in options.only:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
+import time
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
+from banel_envs import kernel
+from banel_envs.policies import compiled
 from banel_envs.policies.network import FEW, TorchPolicy
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 from benchmarks.speed_measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
@@ -31,15 +34,9 @@ PRODUCTS = {  # a product of each token's pass through the network -> how many o
 TOKEN = sum(2 * a * b * count for (a, b), count in PRODUCTS.items())  # floating-point operations a token
 CHUNK = 2048  # rows at once for whoever has no chunks of its own
 HF = "HF generate"
+WITHOUT = "without the kernel"
 SIZES = {1: 4.0, 64: 4.0, 2048: 2.5, 100_000: 6.0}  # batch -> bar: times HF generate
 SHARE = Bar(50)
-KINDS = {  # of a step's operations -> torch's names of them; what is left is Python, NumPy and torch's own dispatch
-    "products": ("aten::addmm", "aten::addmm_", "aten::mm"),
-    "attention": ("aten::index_select", "aten::mul_", "aten::addmv_", "aten::_softmax", "aten::sum"),
-    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
-    "copies and sums": ("aten::copy_", "aten::add_", "aten::add", "aten::cat"),
-    "log-softmax": ("aten::_log_softmax",),
-}
 
 
 def policy() -> TorchPolicy:
@@ -57,6 +54,8 @@ def sampling(repeats: int) -> None:
         line("sampling against Hugging Face", "skipped: pip install transformers (extra `bench`)")
     for n, bar in SIZES.items():
         works: dict[str, Work] = {"here": partial(here.sample, n, np.random.default_rng(0))}
+        if kernel.kind() == kernel.COMPILED:
+            works[WITHOUT] = partial(without_kernel, works["here"])
         if model is not None:
             works[HF] = partial(in_chunks, partial(generate, model), n)
         works["full forward"] = partial(in_chunks, partial(full_forward, here.network), n)
@@ -65,7 +64,7 @@ def sampling(repeats: int) -> None:
         compare(f"sampling, batch {n:,}, x {T} tokens", taken, "here", n, "seq", {HF: Bar(bar)})
         share(f"  rate reached, batch {n:,}", here, taken["here"], n, SHARE if n == CHUNK else None)
         if n == CHUNK:
-            line(f"  where its time goes, batch {n:,}", breakdown(works["here"], statistics.median(taken["here"])))
+            line(f"  in the compiled kernel, batch {n:,}", f"{in_kernel(works['here']):.0%} of the time")
 
 
 def scoring(repeats: int) -> None:
@@ -77,10 +76,12 @@ def scoring(repeats: int) -> None:
             "here": partial(here.log_prob, tokens),
             "full forward": partial(score_full, here, tokens),
         }
+        if kernel.kind() == kernel.COMPILED:
+            works[WITHOUT] = partial(without_kernel, works["here"])
         taken = interleaved(works, repeats)
         compare(f"scoring, {n:,} x {T} tokens", taken, "here", n, "seq")
-        if n > FEW:  # fewer are scored whole, and no prefix is computed by itself
-            share(f"  rate reached, {n:,}", here, taken["here"], tokens, SHARE)
+        if n > FEW or kernel.kind() == kernel.COMPILED:  # else scored whole, and no prefix is computed by itself
+            share(f"  rate reached, {n:,}", here, taken["here"], tokens, SHARE if n > FEW else None)
 
 
 def training(repeats: int) -> None:
@@ -112,17 +113,33 @@ def share(what: str, here: TorchPolicy, seconds: list[float], asked: int | np.nd
     )
 
 
-def breakdown(work: Work, seconds: float) -> str:
-    """Shares of the seconds that an unwatched call takes, by kind of operation; torch's profiler tells each one's own time."""
-    calls = 10
-    for _ in range(2):  # the first time the profiler itself is being loaded
-        with profile(activities=[ProfilerActivity.CPU]) as watched:
-            for _ in range(calls):
-                work()
-    own = {event.key: event.self_cpu_time_total / 1e6 / calls for event in watched.key_averages()}
-    shares = {kind: sum(own.get(name, 0.0) for name in names) / seconds for kind, names in KINDS.items()}
-    shares["the rest"] = 1 - sum(shares.values())
-    return ", ".join(f"{kind} {value:.0%}" for kind, value in shares.items())
+def without_kernel(work: Work) -> None:
+    """The same in PyTorch's operations."""
+    with kernel.using(kernel.TORCH):
+        work()
+
+
+def in_kernel(work: Work) -> float:
+    """The share of its time that the work spends in the compiled kernel; NumPy and Python take the rest."""
+    spent = 0.0
+
+    def functions(width: int) -> Any:
+        lanes, step, scratch = found(width)
+
+        def timed(*arguments: Any) -> None:
+            nonlocal spent
+            begin = time.perf_counter()
+            step(*arguments)
+            spent += time.perf_counter() - begin
+
+        return lanes, timed, scratch
+
+    found = compiled._functions
+    with mock.patch.object(compiled, "_functions", functions):
+        begin = time.perf_counter()
+        for _ in range(10):
+            work()
+        return spent / (time.perf_counter() - begin)
 
 
 def count_rows(here: TorchPolicy, asked: int | np.ndarray) -> tuple[int, int]:

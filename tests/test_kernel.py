@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import kernel
-from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.errors import BadTokens, BadValue, MissingExtra
 from banel_envs.policies import compiled
 from banel_envs.policies.chained import ChainedTransformer
 from banel_envs.policies.network import TorchPolicy
@@ -154,6 +154,23 @@ def test_what_walks_leave_is_bounded():
     assert sum(map(len, pieces)) <= compiled.KEPT
     held = [piece.ctypes.data for piece in pieces]
     assert len(set(held)) == len(held)
+
+
+@compiled_here
+def test_what_would_read_beyond_the_weights_is_refused():
+    p = policy()
+    for token in (-1, p.vocabulary + 1, 2**62):
+        with pytest.raises(BadTokens, match=f"token {token} before position 0; tokens are 0..5"):
+            p.step(np.array([token]), 0, p.start())
+        with pytest.raises(BadTokens, match="before position 1"):
+            p.next_log_probs(np.array([[0], [token], [1]]))
+    _, state = p.step(np.array([p.vocabulary]), 0, p.start())
+    with pytest.raises(BadValue, match="step at position 2 of a state at 1; the horizon is 6"):
+        p.step(np.array([0]), 2, state)
+    for position in range(1, p.horizon):
+        _, state = p.step(np.array([0]), position, state)
+    with pytest.raises(BadValue, match="step at position 6"):
+        p.step(np.array([0]), p.horizon, state)
 
 
 @compiled_here

@@ -6,6 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
+from banel_envs import kernel
 from banel_envs.assets import FOLDER, write_digests
 from banel_envs.errors import BanelError
 
@@ -42,7 +43,8 @@ def build(name: str, out: Path, data: Path | None, instance: int) -> None:
     builder = importlib.import_module(f"banel_envs.build.{name}")
     print(f"{name}: {builder.TAKES}; writing to {out}")
     out.mkdir(parents=True, exist_ok=True)
-    builder.build(out, data, instance)
+    with kernel.using(kernel.TORCH):  # what ships was built so, and comes out the same to the bit wherever it is built
+        builder.build(out, data, instance)
     write_digests(out)
 
 

@@ -158,17 +158,20 @@ INLINE void NAME(normalise)(const float *logits, const float *after, int64_t V, 
   for (int64_t v = 0; v < V; v++) out[v] -= most;
 }
 
-/* Next-token log-probabilities [m, V] of m prefixes, from their last tokens `last` [m], which stand before `position`.
+/* Next-token log-probabilities [m, V] of m prefixes, from their last tokens `last` [m], which stand before `position`:
+   -1, or where in `last` there is no token (nothing is computed then).
 
    Prefix i is row at + i; its parents and entered rows are filled in. `inputs` [r], r <= V + 1, are the tokens that enter
    the first block, for its rows from `entering` on, and taken [m] says which of them each prefix takes. */
-TARGET void NAME(banel_step)(const network *net, const int64_t *last, int64_t position, int64_t m, int64_t at,
-                             const int64_t *inputs, int64_t r, int64_t entering, const int64_t *taken,
-                             double temperature, double *log_probs) {
+TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t position, int64_t m, int64_t at,
+                                const int64_t *inputs, int64_t r, int64_t entering, const int64_t *taken,
+                                double temperature, double *log_probs) {
   int64_t d = net->width, V = net->vocabulary, t = position + 1;
   int64_t *ancestors = net->scratch, *shared = ancestors + STRIP * t;
   float *x = (float *)(shared + t), *narrow = x + STRIP * d, *queries = narrow + STRIP * d;
   float *entered = queries + STRIP * d, *scores = entered + (V + 1) * d, *wide = scores + t * net->heads + 8;
+  for (int64_t i = 0; i < m; i++)
+    if (last[i] < 0 || last[i] > V) return i;
   for (int64_t i = 0; i < r; i += STRIP) {
     int64_t n = r - i < STRIP ? r - i : STRIP;
     NAME(embed)(net, inputs + i, position, n, x, narrow);
@@ -204,6 +207,7 @@ TARGET void NAME(banel_step)(const network *net, const int64_t *last, int64_t po
       NAME(normalise)(wide + j * net->head.out, net->after ? net->after + last[i + j] * net->head.out : 0, V, temperature,
                       log_probs + (i + j) * V);
   }
+  return -1;
 }
 
 #undef vec

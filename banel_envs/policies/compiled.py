@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from banel_envs import kernel
+from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
 
 Singles = NDArray[np.float32]
@@ -83,7 +84,7 @@ def takes(network: Any) -> bool:
 
 def begin(network: Any) -> State | None:
     """The state of the empty prefix; None where the kernel does not compute this network's steps."""
-    return State(Walk(network.parts()), np.full(1, -1)) if takes(network) else None
+    return State(Walk(network.parts()), np.full(1, -1), 0) if takes(network) else None
 
 
 @cache
@@ -94,7 +95,7 @@ def _functions(width: int) -> tuple[int, Any, Any]:
     while width % (2 * lanes):
         lanes //= 2
     step, scratch = getattr(library, f"banel_step_{lanes}"), library.banel_scratch
-    step.argtypes, step.restype = (P, P, N, N, N, P, N, N, P, ctypes.c_double, P), None
+    step.argtypes, step.restype = (P, P, N, N, N, P, N, N, P, ctypes.c_double, P), N
     scratch.argtypes, scratch.restype = (P, N), N
     return lanes, step, scratch
 
@@ -216,10 +217,14 @@ class Walk:
         np.add(taken, first, out=self._entered[begin : begin + m])
         self.used, self.used_first = begin + m, first + len(inputs)
         log_probs = np.empty((m, self.vocabulary))
-        self._function(
+        wrong = self._function(
             *(self._address, last.ctypes.data, position, m, begin, inputs.ctypes.data, len(inputs), first),
             *(taken.ctypes.data, temperature, log_probs.ctypes.data),
         )
+        if wrong >= 0:
+            raise BadTokens(
+                f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
+            )
         return log_probs, rows
 
 
@@ -228,15 +233,20 @@ class State(NamedTuple):
 
     walk: Walk
     rows: Ints  # [m]
+    written: int  # tokens entered, the begin token among them
 
     def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
         """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
+        if position != self.written or position >= self.walk.horizon:
+            raise BadValue(
+                f"step at position {position} of a state at {self.written}; the horizon is {self.walk.horizon}"
+            )
         log_probs, rows = self.walk.step(np.ascontiguousarray(last, np.int64), position, self.rows, temperature)
-        return log_probs, State(self.walk, rows)
+        return log_probs, State(self.walk, rows, position + 1)
 
     def select(self, rows: Ints) -> State:
         """That of the prefixes `rows` [k], repeats allowed."""
-        return State(self.walk, self.rows[rows])
+        return State(self.walk, self.rows[rows], self.written)
 
 
 def _numbers(tensor: Tensor) -> Singles:
