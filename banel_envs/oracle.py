@@ -249,7 +249,8 @@ class Oracle:
         threshold = self._task.threshold
         values = _check_rewards(rewards, len(rows), threshold)
         success = values == 1 if threshold is None else values >= threshold
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        whole = rows[-1] - rows[0] == len(rows) - 1  # rows rise, and nearly always without a gap
+        breaks = [] if whole else (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
         for low, high in zip([0, *breaks], [*breaks, len(rows)], strict=True):
             real = None if threshold is None else values[low:high]
             ledger.answer(int(rows[low]), success[low:high].astype(np.int8), real)
@@ -277,11 +278,11 @@ def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.
         raise BadReward(f"the reward answered a {type(rewards).__name__}, not {n} numbers: {error}") from error
     if values.shape != (n,):
         raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
-    if np.isnan(values).any():
-        raise BadReward("the reward answered NaN; it must decide every sequence")
-    if threshold is None and ((values != 0) & (values != 1)).any():
-        odd = values[(values != 0) & (values != 1)][0]
-        raise BadReward(f"the reward answered {odd}; give 0 or 1, or give the Task a threshold")
+    undecided = np.isnan(values) if threshold is not None else (values != 0) & (values != 1)  # NaN is neither
+    if undecided.any():
+        if np.isnan(values).any():
+            raise BadReward("the reward answered NaN; it must decide every sequence")
+        raise BadReward(f"the reward answered {values[undecided][0]}; give 0 or 1, or give the Task a threshold")
     return values
 
 
