@@ -185,8 +185,17 @@ def test_a_training_step_shows_in_the_next_walk():
     np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
 
 
+class Doubled(Transformer):
+    """A user's own: its steps are not what `parts` says."""
+
+    def step(self, last, position, cache):
+        logits, grown = super().step(last, position, cache)
+        return 2 * logits, grown
+
+
 def test_who_is_not_taken():
-    """Float64, a head of no eight features, a network of another kind: PyTorch computes those."""
+    """Float64, a head of no eight features, a network of another kind or with steps of its own: PyTorch computes those."""
+    assert not compiled.takes(policy(kind=Doubled).network)
     assert not compiled.takes(policy().double().network)
     assert not compiled.takes(policy(12, 3).network)
     assert not compiled.takes(torch.nn.Linear(3, 3))

@@ -3,9 +3,9 @@
    The same bits for every batch and on every processor: a product is one chain of fused multiply-adds for each number, in
    the order of its inputs, whatever the width of a register or the number of rows computed together; the other sums run
    over eight partial sums. No intrinsics: GCC's and clang's vector types, compiled once for each width of register.
-   Nothing here allocates or keeps state; tokens are checked, everything else is the caller's own. GELU and exp are held against float64 in
-   tests/test_kernel.py. Keys and values are kept row by row, [2 d] each, and read where they lie; a matrix is packed in
-   panels of PANEL columns, [out / PANEL, in, PANEL].
+   Nothing here allocates or keeps state; tokens are checked, everything else is the caller's own. Keys and values are
+   kept row by row, [2 d] each, and read where they lie; a matrix is packed in panels of PANEL columns,
+   [out / PANEL, in, PANEL]. tests/test_kernel.py holds all of it against float64.
    Sources: Goto and van de Geijn 2008 (panels), Cephes (expf), Eigen (erf). */
 
 #include <math.h>
