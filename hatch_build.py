@@ -5,6 +5,7 @@ A wheel with the kernel holds for any Python on its platform; `pip install -e .`
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -18,24 +19,35 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("banel_envs/kernel")
 LIBRARY = FOLDER / "kernel.bin"
+SOURCES = ("transformer.c", "lanes.h")
 FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno")  # fused multiply-adds, on every processor
 
 
 def compile_kernel(root: Path, library: Path) -> str | None:
-    """Write the library; None, or why it could not be."""
-    wanted = shlex.split(os.environ.get("CC", ""))
-    compiler = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
-    if not compiler:
-        return "no C compiler found (cc, gcc or clang)"
-    draft = library.with_suffix(".tmp")  # processes that run on an older one keep it
-    command = [*compiler, *FLAGS, "-o", str(draft), str(root / FOLDER / "transformer.c"), "-lm"]
+    """Write the library; None, or why it could not be: then there is none, an older one neither."""
+    library.unlink(missing_ok=True)  # processes that run on it keep it
+    sources = root / FOLDER
+    digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in SOURCES)).hexdigest()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        wanted = shlex.split(os.environ.get("CC", ""))
+        compiler = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+        if not compiler:
+            return "no C compiler found (cc, gcc or clang)"
+        command = [
+            *compiler,
+            *FLAGS,
+            f'-DBANEL_DIGEST="{digest}"',
+            "-o",
+            str(library),
+            str(sources / SOURCES[0]),
+            "-lm",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return str(error)
-    if done.returncode:
+    if done.returncode or not library.exists():
+        library.unlink(missing_ok=True)
         return f"{shlex.join(command)} failed: {done.stderr.strip()[-500:]}"
-    draft.replace(library)
     return None
 
 

@@ -296,5 +296,5 @@ def _divergence(ledger: Ledger, number: int, tokens: Tokens, problem: Problem) -
             break
     return (
         f"question {number} is not the one in the ledger {ledger.path or ''}: it holds {len(held)} sequences, "
-        f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind and threads"
+        f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind, threads and kernel"
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +22,8 @@ from banel_envs.errors import BadTokens, BadValue, MissingExtra
 from banel_envs.policies import compiled
 from banel_envs.policies.chained import ChainedTransformer
 from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.plain import takes
+from banel_envs.policies.spare import KEPT, PIECES, SPARE
 from banel_envs.policies.transformer import Transformer, TransformerConfig
 
 torch.set_num_threads(1)
@@ -56,7 +61,7 @@ def uniform_sequences(n, p, seed=0):
 @settings(max_examples=60, deadline=None)
 def test_any_shape_is_the_float64_reference(features, heads, layers, V, T, n, seed, kind, temperature):
     p = policy(features * heads, heads, layers, V, T, kind=kind, seed=seed, temperature=temperature)
-    assert compiled.takes(p.network)
+    assert takes(p.network)
     tokens = uniform_sequences(n, p, seed)
     np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
@@ -149,9 +154,9 @@ def test_what_walks_leave_is_bounded():
     p = policy(64, 4, V=12, T=10)
     for n in (1, 10, 3000, 1, 20_000, 50):
         p.sample(n, np.random.default_rng(n))
-    pieces = compiled.SPARE.pieces
-    assert 0 < len(pieces) <= 8
-    assert sum(map(len, pieces)) <= compiled.KEPT
+    pieces = SPARE.pieces
+    assert 0 < len(pieces) <= PIECES
+    assert sum(map(len, pieces)) <= KEPT
     held = [piece.ctypes.data for piece in pieces]
     assert len(set(held)) == len(held)
 
@@ -193,24 +198,155 @@ class Doubled(Transformer):
         return 2 * logits, grown
 
 
-def test_who_is_not_taken():
-    """Float64, a head of no eight features, a network of another kind or with steps of its own: PyTorch computes those."""
-    assert not compiled.takes(policy(kind=Doubled).network)
-    assert not compiled.takes(policy().double().network)
-    assert not compiled.takes(policy(12, 3).network)
-    assert not compiled.takes(torch.nn.Linear(3, 3))
-    p = policy(12, 3)
-    tokens = uniform_sequences(70, p)
-    np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
+class Shifted(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + x[:, :1]
+
+
+def changed(change):
+    """A policy whose network is not, or not any more, what the package makes."""
+    p = policy()
+    change(p.network)
+    return p
+
+
+def set_(module, name, value):
+    setattr(module, name, value)
+
+
+NOT_PLAIN = {
+    "float64": lambda: policy().double(),
+    "a head of no eight features": lambda: policy(12, 3),
+    "a subclass": lambda: policy(kind=Doubled),
+    "a step of its own": lambda: changed(lambda n: set_(n, "step", lambda *a: Transformer.step(n, *a))),
+    "a hook": lambda: changed(lambda n: n.head.register_forward_hook(lambda m, i, o: o * 2)),
+    "a hook before": lambda: changed(lambda n: n.blocks[0].up.register_forward_pre_hook(lambda m, i: (i[0] * 2,))),
+    "a head of another kind": lambda: changed(lambda n: set_(n, "head", Shifted(16, 5))),
+    "a head without a bias": lambda: changed(lambda n: set_(n, "head", torch.nn.Linear(16, 5, bias=False))),
+    "another epsilon": lambda: changed(lambda n: set_(n.norm, "eps", 0.5)),
+    "a part in float64": lambda: changed(lambda n: n.token.double()),
+    "fewer blocks": lambda: changed(lambda n: set_(n, "blocks", n.blocks[:1])),
+    "fewer tokens": lambda: changed(lambda n: set_(n, "token", torch.nn.Embedding(3, 16))),
+    "fewer positions": lambda: changed(lambda n: set_(n, "position", torch.nn.Embedding(3, 16))),
+    "a smaller head": lambda: changed(lambda n: set_(n, "head", torch.nn.Linear(16, 3))),
+    "other heads": lambda: changed(lambda n: set_(n.blocks[1], "heads", 4)),
+}
+BROKEN = {
+    "a part in float64",
+    "fewer tokens",
+    "fewer positions",
+    "a smaller head",
+}  # PyTorch refuses or cannot take these
+
+
+@pytest.mark.parametrize("why", NOT_PLAIN)
+def test_who_is_not_taken(why):
+    """What the kernel would compute wrongly, or read beyond, is PyTorch's: the same answer as without the kernel."""
+    p = NOT_PLAIN[why]()
+    assert not takes(p.network)
+    if why not in BROKEN:
+        tokens = uniform_sequences(70, p)
+        with kernel.using("torch"):
+            expected = p.log_prob(tokens)
+        assert np.array_equal(p.log_prob(tokens), expected)
+
+
+def test_a_module_of_another_kind_is_not_taken():
+    assert not takes(torch.nn.Linear(3, 3))
+
+
+@compiled_here
+def test_one_state_in_several_threads():
+    p = policy(V=7, T=8)
+    _, root = p.step(np.array([7]), 0, p.start())
+    expected = [p.step(np.full(500, k), 1, p.select(root, np.zeros(500, np.int64)))[0] for k in range(4)]
+    wrong = []
+
+    def branch(k):
+        for _ in range(40):
+            seen, _ = p.step(np.full(500, k), 1, p.select(root, np.zeros(500, np.int64)))
+            if not np.array_equal(seen, expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=branch, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@compiled_here
+@pytest.mark.parametrize("failing", range(4))
+def test_a_step_that_ran_out_of_memory_can_be_taken_again(failing, monkeypatch):
+    p = policy(layers=3)
+    tokens = uniform_sequences(400, p)
+    expected = p.next_log_probs(tokens[:, :2])
+    SPARE.pieces.clear()
+    taken, take, grown = [], type(SPARE).take, compiled._grown
+
+    def scarce(what, *arguments):
+        taken.append(1)
+        if len(taken) == failing + 1:
+            raise MemoryError
+        return what(*arguments)
+
+    state, last = p.select(p.start(), np.zeros(400, np.int64)), np.full(400, p.vocabulary)
+    for position in range(3):
+        taken.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(SPARE), "take", lambda *a: scarce(take, *a))
+            patch.setattr(compiled, "_grown", lambda *a: scarce(grown, *a))
+            try:
+                seen, grown_state = p.step(last, position, state)
+            except MemoryError:
+                taken.extend([1] * 9)
+                seen, grown_state = p.step(last, position, state)
+        state, last = grown_state, tokens[:, position]
+    assert np.array_equal(seen, expected)
+    held = [piece.ctypes.data for piece in SPARE.pieces]
+    assert len(set(held)) == len(held)
+
+
+@compiled_here
+def test_a_state_kept_and_stepped_often_takes_no_quadratic_time():
+    """Rows are copied only as often as they double."""
+    p, copied = policy(T=2), []
+    _, root = p.step(np.array([5]), 0, p.start())
+    grown = compiled._grown
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_grown", lambda array, used, size: copied.append(used) or grown(array, used, size))
+        for _ in range(500):
+            p.step(np.zeros(10, np.int64), 1, p.select(root, np.zeros(10, np.int64)))
+    assert sum(copied) < 2 * 2 * 2 * 5000
+
+
+@compiled_here
+def test_states_are_not_copied():
+    state = policy().start()
+    for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(BadValue, match="neither copied nor stored"):
+            copying(state.walk)
+
+
+@compiled_here
+@pytest.mark.parametrize("last", [[0.0, 1.0], [0], [[0], [1]], [0, 1, 2]], ids=str)
+def test_what_is_no_token_for_every_prefix_is_refused(last):
+    p = policy()
+    _, state = p.step(np.array([5]), 0, p.start())
+    with pytest.raises(BadTokens, match=r"the state takes integers \[2\]"):
+        p.step(np.array(last), 1, p.select(state, np.zeros(2, np.int64)))
 
 
 def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("BANEL_KERNEL", "torch")
     assert kernel.kind() == "torch"
-    assert not compiled.takes(policy().network)
+    assert not takes(policy().network)
     monkeypatch.setenv("BANEL_KERNEL", "fortran")
     with pytest.raises(BadValue, match="BANEL_KERNEL is 'fortran'; it must be one of compiled, torch"):
         policy().start()
+    monkeypatch.setenv("BANEL_KERNEL", "")
+    assert kernel.kind() == ("torch" if kernel.library() is None else "compiled")
     monkeypatch.delenv("BANEL_KERNEL")
     assert kernel.kind() == ("torch" if kernel.library() is None else "compiled")
     with pytest.raises(BadValue, match="kernel is 'x'"), kernel.using("x"):
@@ -220,10 +356,31 @@ def test_the_environment_chooses(monkeypatch):
     assert "BANEL_KERNEL" not in os.environ
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a library"])
-def test_without_a_library_torch_computes(content, monkeypatch, tmp_path):
-    if content is not None:
-        (tmp_path / "kernel.bin").write_bytes(content)
+def shared_object(path, source):
+    """A library of another making."""
+    (path.parent / "other.c").write_text(source)
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        pytest.skip("no C compiler")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(path.parent / "other.c")], check=True)
+
+
+STALE = 'const char *banel_built(void) { return "0123 gcc 1"; } int banel_lanes(void) { return 4; }'
+LIBRARIES = {
+    "none": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "no library": lambda path: path.write_bytes(b"not a library"),
+    "another library": lambda path: shared_object(path, "int something(void) { return 1; }"),
+    "of other sources": lambda path: shared_object(path, STALE),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*was built from other sources")
+@pytest.mark.parametrize("which", LIBRARIES)
+def test_without_a_library_torch_computes(which, monkeypatch, tmp_path):
+    LIBRARIES[which](tmp_path / "kernel.bin")
+    for name in kernel.SOURCES:
+        shutil.copy(kernel.LIBRARY.parent / name, tmp_path / name)
     monkeypatch.setattr(kernel, "LIBRARY", tmp_path / "kernel.bin")
     kernel.library.cache_clear()
     try:
@@ -252,10 +409,13 @@ print(compile_kernel(Path("."), Path(sys.argv[1])))
         ("", "/nowhere", "no C compiler found"),
         ("no-such-compiler -x", None, "No such file or directory: 'no-such-compiler'"),
         ("false", None, "failed"),
+        ("true", None, "failed"),  # and wrote nothing
+        ("gcc 'x", None, "No closing quotation"),
     ],
 )
 def test_a_build_without_a_compiler_says_so(compiler, path, said, tmp_path):
     pytest.importorskip("hatchling")
+    (tmp_path / "kernel.bin").write_bytes(b"an older one")
     environment = os.environ | {"CC": compiler} | ({} if path is None else {"PATH": path})
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(tmp_path / "kernel.bin")],

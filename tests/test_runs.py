@@ -23,6 +23,7 @@ from banel_envs.ledger import Ledger
 from banel_envs.policies import COST, compiled
 from banel_envs.testing import sequences
 from banel_leaderboard import RunRecord, load_policy, run
+from banel_leaderboard.cli import main
 from banel_leaderboard.grid import grid
 from banel_leaderboard.harness import RunFailed
 from banel_leaderboard.isolate import AgentFailed
@@ -179,7 +180,7 @@ def test_what_was_compiled_is_not_proved_without_the_kernel(tmp_path: Path, monk
 
 
 @compiled_here
-@pytest.mark.parametrize("begun", ["compiled", "torch", "torch, with no word of it"])
+@pytest.mark.parametrize("begun", ["compiled", "torch", "torch, with no word of it", "compiled, with a strange word"])
 def test_a_run_goes_on_with_the_kernel_it_was_begun_with(begun: str, tmp_path: Path) -> None:
     kind = begun.partition(",")[0]
     other = "torch" if kind == "compiled" else "compiled"
@@ -193,13 +194,25 @@ def test_a_run_goes_on_with_the_kernel_it_was_begun_with(begun: str, tmp_path: P
     (folder / "ledger.jsonl").write_text("".join(ledger[: len(ledger) // 2]))
     status = json.loads((folder / "run.json").read_text())
     assert status["kernel"] == kind
-    if begun != kind:
+    if "no word" in begun:
         del status["kernel"]
-        (folder / "run.json").write_text(json.dumps(status))
+    if "strange" in begun:
+        status["kernel"], other = None, kind  # what this process computes with, then
+    (folder / "run.json").write_text(json.dumps(status))
     with kernel.using(other):
         record = run(NETWORK, "banel", 0, out=tmp_path / "killed", settings=settings)
     assert record.canonical() == whole.canonical()
-    assert record.execution.kernel == kind == json.loads((folder / "run.json").read_text())["kernel"]
+    assert record.execution.kernel == kind
+    if "strange" not in begun:
+        assert json.loads((folder / "run.json").read_text())["kernel"] == kind
+
+
+def test_a_bad_word_in_the_environment_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANEL_KERNEL", "fortran")
+    with pytest.raises(BadValue, match="BANEL_KERNEL is 'fortran'"):
+        run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
+    assert not list(tmp_path.rglob("*.jsonl"))
+    assert main(["run", "--task", NETWORK, "--agent", "base", "--out", str(tmp_path)]) == 2
 
 
 def test_the_final_policy_is_kept(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ which of the two computed it. The environment variable BANEL_KERNEL=torch leaves
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +18,7 @@ from pathlib import Path
 from banel_envs.errors import BadValue, MissingExtra
 
 LIBRARY = Path(__file__).parent / "kernel.bin"  # a .so would pass for a Python module
+SOURCES = ("transformer.c", "lanes.h")
 VARIABLE = "BANEL_KERNEL"
 COMPILED, TORCH = KINDS = ("compiled", "torch")
 
@@ -27,14 +30,30 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         found = ctypes.CDLL(str(LIBRARY))
-    except OSError:  # built for another system, say in a folder that two machines share
+        found.banel_built.restype = ctypes.c_char_p
+        built = found.banel_built().decode()
+    except (OSError, AttributeError):  # built for another system, say in a folder that two machines share, or no kernel
+        return None
+    if built.partition(" ")[0] != digest(LIBRARY.parent):
+        warnings.warn(f"{LIBRARY} was built from other sources; reinstall banel-envs to use it again", stacklevel=2)
         return None
     return found if found.banel_lanes() else None
 
 
+def digest(folder: Path) -> str:
+    """SHA-256 of the kernel's sources, which the library was given when it was built."""
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in SOURCES)).hexdigest()
+
+
+def compiler() -> str | None:
+    """What built the kernel in use; None where PyTorch computes. Another compiler may give other last bits."""
+    found = library()
+    return None if found is None or kind() == TORCH else found.banel_built().decode().partition(" ")[2]
+
+
 def kind() -> str:
     """What computes in this process: "compiled", or "torch" where there is no kernel or it is not wanted."""
-    wanted = os.environ.get(VARIABLE, COMPILED)
+    wanted = os.environ.get(VARIABLE) or COMPILED
     if wanted not in KINDS:
         raise BadValue(f"{VARIABLE} is {wanted!r}; it must be one of {', '.join(KINDS)}")
     return TORCH if library() is None else wanted

@@ -1,6 +1,6 @@
 /* One step of a transformer for many prefixes, on a CPU: what banel_envs/policies/compiled.py calls.
 
-   The same bits for every batch and on every processor: a product is one chain of fused multiply-adds for each number, in
+   The same bits for every batch and, from one compiler, on every processor: a product is one chain of fused multiply-adds for each number, in
    the order of its inputs, whatever the width of a register or the number of rows computed together; the other sums run
    over eight partial sums. No intrinsics: GCC's and clang's vector types, compiled once for each width of register.
    Nothing here allocates or keeps state; tokens are checked, everything else is the caller's own. Keys and values are
@@ -73,6 +73,13 @@ enum mode { SET, ADD, GELU };
 #define NAME(x) x##_16
 #define LANES 16
 #include "lanes.h"
+#endif
+
+/* The SHA-256 of the sources and the compiler: a library of another layout is never called. */
+#if defined(__clang__)
+const char *banel_built(void) { return BANEL_DIGEST " " __VERSION__; }
+#else
+const char *banel_built(void) { return BANEL_DIGEST " gcc " __VERSION__; }
 #endif
 
 /* Bytes of scratch for sequences of up to T tokens. */

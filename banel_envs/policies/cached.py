@@ -29,10 +29,11 @@ class Norm(NamedTuple):
 
     weight: Tensor  # [d]
     bias: Tensor  # [d]
+    eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
         """X [m, d], normed."""
-        normed: Tensor = torch.layer_norm(x, self.weight.shape, self.weight, self.bias)
+        normed: Tensor = torch.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
         return normed
 
 
@@ -45,7 +46,7 @@ class Layer:
     def __init__(self, block: Any) -> None:
         features = block.mix.weight.shape[0] // block.heads
         self.scale = block.mix.weight.new_full((features,), 1 / math.sqrt(features))  # sums the features of a head
-        self.norm1, self.norm2 = (Norm(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
+        self.norm1, self.norm2 = (Norm(norm.weight, norm.bias, norm.eps) for norm in (block.norm1, block.norm2))
         parts = (block.qkv, block.mix, block.up, block.down)
         self.qkv, self.mix, self.up, self.down = (part.weight.t().contiguous() for part in parts)  # [in, out] for addmm
         self.qkv_bias, self.mix_bias, self.up_bias, self.down_bias = (part.bias for part in parts)
@@ -114,7 +115,7 @@ class Walk:
         self.layers = [Layer(block) for block in network.blocks]
         self.inputs: Callable[[Tensor, int], tuple[Tensor, Tensor | None]] = network.inputs
         self.horizon: int = network.config.horizon
-        self.norm = Norm(network.norm.weight, network.norm.bias)
+        self.norm = Norm(network.norm.weight, network.norm.bias, network.norm.eps)
 
     def enter(self, last: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs [m, d] and the first block's queries [m, d], from the token before `position` [m]; their rows in it [m]."""

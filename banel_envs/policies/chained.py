@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.policies.cached import Cache
-from banel_envs.policies.compiled import Parts
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.teacher_forcing import TeacherForced, begin
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.transformer import Parts, Transformer, TransformerConfig
 
 FLOOR = -25.0  # log-probability given to a transition that has none
 

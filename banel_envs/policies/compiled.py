@@ -10,21 +10,20 @@ from __future__ import annotations
 import ctypes
 import threading
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from banel_envs import kernel
 from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
+from banel_envs.policies.plain import takes
+from banel_envs.policies.spare import SPARE, Singles
+from banel_envs.policies.transformer import Parts
 
-Singles = NDArray[np.float32]
-
-EIGHT = 8  # numbers that its sums run over at once
-KEPT = 2**25  # numbers (128 MB) that ended walks may leave to the next
+AHEAD = 8  # steps to come for which rows are reserved with those of a step
 
 P, N = ctypes.c_void_p, ctypes.c_int64
 
@@ -63,34 +62,9 @@ class Net(ctypes.Structure):
     )
 
 
-class Parts(NamedTuple):
-    """What a network is made of, for those that are a transformer's body and a linear head."""
-
-    body: Any  # a Transformer
-    head: Tensor  # [V, d]
-    bias: Tensor  # [V]
-    after: Tensor | None = None  # what the token before adds to the logits [V + 1, V]
-
-
-def takes(network: Any) -> bool:
-    """Whether the kernel computes this network's steps."""
-    if not _described(type(network)) or kernel.kind() != kernel.COMPILED:
-        return False
-    config, weight = network.config, network.head.weight
-    return bool(
-        config.width // config.heads % EIGHT == 0 and weight.dtype == torch.float32 and weight.device.type == "cpu"
-    )
-
-
-def _described(kind: type) -> bool:
-    """Whether the steps of this class are what its `parts` say: a subclass with steps of its own has to say so again."""
-    owners = [next((c for c in kind.__mro__ if name in vars(c)), None) for name in ("parts", "step")]
-    return owners[0] is not None and owners[0] is owners[1]
-
-
 def begin(network: Any) -> State | None:
     """The state of the empty prefix; None where the kernel does not compute this network's steps."""
-    return State(Walk(network.parts()), np.full(1, -1), 0) if takes(network) else None
+    return State(Walk(network), np.full(1, -1), 0) if takes(network) else None
 
 
 @cache
@@ -106,36 +80,15 @@ def _functions(width: int) -> tuple[int, Any, Any]:
     return lanes, step, scratch
 
 
-class Spare(threading.local):
-    """Memory that ended walks leave to the next ones of a thread: new pages from the system cost a fifth of a step."""
-
-    def __init__(self) -> None:
-        self.pieces: list[Singles] = []  # flat, smallest first
-
-    def take(self, rows: int, width: int) -> Singles:
-        """[at least `rows`, width], the largest there is."""
-        if self.pieces and self.pieces[-1].size >= rows * width:
-            piece = self.pieces.pop()
-            return piece[: piece.size // width * width].reshape(-1, width)
-        return np.empty((rows, width), np.float32)
-
-    def give(self, piece: Singles) -> None:
-        """Keep it, and of all the largest: a few, of no more than KEPT numbers."""
-        if piece.size:
-            whole = piece if piece.base is None else piece.base
-            self.pieces = sorted((*self.pieces, whole.reshape(-1)), key=len)[-8:]
-            while sum(map(len, self.pieces)) > KEPT:
-                self.pieces.pop(0)
-
-
-SPARE = Spare()
-
-
 class Walk:
     """What all steps from one empty prefix share: packed weights, and the rows of all prefixes, which are only ever appended."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, network: Any) -> None:
+        parts: Parts = network.parts()
         config = parts.body.config
+        self._lock = (
+            threading.Lock()
+        )  # the kernel runs without Python's own, on rows and scratch that threads would share
         self.vocabulary, self.horizon, self.width = config.vocabulary, config.horizon, config.width
         lanes, self._function, scratch = _functions(self.width)
         self.panel = 2 * lanes
@@ -164,7 +117,7 @@ class Walk:
         return array.ctypes.data
 
     def _at(self, weight: Tensor) -> int:
-        return self._hold(np.ascontiguousarray(_numbers(weight)))
+        return self._hold(np.array(_numbers(weight), order="C"))  # a copy: a walk keeps the weights it began with
 
     def _scale(self, norm: Any) -> Scale:
         return Scale(self._at(norm.weight), self._at(norm.bias))
@@ -176,7 +129,7 @@ class Walk:
         if short := -out % self.panel:
             numbers, added = np.pad(numbers, ((0, short), (0, 0))), np.pad(added, (0, short))
         panels = numbers.reshape(-1, self.panel, entering).transpose(0, 2, 1)
-        return Matrix(len(added), self._hold(np.ascontiguousarray(panels)), self._hold(np.ascontiguousarray(added)))
+        return Matrix(len(added), self._hold(np.array(panels, order="C")), self._hold(np.array(added, order="C")))
 
     def _block(self, block: Any) -> Block:
         d = self.width
@@ -188,50 +141,62 @@ class Walk:
         )
 
     def _reserve(self, m: int, r: int, left: int) -> None:
-        """Room for m more rows, r of them in the first block, in this and `left` more steps; memory not used costs nothing."""
-        if self.used + m > len(self._parents):
-            size = self.used + m * (1 + left)
-            self._parents, self._entered = (_grown(a, self.used, size) for a in (self._parents, self._entered))
-            self._net.parents, self._net.entered = self._parents.ctypes.data, self._entered.ctypes.data
+        """Room for m more rows, r of them in the first block, and for those of some of the `left` steps to come.
+
+        Nothing counts before all of it is there: had memory run out, the same step could be taken again.
+        """
+        if (needed := self.used + m) > len(self._parents):
+            size = max(2 * self.used, needed + m * min(left, AHEAD))
             for layer in range(1, len(self._pairs)):
                 self._regrow(layer, self.used, size)
-        if self.used_first + r > len(self._pairs[0]):
-            self._regrow(0, self.used_first, self.used_first + r * (1 + left))
+            parents, entered = (_grown(a, self.used, size) for a in (self._parents, self._entered))
+            self._parents, self._entered = parents, entered
+            self._net.parents, self._net.entered = parents.ctypes.data, entered.ctypes.data
+        if (needed := self.used_first + r) > len(self._pairs[0]):
+            self._regrow(0, self.used_first, max(2 * self.used_first, needed + r * min(left, AHEAD)))
 
     def _regrow(self, layer: int, used: int, size: int) -> None:
-        old, larger = self._pairs[layer], SPARE.take(size, 2 * self.width)
-        larger[:used] = old[:used]
-        SPARE.give(old)
-        self._pairs[layer] = larger
-        self._blocks[layer].pairs = larger.ctypes.data
+        old = self._pairs[layer]
+        if len(old) < size:
+            larger = SPARE.take(size, 2 * self.width)
+            larger[:used] = old[:used]
+            self._pairs[layer] = larger
+            self._blocks[layer].pairs = larger.ctypes.data
+            SPARE.give(old)
 
     def __del__(self) -> None:
         """Leave the memory to the next walk."""
         for pairs in getattr(self, "_pairs", ()):
             SPARE.give(pairs)
 
+    def __reduce__(self) -> NoReturn:
+        """Neither copied nor stored: its memory is given on when it ends."""
+        raise BadValue("the state of a walk is neither copied nor stored; begin another with policy.start()")
+
     def step(self, last: Ints, position: int, parents: Ints, temperature: float) -> tuple[Floats, Ints]:
         """Log-probabilities [m, V] after appending `last` [m] to the prefixes of rows `parents` [m]; the rows of the new ones."""
-        m, begin, first = len(last), self.used, self.used_first
+        m = len(last)
         if m > self.vocabulary + 1:  # an input for each token will do
             inputs, taken = np.arange(self.vocabulary + 1), last
         else:
             inputs, taken = last, np.arange(m)
-        self._reserve(m, len(inputs), self.horizon - 1 - position)
-        rows = np.arange(begin, begin + m)
-        self._parents[begin : begin + m] = parents
-        np.add(taken, first, out=self._entered[begin : begin + m])
-        self.used, self.used_first = begin + m, first + len(inputs)
         log_probs = np.empty((m, self.vocabulary))
-        wrong = self._function(
-            *(self._address, last.ctypes.data, position, m, begin, inputs.ctypes.data, len(inputs), first),
-            *(taken.ctypes.data, temperature, log_probs.ctypes.data),
-        )
+        with self._lock:
+            self._reserve(m, len(inputs), self.horizon - 1 - position)
+            begin, first = self.used, self.used_first
+            self._parents[begin : begin + m] = parents
+            np.add(taken, first, out=self._entered[begin : begin + m])
+            wrong = self._function(
+                *(self._address, last.ctypes.data, position, m, begin, inputs.ctypes.data, len(inputs), first),
+                *(taken.ctypes.data, temperature, log_probs.ctypes.data),
+            )
+            if wrong < 0:
+                self.used, self.used_first = begin + m, first + len(inputs)
         if wrong >= 0:
             raise BadTokens(
                 f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
             )
-        return log_probs, rows
+        return log_probs, np.arange(begin, begin + m)
 
 
 class State(NamedTuple):
@@ -243,6 +208,9 @@ class State(NamedTuple):
 
     def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
         """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
+        last = np.asarray(last)
+        if last.shape != self.rows.shape or last.dtype.kind not in "iu":
+            raise BadTokens(f"tokens are {last.dtype} {list(last.shape)}; the state takes integers [{len(self.rows)}]")
         if position != self.written or position >= self.walk.horizon:
             raise BadValue(
                 f"step at position {position} of a state at {self.written}; the horizon is {self.walk.horizon}"

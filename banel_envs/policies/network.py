@@ -21,6 +21,7 @@ from banel_envs.errors import BadValue
 from banel_envs.policies import compiled
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.cost import COST
+from banel_envs.policies.plain import takes
 
 NETWORKS = {
     "transformer": "banel_envs.policies.transformer:Transformer",
@@ -143,7 +144,7 @@ class TorchPolicy(Autoregressive):
 
     def _score_sorted(self, tokens: Ints) -> Floats:
         """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
-        if len(tokens) > FEW or compiled.takes(self.network):
+        if len(tokens) > FEW or takes(self.network):
             return super()._score_sorted(tokens)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())

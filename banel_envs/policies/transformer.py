@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.policies import cached
-from banel_envs.policies.compiled import Parts
 from banel_envs.policies.teacher_forcing import Embedded
 
 
@@ -57,6 +57,15 @@ class Block(nn.Module):
         return result
 
 
+class Parts(NamedTuple):
+    """What a network is made of that is a transformer and a linear head: for the compiled kernel."""
+
+    body: Transformer
+    head: Tensor  # [V, d]
+    bias: Tensor  # [V]
+    after: Tensor | None = None  # what the token before adds to the logits [V + 1, V]
+
+
 class Transformer(Embedded):
     """Next-token logits over V tokens; see TransformerConfig for the sizes."""
 
@@ -66,7 +75,7 @@ class Transformer(Embedded):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config.vocabulary, config.horizon, config.width)
         self.config = config
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
+        self.blocks: Any = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.vocabulary)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.version import __version__
 from banel_leaderboard import commands
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     sys.path.insert(0, str(Path.cwd()))  # agents and tasks of the user's own are modules in the working folder
     try:
+        kernel.kind()  # a bad word in the environment is bad input, not a failure of every run
         return int(options.command(options))
     except BanelError as error:
         print(f"banel: {' '.join(str(error).split())}", file=sys.stderr)

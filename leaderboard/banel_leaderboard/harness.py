@@ -105,6 +105,7 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     done = finished(spec, out)
     if done is not None:
         return done
+    kernel.kind()  # BadValue for a bad word in the environment, before anything is written
     task = task_of(spec)
     agent = load_agent(spec.agent, spec.settings)
     folder = spec.folder(out, task, agent)

@@ -29,6 +29,8 @@ def processor() -> str:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on, and whether the compiled kernel computes."""
     found = {"python": platform.python_version(), "kernel": kernel.kind()}
+    if (compiler := kernel.compiler()) is not None:
+        found["compiler"] = compiler
     for package in PACKAGES:
         try:
             found[package] = version(package)
