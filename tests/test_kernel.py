@@ -390,6 +390,9 @@ def test_without_a_library_torch_computes(which, monkeypatch, tmp_path):
         np.testing.assert_allclose(p.log_prob(tokens), p.double().log_prob(tokens), rtol=1e-5)
         with pytest.raises(MissingExtra, match="C compiler"), kernel.using("compiled"):
             pass
+        monkeypatch.setenv("BANEL_KERNEL", "compiled")
+        with pytest.raises(MissingExtra, match="C compiler"):
+            kernel.kind()
     finally:
         kernel.library.cache_clear()
 

@@ -52,11 +52,25 @@ def compiler() -> str | None:
 
 
 def kind() -> str:
-    """What computes in this process: "compiled", or "torch" where there is no kernel or it is not wanted."""
-    wanted = os.environ.get(VARIABLE) or COMPILED
+    """What computes in this process: "compiled", or "torch" where there is no kernel or it is not wanted.
+
+    Raises:
+        BadValue: BANEL_KERNEL is no such word.
+        MissingExtra: it asks for the kernel, which is not there.
+    """
+    wanted = os.environ.get(VARIABLE)
+    return _checked(wanted, VARIABLE) if wanted else TORCH if library() is None else COMPILED
+
+
+def _checked(wanted: str, what: str) -> str:
     if wanted not in KINDS:
-        raise BadValue(f"{VARIABLE} is {wanted!r}; it must be one of {', '.join(KINDS)}")
-    return TORCH if library() is None else wanted
+        raise BadValue(f"{what} is {wanted!r}; it must be one of {', '.join(KINDS)}")
+    if wanted == COMPILED and library() is None:
+        raise MissingExtra(
+            "this was computed, or is to be, with the compiled kernel, which is not installed here; "
+            "reinstall banel-envs where a C compiler (gcc or clang) is found"
+        )
+    return wanted
 
 
 @contextmanager
@@ -67,13 +81,7 @@ def using(wanted: str) -> Iterator[None]:
         BadValue: there is no such kind.
         MissingExtra: the kernel is wanted and not there.
     """
-    if wanted not in KINDS:
-        raise BadValue(f"kernel is {wanted!r}; it must be one of {', '.join(KINDS)}")
-    if wanted == COMPILED and library() is None:
-        raise MissingExtra(
-            "this was computed with the compiled kernel, which is not installed here; "
-            "reinstall banel-envs where a C compiler (gcc or clang) is found"
-        )
+    _checked(wanted, "kernel")
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = wanted
     try:

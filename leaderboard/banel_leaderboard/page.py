@@ -134,8 +134,11 @@ def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
 
 def _machines(loaded: Loaded) -> list[str]:
     """What the seconds were measured on."""
-    made = {(r.record.execution.processor, r.record.execution.threads) for r in loaded.runs}
-    return [f"{processor}, {threads} thread{'s' * (threads != 1)}" for processor, threads in sorted(made)]
+    made = {(e.processor, e.threads, e.kernel) for e in (r.record.execution for r in loaded.runs)}
+    return [
+        f"{processor}, {threads} thread{'s' * (threads != 1)}, kernel {used}"
+        for processor, threads, used in sorted(made)
+    ]
 
 
 def _swatch(style: Style) -> Markup:

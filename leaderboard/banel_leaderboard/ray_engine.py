@@ -20,6 +20,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from banel_envs import kernel
 from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard.spec import Spec
 from banel_leaderboard.sweep import Lane, Outcome, Workers, run_lane
@@ -71,6 +72,7 @@ def connect(address: str | None, jobs: int) -> Any:
         raise MissingExtra(f"--engine ray needs {error.name}: pip install 'banel-envs[cluster]'") from error
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {name: value for name, value in os.environ.items() if name.startswith("BANEL_")}
+    own[kernel.VARIABLE] = kernel.kind()  # a node that lacks it says so, rather than compute to other bits
     of_this_machine = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
     try:
         if address not in ("local", "auto"):
