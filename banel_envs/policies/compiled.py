@@ -86,9 +86,7 @@ class Walk:
     def __init__(self, network: Any) -> None:
         parts: Parts = network.parts()
         config = parts.body.config
-        self._lock = (
-            threading.Lock()
-        )  # the kernel runs without Python's own, on rows and scratch that threads would share
+        self._lock = threading.Lock()  # a call releases Python's own, and threads may share rows and scratch
         self.vocabulary, self.horizon, self.width = config.vocabulary, config.horizon, config.width
         lanes, self._function, scratch = _functions(self.width)
         self.panel = 2 * lanes
