@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -385,7 +386,8 @@ def reopened(world: Pattern, account: Account) -> None:
     old = account.oracle
     asks = [(old.ledger.tokens(ask), ask.rewards.copy(), ask.open) for ask in old.ledger.asks]
     same = partial(Oracle, world.task, budget=old.budget, feedback=old.feedback, ledger=account.path)
-    world.refused(lambda: same().ledger, LedgerLocked)
+    with mock.patch("banel_envs.ledger.LOCK_PATIENCE", 0.0):  # nobody is going to let go of it
+        world.refused(lambda: same().ledger, LedgerLocked)
     mood, WITNESS.mood = WITNESS.mood, "well"
     old.close()
     world.refused(lambda: old(legal(1, world.rng)), OracleClosed)
