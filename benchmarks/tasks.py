@@ -79,10 +79,10 @@ class Line:
             found.append("told its successes, `tempered_sft` solves it")
         elif median(self.finals[TEMPERED_SFT]) >= SOLVED:
             found.append("told its successes, `tempered_sft` repeats those it found")
-        if median(self.gains) >= MATTERS:
-            found.append("answers help BaNEL")
-        elif median(self.gains) <= -MATTERS:
-            found.append("answers harm BaNEL")
+        helped, harmed = (sum(sign * gain >= MATTERS for gain in self.gains) for sign in (1, -1))
+        if abs(median(self.gains)) >= MATTERS:
+            verb, k = ("help", helped) if median(self.gains) > 0 else ("harm", harmed)
+            found.append(f"answers {verb} BaNEL in {k} of {len(self.gains)} seeds")
         if not self.told:
             found.append("too rare at the end for its estimate")
         return "; ".join(found)
