@@ -91,6 +91,8 @@ def _rate(**changes: Any) -> Callable[[Record], None]:
         (lambda r: r["ledger"].update(lines=3), "ledger.lines is 3"),
         (lambda r: r["ledger"].update(count=3), "ledger.count is 3"),
         (_rate(log10=0.5), "at most 1"),
+        (_rate(log10=-0.0001), "10^-0.0001, outside its interval"),
+        (_rate(low=-0.1), "outside its interval -0.1 to"),
         (_rate(zero=True), "zero=True"),
         (_set(points=[]), "the curve's NREs are []"),
         (lambda r: r["points"].reverse(), "must rise from 0"),

@@ -165,7 +165,7 @@ def test_bad_options_of_run(tmp_path, capsys, arguments, says):
         (("list", "--colour"), "unrecognized arguments"),
         (("board", "nowhere", "--out", "page.html"), "nowhere is not a folder"),
         (("board", ".", "--out", "page.pdf"), r"ends in \.html, \.md, \.png"),
-        (("show", "nowhere"), "record.json cannot be read"),
+        (("show", "nowhere"), "nowhere is not the folder of a finished run"),
         (("replay", "nowhere"), "no finished run"),
     ],
 )

@@ -18,7 +18,7 @@ import torch
 import banel_leaderboard
 from banel_agents import AGENTS, make_agent
 from banel_envs import Oracle, kernel
-from banel_envs.errors import AssetError, BadValue, BanelError, MissingExtra
+from banel_envs.errors import AssetError, BadValue, BanelError, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.policies import COST, compiled
 from banel_envs.testing import sequences
@@ -27,7 +27,7 @@ from banel_leaderboard.cli import main
 from banel_leaderboard.grid import grid
 from banel_leaderboard.harness import RunFailed
 from banel_leaderboard.isolate import AgentFailed
-from banel_leaderboard.replay import prove
+from banel_leaderboard.replay import NotProved, prove
 from tests import small
 from tests.small import little, only_run
 
@@ -172,11 +172,45 @@ def test_a_record_from_before_there_was_a_kernel_took_torch(tmp_path: Path) -> N
 
 
 @compiled_here
-def test_what_was_compiled_is_not_proved_without_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_kernel_is_missing_what_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
     monkeypatch.setattr(kernel, "library", lambda: None)
-    with pytest.raises(MissingExtra, match="reinstall banel-envs where a C compiler"):
+    with pytest.raises((NotProved, ReplayDiverged), match="reinstall banel-envs where a C compiler"):
         prove(only_run(tmp_path))
+
+
+def test_a_run_without_a_transformer_needs_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a paid answer stranded: it goes on, and is proved, where there is none."""
+    record = run("tests.small:paid", "tests.small:Scripted", out=tmp_path)
+    folder = only_run(tmp_path)
+    (folder / "record.json").unlink()
+    monkeypatch.setattr(kernel, "library", lambda: None)
+    assert run("tests.small:paid", "tests.small:Scripted", out=tmp_path).canonical() == record.canonical()
+    record.write(folder / "record.json")
+    prove(folder)
+
+
+def tampered(record: RunRecord, change: Any) -> RunRecord:
+    fields = record.model_dump(mode="json")
+    change(fields)
+    return RunRecord.model_validate_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r["points"][3]["success"].update(log10=-0.5, low=-1.0, high=-0.1), r"points\[3\]\.success\.log10 is -0\.5,"),
+        (lambda r: r["points"][5].update(invalid=0.125), r"points\[5\]\.invalid is 0\.125, recomputed"),
+        (lambda r: r["ledger"].update(count=59), "after 60 evaluations, the record says line .* after 59"),
+        (lambda r: r["config"].update(batch=7), "/seed-0: .*/seed-0/ledger.jsonl belongs to another run: its config is"),
+    ],
+)  # fmt: skip
+def test_a_changed_record_is_not_proved_and_the_place_is_named(change: Any, says: str, tmp_path: Path) -> None:
+    record = run(NETWORK, "tests.small:Small", 0, out=tmp_path)
+    folder = only_run(tmp_path)
+    tampered(record, change).write(folder / "record.json")
+    with pytest.raises(NotProved, match=says):
+        prove(folder)
 
 
 @compiled_here

@@ -73,6 +73,14 @@ def _checked(wanted: str, what: str) -> str:
     return wanted
 
 
+def nearest(wanted: str) -> str:
+    """What computes in place of the kernel that made a run: PyTorch where it is not installed.
+
+    That is the same run wherever no transformer is stepped, and nearly always the same questions; a ledger tells.
+    """
+    return TORCH if library() is None else wanted
+
+
 @contextmanager
 def using(wanted: str) -> Iterator[None]:
     """Compute with this one inside, in this process and those that it starts.

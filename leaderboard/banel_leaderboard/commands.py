@@ -177,6 +177,10 @@ def show(options: argparse.Namespace) -> int:
 
     if options.n < 1:
         raise BadValue(f"-n is {options.n}; it must be at least 1")
+    if not (options.run / RECORD).is_file():
+        raise BadValue(
+            f"{options.run} is not the folder of a finished run; name one that holds {RECORD}, OUT/.../seed-K"
+        )
     record = RunRecord.load(options.run / RECORD)
     problem = load_task(spec_of(options.run, record).task).problem
     policy = load_policy(options.run)

@@ -61,7 +61,7 @@ def begun_with(folder: Path) -> str:
     """What a begun run has to go on computing with, as other last bits would ask other questions; of a new one what there is."""
     status = read_status(folder)
     noted = status.get("kernel", kernel.TORCH if status else None)
-    return noted if noted in kernel.KINDS else kernel.kind()
+    return kernel.nearest(noted) if noted in kernel.KINDS else kernel.kind()
 
 
 def spec_of(folder: Path, record: RunRecord) -> Spec:

@@ -26,6 +26,7 @@ from banel_leaderboard.record import Rate, RunRecord
 Identity: TypeAlias = tuple[str, str, str, str, int, str]
 """Task, digest, agent, config, budget, version."""
 
+SLACK = 1e-6  # float32 models sum to 1 within about this
 BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twin")
 """Fields that record and ledger header hold alike."""
 
@@ -149,5 +150,8 @@ def _check_rates(rates: Iterable[Rate]) -> None:
     for rate in rates:
         if rate.zero != (rate.log10 is None):
             raise RunRefused(f"a rate says zero={rate.zero} and log10={rate.log10}; zero is null and nothing else is")
-        if rate.log10 is not None and rate.log10 > 1e-6:  # float32 models sum to 1 within about this
+        if rate.log10 is not None and rate.log10 > SLACK:
             raise RunRefused(f"a success rate is 10^{rate.log10}; it is a probability, at most 1")
+        known = [value for value in (rate.low, rate.log10, rate.high) if value is not None]
+        if any(a > b + SLACK for a, b in itertools.pairwise(known)):
+            raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")

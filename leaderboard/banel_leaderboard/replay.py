@@ -11,10 +11,10 @@ import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from banel_envs import kernel
-from banel_envs.errors import BanelError, ReplayDiverged
+from banel_envs.errors import BanelError, LedgerMismatch, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
 from banel_leaderboard.folder import LEDGER, RECORD, spec_of
@@ -44,24 +44,28 @@ def prove(folder: Path) -> RunRecord:
     Raises:
         LedgerCorrupt: a line of the ledger is not what was written.
         ReplayDiverged: the agent asked something else than the ledger holds.
-        MissingExtra: the run was computed with the compiled kernel, which is not installed here.
         NotProved: the ledger is not the record's, or the record came out different; names the first difference.
     """
     record = RunRecord.load(folder / RECORD)
     ledger = Ledger.read(folder / LEDGER)
     if (ledger.head, ledger.lines, ledger.count) != (record.ledger.head, record.ledger.lines, record.ledger.count):
         raise NotProved(
-            f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}), "
-            f"the record says line {record.ledger.lines} ({record.ledger.head[:12]})"
+            f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}) after {ledger.count} evaluations, "
+            f"the record says line {record.ledger.lines} ({record.ledger.head[:12]}) after {record.ledger.count}"
         )
     spec = spec_of(folder, record)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         shutil.copy(folder / LEDGER, copy / LEDGER)
-        with kernel.using(record.execution.kernel):
-            again = _measure_again(spec, copy, record)
+        try:
+            with kernel.using(kernel.nearest(record.execution.kernel)):
+                again = _measure_again(spec, copy, record)
+        except LedgerMismatch as error:
+            raise NotProved(f"{folder}: {str(error).replace(str(copy), str(folder))}") from error
+        except ReplayDiverged as error:
+            raise ReplayDiverged(f"{error}{_without_kernel(record)}") from error
     if again.canonical() != record.canonical():
-        raise NotProved(f"{folder}: {_first_difference(record, again)}")
+        raise NotProved(f"{folder}: {_first_difference(record, again)}{_without_kernel(record)}")
     return again
 
 
@@ -78,9 +82,31 @@ def _measure_again(spec: Spec, folder: Path, record: RunRecord) -> RunRecord:
         oracle.close()
 
 
+def _without_kernel(record: RunRecord) -> str:
+    """What may be the reason where another kernel than the run's had to do."""
+    made_with = record.execution.kernel
+    if made_with == kernel.nearest(made_with):
+        return ""
+    return (
+        "; the run was computed with the compiled kernel, which is not installed here: "
+        "reinstall banel-envs where a C compiler (gcc or clang) is found"
+    )
+
+
 def _first_difference(record: RunRecord, again: RunRecord) -> str:
-    old, new = (r.model_dump(mode="json", exclude={"execution"}) for r in (record, again))
-    for name in old:
-        if old[name] != new[name]:
-            return f"the record's {name} is {str(old[name])[:120]}, recomputed {str(new[name])[:120]}"
-    return "no field differs"
+    dumped = [r.model_dump(mode="json", exclude={"execution"}) for r in (record, again)]
+    where, old, new = _differing(dumped[0], dumped[1])
+    return f"the record's {where} is {str(old)[:120]}, recomputed {str(new)[:120]}"
+
+
+def _differing(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any]:
+    """The first leaf at which two values of JSON differ: its path and what stands there in each."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for name in old:
+            if old[name] != new[name]:
+                return _differing(old[name], new[name], f"{where}.{name}" if where else name)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            if a != b:
+                return _differing(a, b, f"{where}[{i}]")
+    return where, old, new
