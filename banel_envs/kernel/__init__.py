@@ -21,6 +21,7 @@ LIBRARY = Path(__file__).parent / "kernel.bin"  # a .so would pass for a Python 
 SOURCES = ("transformer.c", "lanes.h")
 VARIABLE = "BANEL_KERNEL"
 COMPILED, TORCH = KINDS = ("compiled", "torch")
+MISSING = "which is not installed here: reinstall banel-envs where a C compiler (gcc or clang) is found"
 
 
 @cache
@@ -66,10 +67,7 @@ def _checked(wanted: str, what: str) -> str:
     if wanted not in KINDS:
         raise BadValue(f"{what} is {wanted!r}; it must be one of {', '.join(KINDS)}")
     if wanted == COMPILED and library() is None:
-        raise MissingExtra(
-            "this was computed, or is to be, with the compiled kernel, which is not installed here; "
-            "reinstall banel-envs where a C compiler (gcc or clang) is found"
-        )
+        raise MissingExtra(f"{what} is {wanted!r}, {MISSING}")
     return wanted
 
 

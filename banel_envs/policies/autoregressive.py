@@ -95,11 +95,15 @@ class Autoregressive(ABC):
 
     def _score_sorted(self, tokens: Ints) -> Floats:
         """log_prob of rows in lexicographic order, where equal prefixes are neighbours."""
+        return self._score_from(self.start(), tokens)
+
+    def _score_from(self, state: Any, tokens: Ints) -> Floats:
+        """The same, from the state of the empty prefix."""
         V = self.vocabulary
         total = np.zeros(len(tokens))
         alive = np.arange(len(tokens))
         node = np.zeros(len(tokens), np.int64)
-        last, state = np.array([V]), self.start()
+        last = np.array([V])
         for position in range(self.horizon):
             log_probs, state = self.step(last, position, state)  # [m, V]
             column = tokens[alive, position]

@@ -1,11 +1,12 @@
 """A transformer one position at a time: the keys and values of every prefix are kept, so a step computes new rows only.
 
+In PyTorch's operations, for GPUs, float64, and where the compiled kernel (compiled.py) is not or does not take a network.
 Written for one CPU core and rows by the thousand: products write straight into the store, attention is whole-array
 products and sums (a small matrix product for every row and head costs twice as much), and the rows of a step are
 taken BLOCK at a time. The first block of layers sees a token and a position and nothing else, so it is computed for
 at most V + 1 rows a step, whatever the number of prefixes. What bounds it: passes over memory (gathered keys and
-values, GELU, biases) take longer than the products, and below a hundred rows torch's dispatch does; `python -m
-benchmarks.speed --only sampling` prints the shares. Only a fused kernel would do away with either. Steps take no gradient.
+values, GELU, biases) take longer than the products, and below a hundred rows torch's dispatch does; the
+kernel does away with both. Steps take no gradient.
 """
 
 from __future__ import annotations

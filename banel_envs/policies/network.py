@@ -21,7 +21,6 @@ from banel_envs.errors import BadValue
 from banel_envs.policies import compiled
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.cost import COST
-from banel_envs.policies.plain import takes
 
 NETWORKS = {
     "transformer": "banel_envs.policies.transformer:Transformer",
@@ -144,8 +143,9 @@ class TorchPolicy(Autoregressive):
 
     def _score_sorted(self, tokens: Ints) -> Floats:
         """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
-        if len(tokens) > FEW or takes(self.network):
-            return super()._score_sorted(tokens)
+        state = self.start()
+        if state is not None or len(tokens) > FEW:
+            return self._score_from(state, tokens)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())
         with torch.inference_mode():

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.success import SuccessRate
 
@@ -96,7 +97,7 @@ class Execution(Strict):
     @property
     def kernel(self) -> str:
         """What computed the steps of transformers; runs from before there was a choice took PyTorch."""
-        return self.versions.get("kernel", "torch")
+        return self.versions.get("kernel", kernel.TORCH)
 
 
 class RunRecord(Strict):

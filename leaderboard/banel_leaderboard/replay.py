@@ -87,10 +87,7 @@ def _without_kernel(record: RunRecord) -> str:
     made_with = record.execution.kernel
     if made_with == kernel.nearest(made_with):
         return ""
-    return (
-        "; the run was computed with the compiled kernel, which is not installed here: "
-        "reinstall banel-envs where a C compiler (gcc or clang) is found"
-    )
+    return f"; the run was computed with the compiled kernel, {kernel.MISSING}"
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str:
