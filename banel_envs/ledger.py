@@ -12,6 +12,7 @@ show against the head kept in the run's record. A last line without its newline 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -36,6 +37,7 @@ class Ledger:
 
     def __init__(self, store: _File | _Memory | None, events: Events, path: Path | None) -> None:
         self.path = path
+        self.sha256: str | None = None  # of the whole file, where it was read and verified as a finished one
         self.repaired = 0  # bytes of a torn last line that were dropped on opening
         self._store = store
         self._events = events
@@ -63,7 +65,9 @@ class Ledger:
         events = chain.parse(content, path)
         if events.size != len(content) or not content.endswith(b"\n"):
             raise LedgerCorrupt(f"{path}: the last line is torn; resume the run to repair it")
-        return cls(None, events, path)
+        ledger = cls(None, events, path)
+        ledger.sha256 = hashlib.sha256(content).hexdigest()
+        return ledger
 
     @classmethod
     def open(cls, path: str | Path, header: Mapping[str, Any]) -> Ledger:
