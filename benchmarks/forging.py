@@ -34,12 +34,12 @@ class Forged:
     def read(cls, folder: Path) -> Forged:
         """Take a folder apart."""
         ledger = Ledger.read(folder / "ledger.jsonl")
-        final = folder / "final.safetensors"
+        final, status = folder / "final.safetensors", folder / "run.json"
         return cls(
             record=json.loads((folder / "record.json").read_text()),
             header=dict(ledger.header),
             asks=[(ledger.tokens(ask), ask.rewards.copy()) for ask in ledger.asks],
-            status=json.loads((folder / "run.json").read_text()),
+            status=json.loads(status.read_text()) if status.exists() else {},
             policy=final.read_bytes() if final.exists() else None,
         )
 

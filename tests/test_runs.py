@@ -43,7 +43,6 @@ def known() -> Known:
     return own_code((TASK, NETWORK, "tests.small:paid"), [f"tests.small:{agent}" for agent in agents])
 
 
-
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """As every run of the command: other threads would only wait for each other on networks this small."""
