@@ -69,7 +69,9 @@ def isolated_policies(
     with tempfile.TemporaryDirectory() as scratch:
         order = {"spec": asdict(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
         process = subprocess.Popen(
-            [sys.executable, "-m", "banel_leaderboard.isolated", scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-m", "banel_leaderboard.isolated", scratch],  # -P: see sweep.py
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         if process.stdin is None or process.stdout is None:  # never with PIPE; for the type checker
             raise AgentFailed("the agent's process has no pipes")
@@ -168,7 +170,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "budget": oracle.budget,
         "threads": torch.get_num_threads(),  # float32 sums in another order would be another run
         "feedback": oracle.feedback,
-        "path": [entry for entry in (str(Path.cwd()), *sys.path) if entry],
+        "path": [entry for entry in sys.path if entry],
     }
 
 
