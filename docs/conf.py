@@ -23,6 +23,7 @@ exclude_patterns = ["_build", "generate", "generated/*.inc.md"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
+default_role = "code"  # single backticks in docstrings are code, as everywhere else
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_maximum_signature_line_length = 88

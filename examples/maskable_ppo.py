@@ -6,6 +6,8 @@ strings without it; with it one query in fifty is already a success.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
@@ -31,10 +33,8 @@ def main(budget: int = 7_500, copies: int = 50) -> float:
         seed=0,
         device="cpu",
     )
-    try:
+    with contextlib.suppress(BudgetExhausted):  # the budget is spent, as it should be
         model.learn(total_timesteps=budget * task.problem.horizon * 2)
-    except BudgetExhausted:
-        pass  # the budget is spent, as it should be
 
     answers = np.concatenate([ask.rewards for ask in oracle.ledger.asks])
     asked = np.concatenate([oracle.ledger.tokens(ask) for ask in oracle.ledger.asks])

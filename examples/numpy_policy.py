@@ -98,11 +98,9 @@ def main(budget: int = 2_500) -> float:
 
     task = TASKS["banel/EhrlichEasy-v0"]
     oracle = Oracle(task, budget=budget, feedback="full")
-    policy: Policy = task.problem.base_policy()
-    print(f"base policy: log10 success {success_rate(task, policy).log10:.2f}")
-    for policy in ChainAgent().learn(task.problem, oracle, np.random.default_rng(0)):
-        pass
-    final = success_rate(task, policy).log10
+    policies = list(ChainAgent().learn(task.problem, oracle, np.random.default_rng(0)))
+    first, final = (success_rate(task, policies[k]).log10 for k in (0, -1))
+    print(f"base policy: log10 success {first:.2f}")
     print(f"after {oracle.count} evaluations: log10 success {final:.2f}")
     return float(final if final is not None else -np.inf)
 

@@ -6,6 +6,8 @@ BudgetExhausted, which is how training ends. The ledger then holds everything th
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 from stable_baselines3 import PPO
@@ -32,10 +34,8 @@ def main(budget: int = 5_000, copies: int = 50) -> float:
         seed=0,
         device="cpu",
     )
-    try:
+    with contextlib.suppress(BudgetExhausted):  # the budget is spent, as it should be
         model.learn(total_timesteps=budget * task.problem.horizon * 2)
-    except BudgetExhausted:
-        pass  # the budget is spent, as it should be
 
     answers = np.concatenate([ask.rewards for ask in oracle.ledger.asks])
     first, last = answers[: budget // 10].mean(), answers[-budget // 10 :].mean()

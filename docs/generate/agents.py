@@ -37,7 +37,10 @@ def write(folder: Path) -> None:
         "settings is marked as tuned. [Your own agent](../../own-agent.md) is one class with one method."
     )
     contents = toctree(AGENTS, hidden="")
-    save(folder / "agents" / "index.md", f"# Agents\n\n{about}\n\n{table(('agent', 'what it does'), listed)}\n\n{contents}")
+    save(
+        folder / "agents" / "index.md",
+        f"# Agents\n\n{about}\n\n{table(('agent', 'what it does'), listed)}\n\n{contents}",
+    )
 
 
 def describe(agent: type[Any]) -> str:
@@ -62,7 +65,9 @@ def page(name: str, agent: type[Any]) -> str:
     if describe(agent) != module:
         parts.append(f"From the page of its module:\n\n{prose(module)}")
     parts += [settings(agent.Config), reached(name)]
-    parts.append(f"## Run it\n\n```bash\nbanel run --task banel/AdditionAttack-v0 --agent {name} --seeds 0-4 --out out\n```")
+    parts.append(
+        f"## Run it\n\n```bash\nbanel run --task banel/AdditionAttack-v0 --agent {name} --seeds 0-4 --out out\n```"
+    )
     return "\n\n".join(part for part in parts if part)
 
 

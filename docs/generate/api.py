@@ -26,7 +26,8 @@ def write(folder: Path) -> None:
     """A page for each public module, and the page that lists them."""
     for module, about in PUBLIC.items():
         save(folder / "api" / f"{module}.md", page(module, about))
-    text = "# Python reference\n\nEverything here is public; the rest may move without notice (see [what may change](../../deprecation.md)).\n\n"
+    about = "Everything here is public; the rest may move without notice (see [what may change](../../deprecation.md))."
+    text = f"# Python reference\n\n{about}\n\n"
     save(folder / "api" / "index.md", text + toctree(PUBLIC))
 
 
@@ -35,7 +36,9 @@ def names(module: Any) -> list[str]:
     if hasattr(module, "__all__"):
         return [name for name in module.__all__ if not name.startswith("__")]
     own = vars(module).items()
-    return [name for name, thing in own if not name.startswith("_") and getattr(thing, "__module__", "") == module.__name__]
+    return [
+        name for name, thing in own if not name.startswith("_") and getattr(thing, "__module__", "") == module.__name__
+    ]
 
 
 def page(name: str, about: str) -> str:
@@ -44,7 +47,9 @@ def page(name: str, about: str) -> str:
     parts = [f"# {name}", "", f"{about}.", "", "```{eval-rst}", f".. py:module:: {name}", ""]
     for public in names(module):
         thing = getattr(module, public)
-        if not any(other.startswith(f"{name}.") and public in names(importlib.import_module(other)) for other in PUBLIC):
+        if not any(
+            other.startswith(f"{name}.") and public in names(importlib.import_module(other)) for other in PUBLIC
+        ):
             parts += [*directive(f"{name}.{public}", thing), ""]
     return "\n".join([*parts, "```"])
 

@@ -57,6 +57,8 @@ def spelling(action: argparse.Action) -> str:
 
 def meaning(action: argparse.Action) -> str:
     """What an argument does, and whether it must be given."""
-    text = escaped((action.help or "") % {"default": action.default} if "%(" in (action.help or "") else action.help or "")
+    text = escaped(
+        (action.help or "") % {"default": action.default} if "%(" in (action.help or "") else action.help or ""
+    )
     needed = "**Needed.** " if action.required and action.option_strings else ""
-    return f"{needed}{text[:1].upper()}{text[1:]}"
+    return f"{needed}{text}"

@@ -115,12 +115,14 @@ def box(room: Room) -> str:
     """One room; its modules show where the pointer rests on it."""
     count = f"{len(room.modules)} module{'s' * (len(room.modules) != 1)}"
     name = room.name.partition(".")[2] or "the package itself"
-    return (
-        f'<g><title>{room.name}: {", ".join(room.modules)}</title>'
-        f'<rect x="{room.x:.0f}" y="{room.y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="white" stroke="#5b6472"/>'
-        f'<text x="{room.x + WIDTH / 2:.0f}" y="{room.y + 20:.0f}" font-size="13" text-anchor="middle" fill="#20242a">{name}</text>'
-        f'<text x="{room.x + WIDTH / 2:.0f}" y="{room.y + 37:.0f}" font-size="11" text-anchor="middle" fill="#5b6472">{count}</text></g>'
+    middle = room.x + WIDTH / 2
+    lines = ((name, 20, 13, "#20242a"), (count, 37, 11, "#5b6472"))
+    text = "".join(
+        f'<text x="{middle:.0f}" y="{room.y + down:.0f}" font-size="{size}" text-anchor="middle" fill="{ink}">{words}</text>'
+        for words, down, size, ink in lines
     )
+    frame = f'<rect x="{room.x:.0f}" y="{room.y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="white" stroke="#5b6472"/>'
+    return f"<g><title>{room.name}: {', '.join(room.modules)}</title>{frame}{text}</g>"
 
 
 def arrow(room: Room, other: Room) -> str:

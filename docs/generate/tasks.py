@@ -115,7 +115,9 @@ def picture(folder: Path, task: Task) -> str:
     save_image(folder / name, problem.image(np.asarray(tokens)))
     text = problem.render(tokens)
     caption = "" if "\n" in text else f"\n\n{escaped(text)}"
-    return f"## {what}\n\n```{{image}} {name}\n:alt: {what} of {problem.id}\n:class: pixels\n:width: 320px\n```{caption}"
+    return (
+        f"## {what}\n\n```{{image}} {name}\n:alt: {what} of {problem.id}\n:class: pixels\n:width: 320px\n```{caption}"
+    )
 
 
 def save_image(path: Path, image: Any) -> None:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRecord", "load_policy", "read", "run"]
 
-_HOME = {"RunRecord": "record", "load_policy": "folder", "read": "frame", "run": "harness"}  # loaded when first asked for
+_HOME = {
+    "RunRecord": "record",
+    "load_policy": "folder",
+    "read": "frame",
+    "run": "harness",
+}  # loaded when first asked for
 
 
 def __getattr__(name: str) -> Any:
