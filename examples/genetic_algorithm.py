@@ -56,7 +56,11 @@ class Population:
         weight = np.exp(weight - weight.max(axis=1, keepdims=True))
         weight /= weight.sum(axis=1, keepdims=True)
         kept = np.eye(self.V)[self.parents[:, t]]  # [P, V]
-        return np.asarray(np.log(weight @ ((1 - self.mutation) * kept + self.mutation / self.V)))
+        log_probs = np.asarray(np.log(weight @ ((1 - self.mutation) * kept + self.mutation / self.V)))
+        if self.end is not None:  # an ended sequence goes on with end tokens for certain
+            ended = (prefix == self.end).any(axis=1)
+            log_probs[ended] = np.where(np.arange(self.V) == self.end, 0.0, -np.inf)
+        return log_probs
 
     def _steps(self, tokens: Tokens) -> Floats:
         """Log-probability [n, P, t] of each token, given each parent; 0 once the sequence has ended."""
