@@ -53,7 +53,7 @@ class FileReward:
 
     Example, a task that a lab answers:
 
-        >>> from banel_envs import Problem, Task
+        >>> from banel_envs import FileReward, Problem, Task
         >>> from banel_envs.policies import Uniform
         >>> problem = Problem("me/Dye-v0", tuple("ACDE"), horizon=5, budget=96, base=lambda: Uniform(4, 5, None))
         >>> task = Task(problem, FileReward("lab", problem), threshold=0.8, free_evaluation=False)

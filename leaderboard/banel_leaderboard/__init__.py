@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from banel_leaderboard.folder import load_policy
+    from banel_leaderboard.frame import read
     from banel_leaderboard.harness import run
     from banel_leaderboard.record import RunRecord
 
-__all__ = ["RunRecord", "load_policy", "run"]
+__all__ = ["RunRecord", "load_policy", "read", "run"]
 
-_HOME = {"RunRecord": "record", "load_policy": "folder", "run": "harness"}  # loaded when first asked for
+_HOME = {
+    "RunRecord": "record",
+    "load_policy": "folder",
+    "read": "frame",
+    "run": "harness",
+}  # loaded when first asked for
 
 
 def __getattr__(name: str) -> Any:

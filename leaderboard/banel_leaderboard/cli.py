@@ -151,4 +151,11 @@ def _add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, help="the folder that holds all runs")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
     command.add_argument("--timeout", type=float, help="seconds after which a run is stopped and counted as failed")
+    command.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="KIND:WHERE",
+        help="show the points while runs go on: tensorboard:DIR, or wandb:PROJECT (offline by default)",
+    )
     command.add_argument("--isolate", action="store_true", help="keep the reward out of the agents' processes")

@@ -129,10 +129,14 @@ def _check_running(options: argparse.Namespace) -> None:
 
 
 def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
+    from banel_leaderboard.sinks import VARIABLE, parse
     from banel_leaderboard.sweep import check, records_of, sweep
 
     _check_running(options)
     check(lanes, options.out)
+    if options.log:
+        parse(",".join(options.log))
+        os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes inherit it
     how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
     outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):

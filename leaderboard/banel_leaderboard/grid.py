@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ class Evaluator:
     folder: Path  # where the grid's policies go
     samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
+    watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
     _scored: tuple[Policy, Scored] | None = None  # the last policy and its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy and its file
 
@@ -90,6 +92,8 @@ class Evaluator:
             rates = self._rates(policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
         self.points.append((nre, *rates))
         self._store(nre, policy)
+        for watch in self.watchers:
+            watch(nre, *rates)
 
     def finish(self, questions: Questions) -> list[Point]:
         """The curve, with the shares of malformed and repeated questions."""

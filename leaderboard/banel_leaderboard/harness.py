@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
+from banel_leaderboard.sinks import Watcher, watching
 from banel_leaderboard.spec import Spec, load_agent, task_of
 
 
@@ -128,7 +129,9 @@ def _measured(
 ) -> RunRecord:
     """`measure`, with what stops it noted in the run's folder."""
     try:
-        return measure(spec, task, agent, oracle, folder, resumed, isolate=isolate)
+        name = "/".join(folder.parts[-len(Path(task.problem.id).parts) - 3 :])  # task, agent, regime, seed
+        with watching(name, {"agent": agent.name, **as_json(agent.config)}) as watchers:
+            return measure(spec, task, agent, oracle, folder, resumed, isolate=isolate, watchers=watchers)
     except AnswersPending as error:
         write_status(folder, spec, "waiting", resumed, str(error))
         raise
@@ -199,13 +202,21 @@ def finished(spec: Spec, out: Path) -> RunRecord | None:
 
 
 def measure(
-    spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, *, isolate: bool = False
+    spec: Spec,
+    task: Task,
+    agent: Agent,
+    oracle: Oracle,
+    folder: Path,
+    resumed: int,
+    *,
+    isolate: bool = False,
+    watchers: Sequence[Watcher] = (),
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
-    evaluator = Evaluator(task, evaluation_rng, folder / "grid")
+    evaluator = Evaluator(task, evaluation_rng, folder / "grid", watchers=watchers)
     clock = Clock()
     reported: dict[str, list[tuple[int, float]]] = {}
     places = grid(oracle.budget)
