@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ import numpy as np
 
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.ledger import Ledger
+from banel_envs.visible import shown, visible
+from banel_leaderboard.discover import find
+from banel_leaderboard.names import VERSION
 from banel_leaderboard.record import Rate, RunRecord
 
 Identity: TypeAlias = tuple[str, str, str, str, int, str]
@@ -74,22 +78,21 @@ def load_runs(folder: Path) -> Loaded:
     """
     if not folder.is_dir():
         raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
-    paths = sorted(folder.rglob("record.json"))
-    if not paths:
+    found = find(folder)
+    if not found.paths:
         raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
     runs: dict[Any, Run] = {}
-    refused: list[Refused] = []
-    for path in paths:
+    refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
+    for path in found.paths:
         name = path.parent.relative_to(folder).as_posix()
         try:
-            run = _read(path, name)
+            run = _read(path, name, folder)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
             if key in runs:
                 raise RunRefused(f"the same run stands in {runs[key].path}, which is counted")
             runs[key] = run
-        except (BanelError, UnicodeDecodeError) as error:
-            refused.append(Refused(name, str(error).replace(f"{folder}/", "")))
-            print(f"refused {name}: {refused[-1].reason}", file=sys.stderr)
+        except BanelError as error:
+            refused.append(_refuse(name, str(error), folder))
     return Loaded(tuple(runs.values()), tuple(refused))
 
 
@@ -126,11 +129,21 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     _check_curve(record)
 
 
-def _read(path: Path, name: str) -> Run:
-    record = RunRecord.load(path)
-    ledger = Ledger.read(path.with_name("ledger.jsonl"))
+def _read(path: Path, name: str, folder: Path) -> Run:
+    record = RunRecord.load(path, below=folder)
+    ledger = Ledger.read(path.with_name("ledger.jsonl"), below=folder)
     verify(record, ledger)
-    return Run(name, record, str(ledger.header.get("version", "unknown")))
+    version = ledger.header.get("version", "unknown")
+    if not isinstance(version, str) or not re.fullmatch(VERSION, version):
+        raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
+    return Run(name, record, version)
+
+
+def _refuse(name: str, reason: str, folder: Path) -> Refused:
+    """Say so on stderr, too; nothing in it is invisible or longer than a few lines."""
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
+    return refused
 
 
 def _same(name: str, recorded: Any, bound: Any) -> None:

@@ -8,15 +8,15 @@ record says whether the compiled kernel has to compute.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from banel_envs import kernel
+from banel_envs import kernel, safe_files
 from banel_envs.errors import BanelError, LedgerMismatch, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
+from banel_leaderboard.discover import find
 from banel_leaderboard.folder import LEDGER, RECORD, spec_of
 from banel_leaderboard.harness import make_oracle, measure
 from banel_leaderboard.record import RunRecord
@@ -29,7 +29,7 @@ class NotProved(BanelError):
 
 def finished_runs(folder: Path) -> list[Path]:
     """The finished runs in a folder, itself included; BanelError if there is none."""
-    found = sorted(path.parent for path in folder.rglob(RECORD))
+    found = [path.parent for path in find(folder).paths]
     if not found:
         raise BanelError(f"{folder} holds no finished run; a run is finished once its {RECORD} is there")
     return found
@@ -56,7 +56,7 @@ def prove(folder: Path) -> RunRecord:
     spec = spec_of(folder, record)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
-        shutil.copy(folder / LEDGER, copy / LEDGER)
+        (copy / LEDGER).write_bytes(safe_files.read(folder / LEDGER, safe_files.LEDGER))
         try:
             with kernel.using(kernel.nearest(record.execution.kernel)):
                 again = _measure_again(spec, copy, record)
