@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +39,7 @@ _FILE = os.O_RDONLY | _BINARY | _CLOEXEC | _NONBLOCK
 _FOLDER = os.O_RDONLY | _CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 
 _WHAT = {
+    stat.S_IFREG: "a file",
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -158,7 +159,8 @@ def _sort(entry: os.DirEntry[str], name: str, found: Found) -> bool:
         return False
     if entry.is_dir(follow_symlinks=False):
         return True
-    found.links += entry.is_symlink() and entry.is_dir()
+    with suppress(OSError):  # a link to itself
+        found.links += entry.is_symlink() and entry.is_dir()
     return False
 
 
@@ -227,9 +229,7 @@ def _check_kind(status: os.stat_result, path: Path) -> None:
 
 def _check_folder(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
-        raise FileRefused(
-            f"{path} is {_what(status)}; no link is followed on the way to a file: put the folder itself there"
-        )
+        raise FileRefused(f"{path} is {_what(status)}, not a folder; no link is followed on the way to a file")
 
 
 def _what(status: os.stat_result) -> str:

@@ -77,8 +77,8 @@ def _reason(error: ValueError) -> str:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MOST_DEPTH + 1):
-        level = [inner for outer in level for inner in _inside(outer)]
+    for _ in range(MOST_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
         if not level:
             return
     raise BadJson(_TOO_DEEP)

@@ -16,23 +16,17 @@ from banel_envs import kernel, safe_files
 from banel_envs.errors import BanelError, LedgerMismatch, ReplayDiverged
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
-from banel_leaderboard.discover import find
+from banel_leaderboard.discover import finished_runs
 from banel_leaderboard.folder import LEDGER, RECORD, spec_of
 from banel_leaderboard.harness import make_oracle, measure
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec, load_agent, task_of
 
+__all__ = ["NotProved", "finished_runs", "prove"]
+
 
 class NotProved(BanelError):
     """A replayed run gave another record, or its ledger is not the record's."""
-
-
-def finished_runs(folder: Path) -> list[Path]:
-    """The finished runs in a folder, itself included; BanelError if there is none."""
-    found = [path.parent for path in find(folder).paths]
-    if not found:
-        raise BanelError(f"{folder} holds no finished run; a run is finished once its {RECORD} is there")
-    return found
 
 
 def prove(folder: Path) -> RunRecord:
