@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs import strict_json
 from banel_envs.errors import LedgerCorrupt
-from banel_envs.problem import Tokens
+from banel_envs.problem import MOST_BUDGET, Tokens
+from banel_envs.visible import shown
 
 SCHEMA = 1
+MOST_HEADER = 2**16  # bytes of the first line; the longest of the committed runs has about 700
+MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24  # so that sizes are sizes; what is asked must be there in the file
+_NUMBER, _BASE64 = rb"(0|[1-9][0-9]{0,17})", rb'"([^"]*)"'
+_ASK = re.compile(rb'\{"ask":%b,"n":%b,"tokens":%b' % (_NUMBER, _NUMBER, _BASE64))
+_ANSWER = re.compile(
+    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?' % (*[_NUMBER] * 3, *[_BASE64] * 2)
+)
 _MARK = b',"sha":"'
 _SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 
@@ -59,6 +70,7 @@ class Events:
     head: str = ""  # SHA-256 of the last line
     lines: int = 0
     asks: list[Ask] = field(default_factory=list)
+    rows: int = 0  # of all questions that were read
     size: int = 0  # bytes of whole lines; what follows them was torn by a crash
 
 
@@ -87,8 +99,8 @@ def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
 
 
 def header_body(header: Mapping[str, Any]) -> str:
-    """The first line, not yet sealed."""
-    return json.dumps({"ledger": SCHEMA, **header}, separators=(",", ":"))[:-1]
+    """The first line, not yet sealed; ValueError where a value is NaN or infinite, TypeError where it is not of JSON."""
+    return json.dumps({"ledger": SCHEMA, **header}, separators=(",", ":"), allow_nan=False)[:-1]
 
 
 def ask_body(index: int, ask: Ask) -> str:
@@ -161,52 +173,77 @@ def _apply(events: Events, body: bytes) -> None:
     """Take one verified line in; an error of any built-in kind if it is not the next event as this module writes it.
 
     A chain of good hashes proves order, not honesty: whoever writes a ledger by hand can seal anything. So nothing in
-    a line is believed before it is checked, sizes first.
+    a line is believed before it is checked, sizes first. There is one way to write an event, and so no JSON is read but
+    the header's: a line is what the pattern says, or it is refused.
     """
-    event: dict[str, Any] = json.loads(body + b"}")
     if not events.lines:
-        if event.pop("ledger") != SCHEMA:
-            raise ValueError(f"not a ledger of schema {SCHEMA}")
-        if _whole(event["vocabulary"]) < 2 or _whole(event["horizon"]) < 1:
-            raise ValueError("no token sequences have these sizes")
-        events.header, written = event, header_body(event)
-    elif "ask" in event:
-        written = _apply_ask(events, event)
+        _apply_header(events, body)
+    elif match := _ASK.fullmatch(body):
+        _apply_ask(events, *match.groups())
+    elif match := _ANSWER.fullmatch(body):
+        _apply_answer(events, *match.groups())
     else:
-        written = _apply_answer(events, event)
-    if written.encode() != body:
         raise ValueError("it is not written as a ledger writes it")
 
 
-def _apply_ask(events: Events, event: dict[str, Any]) -> str:
-    """Append the question; the line that says so."""
-    asks, n, packed = events.asks, _whole(event["n"]), event["tokens"]
-    if _whole(event["ask"]) != len(asks) or (asks and asks[-1].open):
-        raise ValueError(f"question {event['ask']} out of order")
+def _apply_header(events: Events, body: bytes) -> None:
+    check_header_size(body)
+    header: dict[str, Any] = strict_json.loads(body + b"}")
+    if header.pop("ledger") != SCHEMA:
+        raise ValueError(f"not a ledger of schema {SCHEMA}")
+    for name, least, most in (("vocabulary", 2, MOST_VOCABULARY), ("horizon", 1, MOST_HORIZON)):
+        if type(header[name]) is not int or not least <= header[name] <= most:
+            raise ValueError(f"no token sequences have the {name} {shown(header[name])}; it is {least} to {most:,}")
+    if header_body(header).encode() != body:
+        raise ValueError("it is not written as a ledger writes it")
+    events.header = header
+
+
+def check_header_size(body: bytes | str) -> None:
+    """ValueError if a first line is longer than any run needs."""
+    if len(body) > MOST_HEADER:
+        raise ValueError(f"the first line has {len(body):,} characters; it may have {MOST_HEADER:,}")
+
+
+def _apply_ask(events: Events, index: bytes, rows: bytes, packed: bytes) -> None:
+    asks, n = events.asks, int(rows)
+    if int(index) != len(asks) or (asks and asks[-1].open):
+        raise ValueError(f"question {int(index)} out of order")
+    events.rows += n
+    if events.rows > MOST_BUDGET:
+        raise ValueError(f"{events.rows:,} sequences are asked; no budget is above {MOST_BUDGET:,}")
     size = n * events.header["horizon"] * token_bits(events.header["vocabulary"])
-    if n < 1 or len(base64.b64decode(packed, validate=True)) != (size + 7) // 8:
+    content = _unpacked(packed, size)
+    if n < 1 or content is None:
         raise ValueError(f"its tokens are not {n} sequences")
-    ask = Ask(n, packed, np.full(n, -1, np.int8))
-    asks.append(ask)
-    return ask_body(len(asks) - 1, ask)
+    asks.append(Ask(n, packed.decode(), np.full(n, -1, np.int8)))
 
 
-def _apply_answer(events: Events, event: dict[str, Any]) -> str:
-    """Note the answer; the line that says so."""
-    asks, (start, stop) = events.asks, map(_whole, event["rows"])
-    if not asks or _whole(event["answer"]) != len(asks) - 1:
-        raise ValueError(f"answer to question {event['answer']}, which is not the last one")
+def _apply_answer(events: Events, index: bytes, first: bytes, end: bytes, packed: bytes, real: bytes | None) -> None:
+    asks, start, stop = events.asks, int(first), int(end)
+    if int(index) != len(asks) - 1:
+        raise ValueError(f"answer to question {int(index)}, which is not the last one")
     asks[-1].expect(start, stop)
-    bits = np.frombuffer(base64.b64decode(event["rewards"]), np.uint8)
-    rewards = np.unpackbits(bits, count=stop - start).astype(np.int8)
-    values = np.frombuffer(base64.b64decode(event["values"]), "<f8") if "values" in event else None
-    if values is not None and len(values) != stop - start:
-        raise ValueError(f"{len(values)} values for {stop - start} rows")
+    bits = _unpacked(packed, stop - start)
+    if bits is None:
+        raise ValueError(f"its rewards are not {stop - start} bits")
+    rewards = np.unpackbits(np.frombuffer(bits, np.uint8), count=stop - start).astype(np.int8)
+    values = None
+    if real is not None:
+        content = _unpacked(real, 64 * (stop - start))
+        if content is None:
+            raise ValueError(f"its values are not {stop - start} numbers")
+        values = np.frombuffer(content, "<f8")
     asks[-1].take(start, rewards, values)
-    return answer_body(len(asks) - 1, start, rewards, values)
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
+def _unpacked(packed: bytes, bits: int) -> bytes | None:
+    """So many bits out of base64; None unless this is how they are written, to the last unused bit."""
+    size = (bits + 7) // 8
+    if len(packed) != (size + 2) // 3 * 4:
+        return None
+    content = binascii.a2b_base64(packed, strict_mode=True)
+    unused = (1 << -bits % 8) - 1
+    if len(content) != size or (size and content[-1] & unused) or binascii.b2a_base64(content, newline=False) != packed:
+        return None
+    return content

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BanelError
+from banel_envs import safe_files, safe_npz
+from banel_envs.errors import BanelError, FileRefused
 
 Bytes = NDArray[np.uint8]
 
@@ -76,12 +75,12 @@ def mnist(folder: Path) -> tuple[Bytes, Bytes]:
             f"(SHA-256 of its content {MNIST_SHA256}); {FETCH}"
         )
     try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in MNIST_SHAPES}
-    except (OSError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        found = safe_npz.tables(safe_files.read(path, safe_files.TABLE, links=True), safe_files.TABLE)
+        arrays = {name: found[name] for name in MNIST_SHAPES}
+    except (FileRefused, LookupError, ValueError) as error:
         raise DataAltered(
             f"{path} is no .npz file with {', '.join(MNIST_SHAPES)} "
-            f"(SHA-256 of their content {MNIST_SHA256}); remove it, then {FETCH}"
+            f"(SHA-256 of their content {MNIST_SHA256}): {error}; remove it, then {FETCH}"
         ) from error
     arrays = check_mnist(arrays, str(path))
     images, labels = (np.concatenate([arrays[f"{part}_{kind}"] for part in PARTS]) for kind in ("images", "labels"))

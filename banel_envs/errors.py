@@ -27,6 +27,22 @@ class AssetError(BanelError):
     """A shipped file is missing or not the one this version was released with."""
 
 
+class FileRefused(BanelError):
+    """A file is not one that is read: a link, a pipe, a device, a folder, too large, or not readable."""
+
+
+class FileMissing(FileRefused):
+    """There is no such file."""
+
+
+class BadJson(BanelError, ValueError):
+    """A JSON text has more than one meaning: a key twice, NaN, too deep, half a character."""
+
+
+class NotJson(BadJson):
+    """A text is not JSON at all."""
+
+
 class BudgetExhausted(BanelError):
     """A batch does not fit in what is left of the budget; none of it was evaluated or charged."""
 

@@ -18,6 +18,7 @@ import io
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import AnswersPending, BadReward, BadValue
+from banel_envs import safe_files, strict_json
+from banel_envs.errors import AnswersPending, BadReward, BadValue, FileRefused
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Part, Task
+from banel_envs.visible import shown, visible
 
+ROW = re.compile("[0-9]{1,9}")
 Values = NDArray[np.float64]  # [n], NaN where not known yet
 
 
@@ -165,9 +169,9 @@ class FileReward:
             if name in self._sizes:
                 continue
             try:
-                content = json.loads(path.read_text())
+                content = strict_json.loads(safe_files.read(path, safe_files.ANSWERS, links=True))
                 tokens = self.problem.check_tokens([row["tokens"] for row in content["rows"]])
-            except (ValueError, LookupError, TypeError) as error:
+            except (FileRefused, ValueError, LookupError, TypeError) as error:
                 raise BadValue(f"{path} is no question of {self.problem.id} ({error}); name another folder") from error
             if question_name(self.problem, tokens) != name:
                 raise BadValue(f"{path} is not what {self.problem.id} asked; restore it, or name another folder")
@@ -189,7 +193,7 @@ class FileReward:
     def _answer(self, question: str) -> tuple[bool, Values]:
         """Whether the question's answer file stayed as it was since the last look, and the rewards in it [n]."""
         unknown = np.full(self._sizes[question], np.nan)
-        found = [path for kind in ("json", "csv") if (path := self.folder / f"answer-{question}.{kind}").is_file()]
+        found = [path for kind in ("json", "csv") if (path := self.folder / f"answer-{question}.{kind}").exists()]
         if len(found) > 1:
             raise BadReward(f"{found[0]} and {found[1].name} answer the same question; keep one of them")
         if not found:
@@ -199,8 +203,9 @@ class FileReward:
             before, self._looked[found[0]] = self._looked.get(found[0]), (status.st_mtime_ns, status.st_size)
             if before != self._looked[found[0]]:
                 return False, unknown
-            text = found[0].read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
-        except (OSError, UnicodeDecodeError) as error:
+            content = safe_files.read(found[0], safe_files.ANSWERS, links=True)
+            text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark
+        except (OSError, FileRefused, UnicodeDecodeError) as error:
             raise BadReward(f"{found[0]} cannot be read: {error}; write it as UTF-8 text") from error
         return True, read_answer(found[0], text, len(unknown), self.binary)
 
@@ -248,21 +253,25 @@ def _from_json(path: Path, text: str) -> list[tuple[int, Any]]:
         content = json.loads(text, object_pairs_hook=list)  # a row that stands there twice is seen
         if not isinstance(content, list) or not all(isinstance(pair, tuple) for pair in content):
             raise ValueError("it is no table of rows")
-    except ValueError as error:
-        raise BadReward(f"{path} cannot be read: {error}; {right}") from error
-    odd = [row for row, _ in content if not row.isdecimal()]
+    except (ValueError, RecursionError) as error:
+        raise BadReward(f"{path} cannot be read: {visible(str(error))}; {right}") from error
+    odd = [row for row, _ in content if not ROW.fullmatch(row)]
     if odd:
-        raise BadReward(f"{path}: row {odd[0]!r} is not a row number; {right}")
+        raise BadReward(f"{path}: row {shown(odd[0])} is not a row number; {right}")
     return [(int(row), reward) for row, reward in content]
 
 
 def _from_csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    lines = [line for line in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in line)]
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in line)]
+    except csv.Error as error:  # such as a cell of more than 131,072 characters
+        raise BadReward(f"{path} cannot be read: {error}; write the line row,reward, then a line a row") from error
     if not lines or [cell.strip().lower() for cell in lines[0]] != ["row", "reward"]:
-        raise BadReward(f"{path}: its first line is {','.join(lines[0]) if lines else ''!r}; it must be row,reward")
+        first = ",".join(lines[0]) if lines else ""
+        raise BadReward(f"{path}: its first line is {shown(first)}; it must be row,reward")
     for line in lines[1:]:
-        if len(line) != 2 or not line[0].strip().isdecimal():
-            raise BadReward(f"{path}: the line {','.join(line)!r} is not a row number, a comma and a reward")
+        if len(line) != 2 or not ROW.fullmatch(line[0].strip()):
+            raise BadReward(f"{path}: the line {shown(','.join(line))} is not a row number, a comma and a reward")
         yield int(line[0]), line[1].strip() or None
 
 
@@ -273,10 +282,12 @@ def _number(path: Path, row: int, reward: Any, binary: bool) -> float:
         return math.nan
     try:
         value = math.nan if isinstance(reward, bool) else float(reward)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if math.isnan(value) or (binary and value not in (0, 1)):
-        raise BadReward(f"{path}: row {row} has the reward {reward!r}; it must be {right}, or left out while not known")
+        raise BadReward(
+            f"{path}: row {row} has the reward {shown(reward)}; it must be {right}, or left out while not known"
+        )
     return value
 
 

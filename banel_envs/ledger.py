@@ -23,12 +23,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs import chain
+from banel_envs import chain, safe_files, strict_json
 from banel_envs.chain import Ask, Events
-from banel_envs.errors import JudgesDiffer, LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
+from banel_envs.errors import (
+    BadValue,
+    FileRefused,
+    JudgesDiffer,
+    LedgerCorrupt,
+    LedgerLocked,
+    LedgerMismatch,
+    LedgerWriteError,
+)
 from banel_envs.problem import Tokens
+from banel_envs.visible import shown, visible
 
 LOCK_PATIENCE = 1.0  # seconds: a writer that was just killed may take a moment to be gone
+_OPENING = (
+    os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+)
 SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
 
 
@@ -47,21 +59,26 @@ class Ledger:
     def in_memory(cls, header: Mapping[str, Any]) -> Ledger:
         """A chained ledger without a file."""
         ledger = cls(_Memory(), Events(header=dict(header)), None)
-        ledger._append(chain.header_body(header))
+        ledger._append(_first_line(header))
         return ledger
 
     @classmethod
-    def read(cls, path: str | Path) -> Ledger:
+    def read(cls, path: str | Path, *, below: Path | None = None, most: int = safe_files.LEDGER) -> Ledger:
         """Verify every line of a finished ledger and return it, closed.
 
+        Args:
+            path: the file; no link, pipe or device.
+            below: a folder that the path is below: no folder between the two may be a link.
+            most: bytes that it may have.
+
         Raises:
-            LedgerCorrupt: missing, a line is not what was written, or the last one is torn.
+            LedgerCorrupt: missing, no regular file, too large, a line is not what was written, or the last one is torn.
         """
         path = Path(path)
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise LedgerCorrupt(f"{path} cannot be read: {error.strerror}") from error
+            content = safe_files.read(path, most, below=below)
+        except FileRefused as error:
+            raise LedgerCorrupt(str(error)) from error
         events = chain.parse(content, path)
         if events.size != len(content) or not content.endswith(b"\n"):
             raise LedgerCorrupt(f"{path}: the last line is torn; resume the run to repair it")
@@ -78,6 +95,7 @@ class Ledger:
             LedgerLocked: someone has it open for writing.
             LedgerCorrupt: a whole line is not what was written.
             LedgerWriteError: the file cannot be created or written.
+            BadValue: the header cannot stand in a ledger's first line.
         """
         path = Path(path)
         store = _File(path)
@@ -90,7 +108,7 @@ class Ledger:
             ledger._repair(content)
             if not events.lines:
                 events.header = dict(header)
-                ledger._append(chain.header_body(header))
+                ledger._append(_first_line(header))
         except BaseException:
             store.close()
             raise
@@ -243,12 +261,13 @@ class _File:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, _OPENING, 0o644)
         except OSError as error:
             raise LedgerWriteError(
                 f"{path} cannot be opened for writing ({error.strerror}); nothing was evaluated: choose another folder"
             ) from error
         try:
+            _check_regular(self._fd, path)
             _lock(self._fd, path)
         except BaseException:
             os.close(self._fd)
@@ -308,6 +327,24 @@ class _File:
         )
 
 
+def _first_line(header: Mapping[str, Any]) -> str:
+    """The header as it is written; BadValue for one that could not be read again."""
+    try:
+        body = chain.header_body(header)
+        chain.check_header_size(body)
+        strict_json.loads(body + "}")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadValue(f"a ledger cannot bind this: {error}; nothing was evaluated") from error
+    return body
+
+
+def _check_regular(fd: int, path: Path) -> None:
+    try:
+        safe_files.check_regular(fd, path)
+    except FileRefused as error:
+        raise LedgerWriteError(f"{error}; nothing was evaluated: choose another folder") from error
+
+
 def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(dict(wanted)))
     for key in [*wanted, *found]:
@@ -315,7 +352,8 @@ def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
             if key == "judges":
                 raise _judges_differ(path, found.get(key), wanted.get(key))
             raise LedgerMismatch(
-                f"{path} belongs to another run: its {key} is {found.get(key)!r}, this run's is {wanted.get(key)!r}; "
+                f"{path} belongs to another run: its {visible(key)} is {shown(found.get(key))}, "
+                f"this run's is {shown(wanted.get(key))}; "
                 f"choose another folder"
             )
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from functools import cache
 from pathlib import Path
 
-from banel_envs.errors import AssetError
+from banel_envs import safe_files, safe_npz
+from banel_envs.errors import AssetError, FileMissing, FileRefused
+from banel_envs.visible import shown
 
 FOLDER = Path(__file__).parent
 SUMS = "SHA256SUMS"
 VARIABLE = "BANEL_ASSETS"
+MOST_SUMS = 2**20  # bytes of SHA256SUMS
+LINE = re.compile(r"[0-9a-f]{64} +\w[\w.-]*")
 AGAIN = "install banel-envs again"
 
 
@@ -39,9 +44,11 @@ def _listed() -> dict[str, tuple[Path, str]]:
 
 def _read(folder: Path, way_out: str) -> dict[str, tuple[Path, str]]:
     try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except OSError as error:
-        raise AssetError(f"{folder / SUMS} cannot be read: {error}; {way_out}") from error
+        lines = safe_files.read(folder / SUMS, MOST_SUMS, links=True).decode().splitlines()
+    except (FileRefused, UnicodeDecodeError) as error:
+        raise AssetError(f"{error}; {way_out}") from error
+    if odd := [line for line in lines if not LINE.fullmatch(line)]:
+        raise AssetError(f"{folder / SUMS}: {shown(odd[0])} is not a SHA-256 and the name of a file; {way_out}")
     return {name: (folder, digest) for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 
@@ -55,11 +62,20 @@ def asset(name: str) -> Path:
         raise AssetError(f"{name} is not among the shipped files: {', '.join(_listed())}")
     folder, expected = _listed()[name]
     path, way_out = folder / name, AGAIN if folder == FOLDER else "build the instance again"
-    if not path.is_file():
-        raise AssetError(f"{path} is missing (expected SHA-256 {expected}); {way_out}")
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        content = safe_files.read(path, safe_files.TABLE, links=True)  # an installer may link what it installs
+    except FileMissing:
+        raise AssetError(f"{path} is missing (expected SHA-256 {expected}); {way_out}") from None
+    except FileRefused as error:
+        raise AssetError(f"{error}; {way_out}") from error
+    actual = hashlib.sha256(content).hexdigest()
     if actual != expected:
         raise AssetError(f"{path} was altered: SHA-256 {actual}, expected {expected}; {way_out}")
+    if folder != FOLDER and path.suffix == ".npz":  # whoever made the instance wrote its sums, too
+        try:
+            safe_npz.tables(content, safe_files.TABLE)
+        except ValueError as error:
+            raise AssetError(f"{path} is no table: {error}; {way_out}") from error
     return path
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
+from banel_envs.policies import checks
 from banel_envs.policies.autoregressive import CHUNK, Autoregressive, Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
 
@@ -47,8 +48,12 @@ class Uniform(Autoregressive):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Uniform:
-        """The inverse of spec."""
-        return cls(**{name: value for name, value in spec.items() if name != "kind"})
+        """The inverse of spec; ValueError for sizes that no policy has."""
+        checks.keys("the structure", spec, ("kind", "vocabulary", "horizon", "end"))
+        vocabulary = checks.whole("vocabulary", spec["vocabulary"], 1, checks.MOST_VOCABULARY)
+        horizon = checks.whole("horizon", spec["horizon"], 1, checks.MOST_HORIZON)
+        checks.keys("the set of arrays", dict(arrays), ())
+        return cls(vocabulary, horizon, checks.end(spec["end"], vocabulary))
 
 
 class Tempered(Autoregressive):
@@ -214,5 +219,9 @@ class Repeating:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Repeating:
-        """The inverse of spec and arrays."""
-        return cls(arrays["tokens"], spec["vocabulary"])
+        """The inverse of spec and arrays; ValueError unless the sequence is of the vocabulary."""
+        checks.keys("the structure", spec, ("kind", "vocabulary"))
+        checks.keys("the set of arrays", dict(arrays), ("tokens",))
+        vocabulary = checks.whole("vocabulary", spec["vocabulary"], 1, checks.MOST_VOCABULARY)
+        checks.sequences("tokens", arrays["tokens"], 1, vocabulary)
+        return cls(arrays["tokens"], vocabulary)

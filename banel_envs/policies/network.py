@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.errors import BadValue
-from banel_envs.policies import compiled
+from banel_envs.policies import checks, compiled
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.cost import COST
 
@@ -200,11 +200,18 @@ class TorchPolicy(Autoregressive):
         return {name: w.detach().cpu().numpy() for name, w in self.network.state_dict().items()}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TorchPolicy:
-        """The inverse of spec and arrays."""
+    def from_spec(
+        cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, finite: bool = True
+    ) -> TorchPolicy:
+        """The inverse of spec and arrays; ValueError unless the arrays are this network's, and finite where that is asked."""
+        checks.keys("the structure", spec, ("kind", "config", "end", "temperature"))
         module, name = NETWORKS[spec["kind"]].split(":")
         made = getattr(importlib.import_module(module), name)
+        checks.network_config(spec["config"], [field.name for field in fields(made.Config)], arrays)
+        config = made.Config(**spec["config"])
+        end, temperature = checks.end(spec["end"], config.vocabulary), checks.temperature(spec["temperature"])
         with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
-            network = made(made.Config(**spec["config"]))
+            network = made(config)
+        checks.weights(arrays, {name: tuple(w.shape) for name, w in network.state_dict().items()}, finite)
         network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
-        return cls(network.eval(), spec["end"], spec["temperature"])
+        return cls(network.eval(), end, temperature)

@@ -1,26 +1,35 @@
-"""Policies as safetensors files: weights as arrays, structure as JSON in the file's metadata. No pickle."""
+"""Policies as safetensors files: weights as arrays, structure as JSON in the file's metadata. No pickle.
+
+A file may come from a stranger. It is read whole, up to a size, and what it claims is checked from the outside in: the
+container (container.py), the structure, then each policy's sizes and arrays (checks.py), before anything is made of them.
+"""
 
 from __future__ import annotations
 
+import bisect
 import importlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from banel_envs import safe_files
 from banel_envs.assets import asset
-from banel_envs.errors import AssetError, BadValue, MissingExtra
-from banel_envs.policies.autoregressive import Autoregressive
+from banel_envs.errors import AssetError, BadJson, BadTokens, BadValue, FileRefused, MissingExtra
+from banel_envs.policies import checks
+from banel_envs.policies.autoregressive import CHUNK, Autoregressive
 from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies.container import Arrays, split
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
-
-Arrays = dict[str, NDArray[Any]]
+from banel_envs.visible import shown
 
 LEAVES: dict[str, str] = {
     "transformer": "banel_envs.policies.network:TorchPolicy",
@@ -31,35 +40,45 @@ LEAVES: dict[str, str] = {
 }
 """kind -> class with spec(), arrays() and from_spec(); imported when one is read."""
 
-COMPOSED = (Mixture.kind, Excluding.kind, Tempered.kind)
+NETWORKS = ("transformer", "gru", "chained")
+COMPOSED = (Mixture.kind, Excluding.kind, Tempered.kind, Filtered.kind)
+NO_ARRAYS = "none"  # the one array of a policy without any: a file of safetensors has at least one
 
 
 def save_policy(path: str | Path, policy: Policy) -> None:
-    """Write a policy as one safetensors file; BadValue if it is of a kind that has no stored form."""
+    """Write a policy as one safetensors file; BadValue if it is of a kind, or a precision, that has no stored form."""
     arrays: Arrays = {}
     spec = _pack(policy, "", arrays)
-    save_file(arrays or {"none": np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
+    save_file(arrays or {NO_ARRAYS: np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
     Path(path).chmod(0o644)  # safetensors writes files that only their owner can read
 
 
-def load_policy_file(path: str | Path) -> Policy:
+def load_policy_file(
+    path: str | Path, *, below: Path | None = None, links: bool = False, finite: bool = True
+) -> Policy:
     """Read what save_policy wrote.
 
+    Args:
+        path: the file, of at most safe_files.POLICY bytes.
+        below: a folder that the path is below: no folder between the two may be a link.
+        links: whether the file itself may be a link.
+        finite: refuse weights that are NaN or infinite.
+
     Raises:
-        AssetError: missing, not safetensors, or not a policy.
+        AssetError: missing, no regular file, not safetensors, or not a policy; nothing larger than the file was made of it.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            spec = json.loads((file.metadata() or {})["policy"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return _unpack(spec, "", arrays)
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        spec, arrays = split(safe_files.read(path, safe_files.POLICY, below=below, links=links))
+        return _Reader(arrays, finite).policy(spec)
+    except FileRefused as error:
+        raise AssetError(str(error)) from error
+    except (BadJson, BadValue, BadTokens, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise AssetError(f"{path} is not a stored policy: {error}") from error
 
 
 def shipped_policy(name: str) -> Policy:
     """A fresh copy of a shipped policy, by its file's name; raises what `asset` and `load_policy_file` raise."""
-    return load_policy_file(asset(name))
+    return load_policy_file(asset(name), links=True)  # an installer may link what it installs
 
 
 def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
@@ -78,27 +97,123 @@ def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
         return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays), "models": models, **numbers}
     if kind not in LEAVES:
         raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join((*LEAVES, *COMPOSED))}")
-    arrays.update({prefix + name: np.ascontiguousarray(a) for name, a in policy.arrays().items()})
+    own = {name: np.ascontiguousarray(array) for name, array in policy.arrays().items()}
+    if odd := [f"{name} is {a.dtype}" for name, a in own.items() if a.dtype != np.float32 and kind in NETWORKS]:
+        raise BadValue(f"a {kind} whose {odd[0]} cannot be stored; weights are float32: policy.network.float()")
+    arrays.update({prefix + name: array for name, array in own.items()})
     return {"kind": kind, **policy.spec()}
 
 
-def _unpack(spec: Mapping[str, Any], prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Policy:
-    kind = spec["kind"]
-    if kind == "mixture":
-        return Mixture([_unpack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(spec["members"])])
-    if kind == "tempered":
-        return Tempered(cast(Autoregressive, _unpack(spec["policy"], f"{prefix}policy.", arrays)), spec["temperature"])
-    if kind == "excluding":
-        return Excluding(_unpack(spec["policy"], f"{prefix}policy.", arrays), arrays[f"{prefix}excluded"])
-    if kind == "filtered":
-        models = [_unpack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(spec["models"])]
-        inner = _unpack(spec["policy"], f"{prefix}policy.", arrays)
-        return Filtered(inner, models, spec["log_taus"], spec["proposed"], spec["accepted"])
-    module, name = LEAVES[kind].split(":")
-    try:
-        leaf = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[torch]'") from error
-    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    policy: Policy = leaf.from_spec(spec, own)
-    return policy
+@dataclass
+class _Reader:
+    """Makes policies of a structure, taking each array once."""
+
+    arrays: Arrays
+    finite: bool
+    parts: int = 0  # policies made so far
+    names: list[str] = field(default_factory=list)  # of the arrays not yet taken, in order
+
+    def policy(self, spec: Any) -> Policy:
+        """The whole; ValueError if an array is left over."""
+        self.names = sorted(self.arrays)
+        made: Policy = self._part(spec, "")
+        left = [name for name in self.names if name != NO_ARRAYS or len(self.arrays) > 1 or self.arrays[name].size]
+        if left:
+            raise ValueError(f"{len(left)} arrays belong to no part of it, the first is {shown(left[0])}")
+        return made
+
+    def _part(self, spec: Any, prefix: str) -> Any:
+        self.parts += 1
+        if self.parts > checks.MOST_PARTS:
+            raise ValueError(f"it is made of more than {checks.MOST_PARTS:,} policies")
+        kind = spec.get("kind") if isinstance(spec, dict) else None
+        if not isinstance(kind, str) or kind not in (*LEAVES, *COMPOSED):
+            known = ", ".join((*LEAVES, *COMPOSED))
+            raise ValueError(f"a policy of the kind {shown(kind)} is not known; the kinds are {known}")
+        return {
+            Mixture.kind: self._mixture,
+            Tempered.kind: self._tempered,
+            Excluding.kind: self._excluding,
+            Filtered.kind: self._filtered,
+        }.get(kind, self._leaf)(spec, prefix)
+
+    def _mixture(self, spec: Mapping[str, Any], prefix: str) -> Mixture:
+        checks.keys("a mixture", spec, ("kind", "members"))
+        return Mixture(_alike(self._several(spec["members"], prefix)))
+
+    def _tempered(self, spec: Mapping[str, Any], prefix: str) -> Tempered:
+        checks.keys("a tempered policy", spec, ("kind", "policy", "temperature"))
+        inner = self._part(spec["policy"], f"{prefix}policy.")
+        if not isinstance(inner, Autoregressive):
+            raise ValueError(f"a {type(inner).__name__} has no temperature")
+        return Tempered(inner, checks.temperature(spec["temperature"]))
+
+    def _excluding(self, spec: Mapping[str, Any], prefix: str) -> Excluding:
+        checks.keys("an excluding policy", spec, ("kind", "policy"))
+        before = self.parts
+        inner = self._part(spec["policy"], f"{prefix}policy.")
+        excluded = self._take(f"{prefix}excluded", exactly=True)[""]
+        vocabulary, horizon, _ = sizes(inner)
+        checks.sequences("excluded", excluded, 2, vocabulary, horizon)
+        checks.work(len(excluded), self.parts - before, min(len(excluded), CHUNK) * vocabulary * 8)
+        return Excluding(inner, excluded)
+
+    def _filtered(self, spec: Mapping[str, Any], prefix: str) -> Filtered:
+        checks.keys("a filtered policy", spec, ("kind", "policy", "models", "log_taus", "proposed", "accepted"))
+        models = self._several(spec["models"], prefix)
+        inner, *models = _alike([self._part(spec["policy"], f"{prefix}policy."), *models])
+        taus = spec["log_taus"]
+        if not isinstance(taus, list) or len(taus) != len(models):
+            raise ValueError(f"log_taus is {shown(taus)}; it has a number for each of {len(models)} models")
+        proposed = checks.whole("proposed", spec["proposed"], 1, 10**15)
+        accepted = checks.whole("accepted", spec["accepted"], 1, proposed)
+        return Filtered(inner, models, [checks.number("log_tau", tau) for tau in taus], proposed, accepted)
+
+    def _several(self, specs: Any, prefix: str) -> list[Policy]:
+        if not isinstance(specs, list):
+            raise ValueError(f"a list of policies is {shown(specs)}")
+        return [self._part(spec, f"{prefix}{k}.") for k, spec in enumerate(specs)]
+
+    def _leaf(self, spec: Mapping[str, Any], prefix: str) -> Policy:
+        kind = spec["kind"]
+        module, name = LEAVES[kind].split(":")
+        try:
+            make = getattr(importlib.import_module(module), name).from_spec
+        except ModuleNotFoundError as error:
+            raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[torch]'") from error
+        if kind in NETWORKS:
+            make = partial(make, finite=self.finite)
+        own = {} if kind == Uniform.kind else self._take(prefix)
+        made: Policy = make(spec, own)
+        return made
+
+    def _take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
+        """The arrays whose names begin so, by the rest of their names; with `exactly` the one of this name."""
+        first = bisect.bisect_left(self.names, prefix)
+        last = first
+        while last < len(self.names) and self.names[last].startswith(prefix) and not (exactly and last > first):
+            last += 1
+        taken, self.names[first:last] = self.names[first:last], []
+        if exactly and taken != [prefix]:
+            raise ValueError(f"the array {shown(prefix)} is missing")
+        return {name.removeprefix(prefix): self.arrays[name] for name in taken}
+
+
+def sizes(policy: Any) -> tuple[int, int, int | EllipsisType | None]:
+    """Vocabulary V, horizon T and end token of a policy that was read; ... where it does not know its end token."""
+    if isinstance(policy, Mixture):
+        return sizes(policy.members[0])
+    if isinstance(policy, Excluding | Filtered):
+        return sizes(policy.policy)
+    if isinstance(policy, Repeating):
+        return policy.vocabulary, len(policy.tokens), ...
+    return policy.vocabulary, policy.horizon, policy.end
+
+
+def _alike(policies: list[Policy]) -> list[Policy]:
+    """ValueError unless all write the same space of sequences."""
+    found = [sizes(policy) for policy in policies]
+    if len({(V, T) for V, T, _ in found}) > 1 or len({end for *_, end in found} - {...}) > 1:
+        odd = next(size for size in found if size != found[0])
+        raise ValueError(f"its parts differ in vocabulary, horizon or end token: {found[0]} and {odd}")
+    return policies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from banel_envs import safe_files
 from banel_envs.errors import BadValue
 from banel_leaderboard.chart import figure_png, panel_of
 from banel_leaderboard.load import Loaded, Refused, Run, load_runs
@@ -52,7 +53,6 @@ def _write(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        safe_files.write(path, content, draft)
     except OSError as error:
         raise BadValue(f"{path} cannot be written ({error.strerror}); choose another --out") from error

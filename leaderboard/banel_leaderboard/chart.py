@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from banel_agents import AGENTS
+from banel_envs.visible import visible
 from banel_leaderboard.rows import Board, RateName, Regime, Row, TaskTable
 from banel_leaderboard.stats import Floats, at_or_before, band, median
 
@@ -26,6 +27,7 @@ COLOURS = (
     "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
+MOST_LABEL = 100  # characters of an agent's name
 INK, MUTED, GRID = "#1d2330", "#667085", "#e3e6ea"
 BASE_LINE: dict[str, Any] = {"color": MUTED, "linestyle": (0, (5, 3)), "linewidth": 1.1}
 
@@ -129,9 +131,9 @@ def figure_png(panels: Sequence[Panel]) -> bytes:
         for i, panel in enumerate(panels):
             axes = figure.add_subplot(down, across, i + 1)
             draw(axes, panel, styles)
-            title = f"{panel.task}, feedback: {panel.regime}"
+            title = visible(f"{panel.task}, feedback: {panel.regime}")
             axes.set_title(title, loc="left", color=INK, fontsize=10.5, parse_math=False)
-        handles = [_handle(style, agent) for agent, style in styles.items()]
+        handles = [_handle(style, visible(agent, MOST_LABEL)) for agent, style in styles.items()]
         handles.append(Line2D([], [], **BASE_LINE, label="base policy at NRE 0"))
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
         for text in legend.get_texts():
@@ -184,13 +186,13 @@ def _scales(axes: Any, panel: Panel) -> float:
 def rate_ticks(low: float, high: float) -> dict[float, str]:
     """Ticks within low..high (log10) and their labels: whole decades, or their 1-2-5 parts where fewer than 3 fit."""
     step = max(1, math.ceil((high - low) / 7))
-    decades = range(math.floor(low), math.ceil(high) + 1)
+    decades = range(math.ceil(math.floor(low) / step) * step, math.ceil(high) + 1, step)
     parts = (1,) if high - low > 2 else (1, 2, 5)
     ticks = {}
     for k in decades:
         power = "10" + str(k).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         for m in parts:
-            if low <= (at := k + math.log10(m)) <= min(high, 0) and k % step == 0:
+            if low <= (at := k + math.log10(m)) <= min(high, 0):
                 ticks[at] = "1" if at == 0 else power if m == 1 else f"{m}·{power}"
     return ticks
 
@@ -241,15 +243,15 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
         svg = svg.replace(colour, f"var(--{variable})")
     head, rest = svg.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    title = f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}"
-    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(_describe(panel))}</desc>'
+    title, says = visible(f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}"), _describe(panel)
+    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(says)}</desc>'
     return f'{head} role="img" aria-labelledby="{name}-title {name}-desc">{words}{rest}'
 
 
 def _describe(panel: Panel) -> str:
     """The chart in words, for whoever cannot see it."""
     ends = "; ".join(
-        f"{c.agent} {'zero' if math.isinf(c.middle[-1]) else f'10^{c.middle[-1]:.2f}'}"
+        f"{visible(c.agent, MOST_LABEL)} {'zero' if math.isinf(c.middle[-1]) else f'10^{c.middle[-1]:.2f}'}"
         for c in sorted(panel.curves, key=lambda c: -c.middle[-1])
     )
     base = "" if panel.base is None or math.isinf(panel.base) else f" The base policy succeeds at 10^{panel.base:.2f}."

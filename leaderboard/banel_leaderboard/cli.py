@@ -12,6 +12,7 @@ from typing import NoReturn
 from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.version import __version__
+from banel_envs.visible import terminal
 from banel_leaderboard import commands
 
 EXIT_BAD_INPUT = 2
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {terminal(message)} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kernel.kind()  # a bad word in the environment is bad input, not a failure of every run
         return int(options.command(options))
     except BanelError as error:
-        print(f"banel: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"banel: {terminal(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:

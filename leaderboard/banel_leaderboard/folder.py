@@ -14,13 +14,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from banel_envs import kernel
-from banel_envs.errors import AssetError, BadValue
+from banel_envs import kernel, safe_files, strict_json
+from banel_envs.errors import AssetError, BadJson, BadValue, FileRefused
 from banel_envs.policies import Policy, load_policy_file
 from banel_leaderboard.spec import Spec
 
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
+_TYPES: dict[str, Any] = {"status": str, "resumed": int, "error": str}
 WHERE = ("task", "agent", "device", "oracle", "inherit")  # of a Spec: what the record does not say of where things are
+_TYPES |= {name: str if name in ("task", "agent", "device") else str | None for name in WHERE}
 
 
 def check_folder(folder: Path) -> None:
@@ -41,18 +43,21 @@ def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str
     """run.json: how the run stands, and where its task, agent and answers are found."""
     fields = {"status": status, "resumed": resumed, "error": error, "kernel": begun_with(folder)}
     fields |= {name: getattr(spec, name) for name in WHERE}
-    draft = folder / f"{STATUS}.tmp"
-    draft.write_text(json.dumps(fields, indent=1) + "\n")
-    draft.replace(folder / STATUS)
+    safe_files.write(folder / STATUS, (json.dumps(fields, indent=1) + "\n").encode(), folder / f"{STATUS}.tmp")
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """run.json of a run; empty if it is missing or damaged, since no measured number rests on it."""
+    """run.json of a run; empty if it is missing, damaged or no regular file, since no measured number rests on it.
+
+    A field of the wrong type is left out, but for `kernel`, of which any strange word says that nothing is known.
+    """
     try:
-        fields = json.loads((folder / STATUS).read_text())
-    except (OSError, ValueError):
+        fields = strict_json.loads(safe_files.read(folder / STATUS, safe_files.STATUS))
+    except (FileRefused, BadJson):
         return {}
-    return fields if isinstance(fields, dict) else {}
+    if not isinstance(fields, dict):
+        return {}
+    return {name: value for name, value in fields.items() if isinstance(value, _TYPES.get(name, object))}
 
 
 def begun_with(folder: Path) -> str:
@@ -74,6 +79,6 @@ def load_policy(folder: str | Path) -> Policy:
         AssetError: there is none, or it is damaged.
     """
     path = Path(folder) / FINAL
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         raise AssetError(f"{folder} holds no {FINAL}: the run is not finished, or its policy has no stored form")
     return load_policy_file(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs import Ledger, Problem, Task
-from banel_envs.errors import BadValue
+from banel_envs import Ledger, Problem, Task, safe_files
+from banel_envs.errors import BadValue, FileMissing
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
@@ -148,8 +147,11 @@ class Evaluator:
 
 
 def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a file, None if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    """SHA-256 of a policy's file, None if there is none; FileRefused if it is a link, a pipe or too large."""
+    try:
+        return safe_files.sha256(path, safe_files.POLICY)
+    except FileMissing:
+        return None
 
 
 def as_json(config: Any) -> dict[str, Any]:

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from banel_agents.base import Agent
-from banel_envs import BudgetExhausted, Oracle, Task, kernel
+from banel_envs import BudgetExhausted, Oracle, Task, kernel, safe_files
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy
+from banel_envs.visible import visible
 from banel_leaderboard.folder import (
     FINAL,
     LEDGER,
@@ -38,6 +39,7 @@ from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, g
 from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
+from banel_leaderboard.names import MOST_TEXT, Reported, check_run
 from banel_leaderboard.record import Execution, LedgerMark, RunRecord, Work
 from banel_leaderboard.sinks import Watcher, watching
 from banel_leaderboard.spec import Spec, load_agent, task_of
@@ -137,8 +139,7 @@ def _measured(
         raise
     except Exception as error:
         write_status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
-        with (folder / LOG).open("a") as log:
-            traceback.print_exc(file=log)
+        safe_files.append(folder / LOG, traceback.format_exc())
         if isinstance(error, BanelError):
             raise
         raise RunFailed(
@@ -149,6 +150,7 @@ def _measured(
 def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path) -> Oracle:
     """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
     binding = binding_of(spec, agent)
+    check_run(task.problem.id, task.digest, agent.name, binding["config"], spec.seed)
     answering = on_device(task.blind() if spec.twin else task, spec.device)
     if spec.inherit is not None:
         old = old_ledger(Path(spec.inherit), task)
@@ -218,7 +220,7 @@ def measure(
     (folder / "grid").mkdir(exist_ok=True)
     evaluator = Evaluator(task, evaluation_rng, folder / "grid", watchers=watchers)
     clock = Clock()
-    reported: dict[str, list[tuple[int, float]]] = {}
+    reported = Reported()
     places = grid(oracle.budget)
     current: Policy | None = None
     learn = partial(isolated_policies, spec) if isolate else _policies
@@ -227,8 +229,7 @@ def measure(
         while current is not None and places and places[0] < oracle.count:
             _place(evaluator, places.pop(0), current, oracle.ledger, folder)
         current = policy
-        for name, value in getattr(agent, "reported", {}).items():
-            reported.setdefault(name, []).append((oracle.count, float(value)))
+        reported.note(agent.name, oracle.count, getattr(agent, "reported", {}))
     if current is None:
         raise RunFailed(f"{agent.name} yielded no policy; yield the base policy before the first question")
     for place in places:
@@ -253,8 +254,8 @@ def _place(evaluator: Evaluator, nre: int, policy: Policy, ledger: Ledger, folde
     begin = time.perf_counter()
     evaluator.measure(nre, policy, ledger)
     rate = evaluator.points[-1][1]
-    with (folder / LOG).open("a") as log:
-        log.write(f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - begin:.2f} s)\n")
+    said = f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - begin:.2f} s)\n"
+    safe_files.append(folder / LOG, said)
 
 
 def _keep_final(folder: Path, places: list[int], budget: int) -> None:
@@ -271,7 +272,7 @@ def _record(
     oracle: Oracle,
     evaluator: Evaluator,
     clock: Clock,
-    reported: dict[str, list[tuple[int, float]]],
+    reported: Reported,
     resumed: int,
     folder: Path,
 ) -> RunRecord:
@@ -295,7 +296,7 @@ def _record(
         successes_asked=int((questions.rewards == 1).sum()),
         ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
         policy_sha256=file_sha256(folder / FINAL),
-        reported=reported,
+        reported=reported.series,
         work=Work(
             sampled=COST.sampled - clock.sampled,
             scored=COST.scored - clock.scored,
@@ -308,7 +309,7 @@ def _record(
             peak_memory_mb=round(clock.peak(), 1),
             resumed=resumed,
             threads=threads(),
-            processor=processor(),
-            versions=versions(),
+            processor=visible(processor(), MOST_TEXT - 1),
+            versions={name: visible(version, MOST_TEXT - 1) for name, version in versions().items()},
         ),
     )

@@ -106,7 +106,7 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
             case "policy":
                 _take_over(header, agent, clock)
                 if "path" in header or policy is None:  # without one it is the policy before, and not measured again
-                    policy = _rescored(load_policy_file(header["path"]), policy)
+                    policy = _rescored(load_policy_file(header["path"], finite=False), policy)
                 yield policy
                 pipe.send({})
             case "end":

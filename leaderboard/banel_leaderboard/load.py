@@ -7,6 +7,7 @@ answer or a rate is not what is recomputed (see recompute.py). What can be neith
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from typing import Any, TypeAlias
 
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.ledger import Ledger
+from banel_envs.visible import shown, visible
+from banel_leaderboard.discover import find
 from banel_leaderboard.lookup import CannotTell, Known
+from banel_leaderboard.names import VERSION
 from banel_leaderboard.recompute import check_answers, check_package_facts, check_rates, recorded_task
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.standing import Attestation, Standing, digest_of
@@ -81,32 +85,34 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
     """
     if not folder.is_dir():
         raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
-    paths = sorted(folder.rglob("record.json"))
-    if not paths:
+    found = find(folder)
+    if not found.paths:
         raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
     known, replayed = known or Known(), {a.record: a for a in attestations}
     runs: dict[Any, Run] = {}
-    refused: list[Refused] = []
-    for path in paths:
+    refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
+    for path in found.paths:
         name = path.parent.relative_to(folder).as_posix()
         try:
-            run = _read(path.parent, name, known, replayed)
+            run = _read(path.parent, name, folder, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
             if key in runs:
                 raise RunRefused(f"the same run stands in {runs[key].path}, which is counted")
             runs[key] = run
-        except (BanelError, UnicodeDecodeError) as error:
-            refused.append(Refused(name, str(error).replace(f"{folder}/", "")))
-            print(f"refused {name}: {refused[-1].reason}", file=sys.stderr)
+        except BanelError as error:
+            refused.append(_refuse(name, str(error), folder))
     return Loaded(tuple(runs.values()), tuple(refused))
 
 
-def _read(folder: Path, name: str, known: Known, replayed: Mapping[str, Attestation]) -> Run:
-    record = RunRecord.load(folder / "record.json")
-    ledger = Ledger.read(folder / "ledger.jsonl")
+def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[str, Attestation]) -> Run:
+    record = RunRecord.load(folder / "record.json", below=below)
+    ledger = Ledger.read(folder / "ledger.jsonl", below=below)
     verify(record, ledger)
+    version = ledger.header.get("version", "unknown")
+    if not isinstance(version, str) or not re.fullmatch(VERSION, version):
+        raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
     proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)))
-    return Run(name, record, str(ledger.header.get("version", "unknown")), questions_digest(ledger), proved)
+    return Run(name, record, version, questions_digest(ledger), proved)
 
 
 def how_far(
@@ -134,3 +140,10 @@ def how_far(
         return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
     again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))
     return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
+
+
+def _refuse(name: str, reason: str, folder: Path) -> Refused:
+    """Say so on stderr, too; nothing in it is invisible or longer than a few lines."""
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
+    return refused

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from banel_leaderboard.columns import NONE, Cell, columns
 from banel_leaderboard.control import control_note
+from banel_leaderboard.escape import code
+from banel_leaderboard.escape import markdown as escaped
 from banel_leaderboard.load import Loaded
 from banel_leaderboard.rows import Board, make_boards, marks
 from banel_leaderboard.words import GLOSSARY, board_note, board_title
+
+MOST_NOTE = 2_000  # characters of a note on a table, which names its agents
 
 
 def markdown(loaded: Loaded) -> str:
@@ -14,7 +18,7 @@ def markdown(loaded: Loaded) -> str:
     parts = ["# Board", *map(_board, make_boards(loaded.runs))]
     parts.append("## Words\n\n" + "\n".join(f"- **{word}**: {meaning}" for word, meaning in GLOSSARY.items()))
     if loaded.refused:
-        lines = "\n".join(f"- `{_plain(r.path)}`: {_plain(r.reason)}" for r in loaded.refused)
+        lines = "\n".join(f"- {code(r.path)}: {escaped(r.reason)}" for r in loaded.refused)
         parts.append(f"## Refused\n\nThese runs do not count:\n\n{lines}")
     return "\n\n".join(parts) + "\n"
 
@@ -25,16 +29,20 @@ def _board(board: Board) -> str:
     lines = [_line(heads), _line(["---", "---:", "---", *("---:" for _ in shown)])]
     notes = []
     for table in board.tables:
+        task = escaped(table.task)
         for row in table.rows:
-            name = f"`{row.first.agent}`"
+            name = code(row.first.agent)
             if found := marks(row, table.rows):
-                notes.append(f"{name} on {table.task}: {'; '.join(found)}")
+                notes.append(f"{name} on {task}: {'; '.join(map(escaped, found))}")
                 name += f" ({len(notes)})"
             rank = NONE if row.rank is None else str(row.rank)
-            lines.append(_line([table.task, rank, name, *(_cell(c.cell(row)) for c in shown)]))
-    said = [board_note(board), *(f"{t.task}: {note}" for t in board.tables if (note := control_note(t)))]
+            lines.append(_line([task, rank, name, *(_cell(c.cell(row)) for c in shown)]))
+    said = [
+        board_note(board),
+        *(escaped(f"{t.task}: {note}", MOST_NOTE) for t in board.tables if (note := control_note(t))),
+    ]
     text = f"## {board_title(board)}\n\n" + "\n\n".join(said) + "\n\n" + "\n".join(lines)
-    return text + "".join(f"\n\n({i}) {_plain(note)}" for i, note in enumerate(notes, 1))
+    return text + "".join(f"\n\n({i}) {note}" for i, note in enumerate(notes, 1))
 
 
 def _cell(cell: Cell) -> str:
@@ -42,8 +50,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(_plain(c) for c in cells) + " |"
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return "| " + " | ".join(cells) + " |"

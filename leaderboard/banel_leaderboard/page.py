@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from banel_envs.version import __version__
+from banel_leaderboard import escape
 from banel_leaderboard.chart import Style, panel_of, panel_svg, styles_of
 from banel_leaderboard.columns import Cell, Column, columns, interval_text, log10_text
 from banel_leaderboard.control import control_note, controls_for
@@ -66,6 +67,7 @@ def page(loaded: Loaded) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=escape.page,  # whatever a record, a ledger or a path says
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

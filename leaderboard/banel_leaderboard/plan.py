@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from banel_envs import safe_files
 from banel_envs.errors import BadValue
 from banel_leaderboard.folder import RECORD
 from banel_leaderboard.measured import measured
@@ -127,7 +128,7 @@ def _left(lane: Lane, out: Path) -> Lane:
 def _medians(folders: Iterable[Path]) -> dict[Pair, float]:
     """Minutes of a run by task and agent, over the records with the task's budget and the agent's own settings."""
     minutes: dict[Pair, list[float]] = {}
-    for path in (path for folder in folders for path in folder.rglob(RECORD)):
+    for path in (path for folder in folders if folder.is_dir() for path in safe_files.find(folder, RECORD).paths):
         try:
             record = RunRecord.load(path)
         except RecordError:

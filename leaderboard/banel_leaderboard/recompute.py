@@ -18,7 +18,7 @@ from banel_envs import Ledger, Task
 from banel_envs.chain import Ask
 from banel_envs.errors import AssetError, BanelError, MissingExtra
 from banel_envs.file_oracle import digest_by_files
-from banel_envs.policies import load_policy_file
+from banel_envs.policies import Policy, load_policy_file
 from banel_envs.success import SuccessRate, score
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard import cache
@@ -133,7 +133,7 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
         return
     known = Questions.of(task.problem, ledger).successes(ledger.count)
     try:
-        policy = load_policy_file(path)
+        policy = _stored(path)
         measured = score(task, policy, np.random.default_rng(EVALUATION_SEED))
         rates = {"success": (last.success, measured.rate()), "fresh": (last.fresh, measured.rate(known))}
     except (AssetError, MissingExtra) as error:
@@ -142,6 +142,14 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
         _compare_rates(name, recorded, again)
     if shipped:
         cache.note(entry)
+
+
+def _stored(path: Path) -> Policy:
+    """The stored policy; a file that its own harness cannot read was not written by one."""
+    try:
+        return load_policy_file(path)
+    except AssetError as error:
+        raise Disproved(str(error)) from error
 
 
 def judges_here(task: Task) -> dict[str, str]:

@@ -9,16 +9,39 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from banel_envs import kernel
-from banel_envs.errors import BanelError
+from banel_envs import kernel, safe_files, strict_json
+from banel_envs.errors import BadJson, BanelError, FileRefused
+from banel_envs.problem import MOST_BUDGET
 from banel_envs.success import SuccessRate
+from banel_envs.visible import shown, visible
+from banel_leaderboard.names import (
+    MOST_NAME,
+    MOST_REPORTED,
+    MOST_SERIES,
+    AgentName,
+    Amount,
+    Config,
+    Count,
+    Digest,
+    Log10,
+    Seed,
+    Series,
+    Sha256,
+    Share,
+    TaskName,
+    Text,
+    Tokens,
+    Version,
+)
 
 SCHEMA: Literal[1] = 1
+MOST_POINTS = 256  # of a curve; the harness measures 16
+Told = Annotated[list[tuple[Count, float]], Field(max_length=MOST_REPORTED)]
 
 
 class RecordError(BanelError):
@@ -34,12 +57,12 @@ class Strict(BaseModel):
 class Rate(Strict):
     """A success rate in log10; `log10` and `low` are null where it is zero or only its upper limit `high` is known."""
 
-    log10: float | None
-    low: float | None  # 95% interval
-    high: float | None
+    log10: Log10 | None
+    low: Log10 | None  # 95% interval
+    high: Log10 | None
     method: Literal["exact", "filtered", "monte_carlo", "importance", "upper_limit", "asked"]
-    samples: int
-    effective: float | None  # effective number of distinct successes, where exact
+    samples: Tokens
+    effective: Amount | None  # effective number of distinct successes, where exact
     zero: bool
 
     @classmethod
@@ -59,40 +82,42 @@ class Rate(Strict):
 class Point(Strict):
     """One place of the evaluation grid: the last policy yielded at or before it."""
 
-    nre: int  # sequences asked when the policy was measured against the grid
+    nre: Count  # sequences asked when the policy was measured against the grid
     success: Rate  # probability that a sample is a success
     fresh: Rate  # that it is a success not yet asked in this run
-    invalid: float | None  # share of malformed sequences among those asked since the point before; null if none were
-    repeated: float | None  # share of sequences asked before in this run, likewise
+    invalid: Share | None  # share of malformed sequences among those asked since the point before; null if none were
+    repeated: Share | None  # share of sequences asked before in this run, likewise
 
 
 class LedgerMark(Strict):
     """What binds the record to its ledger: a cut or changed ledger does not fit."""
 
-    head: str
-    lines: int
-    count: int  # sequences asked
+    head: Sha256
+    lines: Annotated[int, Field(ge=0, le=10 * MOST_BUDGET)]
+    count: Count  # sequences asked
 
 
 class Work(Strict):
     """Tokens, evaluation by the harness not counted."""
 
-    sampled: int
-    scored: int
-    trained: int
+    sampled: Tokens
+    scored: Tokens
+    trained: Tokens
 
 
 class Execution(Strict):
     """What differs from one execution of the same run to the next."""
 
-    wall_s: float  # the agent's own time, evaluation by the harness not counted
-    cpu_s: float
-    evaluation_s: float  # the harness's, beside it
-    peak_memory_mb: float
-    resumed: int  # times the run was killed and taken up again
-    threads: int
-    processor: str
-    versions: dict[str, str]
+    wall_s: Amount  # the agent's own time, evaluation by the harness not counted
+    cpu_s: Amount
+    evaluation_s: Annotated[
+        float, Field(ge=-1e18, le=1e18)
+    ]  # the harness's, beside it; two clocks, so below 0 by a little
+    peak_memory_mb: Amount
+    resumed: Count  # times the run was killed and taken up again
+    threads: Count
+    processor: Text
+    versions: Annotated[dict[Version, Text], Field(max_length=MOST_NAME)]
 
     @property
     def kernel(self) -> str:
@@ -104,23 +129,24 @@ class RunRecord(Strict):
     """One run: task x agent x feedback x seed."""
 
     schema_number: Literal[1]
-    task: str
-    digest: str  # of the task's assets
-    agent: str
-    config: dict[str, Any]
+    task: TaskName
+    digest: Digest  # of the task's assets
+    agent: AgentName
+    config: Config
     tuned: bool  # whether the config differs from the agent's default
-    seed: int
+    seed: Seed
     feedback: Literal["full", "failures"]
     twin: bool  # oracle-free: told "failure" for everything, paying no NRE
-    budget: int
+    budget: Annotated[int, Field(ge=1, le=MOST_BUDGET)]
     off_board: bool  # whether the budget is not the task's own, or answers were inherited
-    inherits: str | None = None  # head of the old ledger whose answers were taken over
-    points: list[Point]
-    first_success: int | None  # NRE at which the first success was asked; null: censored at the budget
-    successes_asked: int
+    inherits: Sha256 | None = None  # head of the old ledger whose answers were taken over
+    points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
+    first_success: Count | None  # NRE at which the first success was asked; null: censored at the budget
+    successes_asked: Count
     ledger: LedgerMark
-    policy_sha256: str | None  # of final.safetensors; null where the policy has no stored form
-    reported: dict[str, list[tuple[int, float]]]  # (NRE, value) the agent told about itself; never on the board
+    policy_sha256: Sha256 | None  # of final.safetensors; null where the policy has no stored form
+    reported: Annotated[dict[Series, Told], Field(max_length=MOST_SERIES)]
+    """(NRE, value) that the agent told about itself, by name; never on the board."""
     work: Work
     execution: Execution
 
@@ -144,25 +170,29 @@ class RunRecord(Strict):
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
-        draft = path.with_suffix(".tmp")
-        draft.write_text(self.model_dump_json(indent=1) + "\n")
-        draft.replace(path)
+        safe_files.write(path, (self.model_dump_json(indent=1) + "\n").encode(), path.with_suffix(".tmp"))
 
     @classmethod
-    def load(cls, path: Path) -> RunRecord:
-        """Read and validate.
+    def load(cls, path: Path, *, below: Path | None = None) -> RunRecord:
+        """Read and validate; `below` as for safe_files.read.
 
         Raises:
-            RecordError: missing, of another schema, or a field is missing, unknown or of the wrong type.
+            RecordError: missing, no regular file, too large, not JSON of one meaning, of another schema, or a field is
+                missing, unknown, of the wrong type or too long.
         """
         try:
-            return cls.model_validate_json(path.read_text())
-        except OSError as error:
-            raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+            content = safe_files.read(path, safe_files.RECORD, below=below)
+            strict_json.loads(content)
+            return cls.model_validate_json(content)
+        except FileRefused as error:
+            raise RecordError(str(error)) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise RecordError(f"{path} is not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = visible(".".join(map(str, first["loc"])), MOST_NAME)
+            said = f"{where}: {visible(first['msg'])}, not {shown(first['input'])}"
+            raise RecordError(f"{path} is not a record of schema {SCHEMA}: {said}") from error
+        except BadJson as error:
+            raise RecordError(f"{path} is not a record: {error}") from error
 
 
 def _log10(rate: Rate) -> float:

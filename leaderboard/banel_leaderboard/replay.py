@@ -11,18 +11,18 @@ come out the same, it is *not proved here*, which is not the same as *disproved*
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from banel_agents.base import Agent
-from banel_envs import Oracle, Task, kernel
+from banel_envs import Oracle, Task, kernel, safe_files
 from banel_envs.errors import AssetError, BanelError, LedgerMismatch, MissingExtra, ReplayDiverged
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
+from banel_leaderboard.discover import finished_runs
 from banel_leaderboard.folder import LEDGER, RECORD, device_of
 from banel_leaderboard.harness import binding_of, measure, on_device
 from banel_leaderboard.lookup import CannotTell, Known
@@ -35,6 +35,8 @@ from banel_leaderboard.verify import verify
 DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
 """Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
 
+__all__ = ["Proof", "finished_runs", "prove"]
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -42,14 +44,6 @@ class Proof:
 
     record: RunRecord  # as recomputed, its times those of the replay
     answers: str | None  # why its answers were not recomputed; None where they were
-
-
-def finished_runs(folder: Path) -> list[Path]:
-    """The finished runs in a folder, itself included; BanelError if there is none."""
-    found = sorted(path.parent for path in folder.rglob(RECORD))
-    if not found:
-        raise BanelError(f"{folder} holds no finished run; a run is finished once its {RECORD} is there")
-    return found
 
 
 def prove(folder: Path, known: Known | None = None) -> Proof:
@@ -76,7 +70,7 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
     check_package_facts(record, known)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
-        shutil.copy(folder / LEDGER, copy / LEDGER)
+        (copy / LEDGER).write_bytes(safe_files.read(folder / LEDGER, safe_files.LEDGER))
         try:
             with kernel.using(kernel.nearest(record.execution.kernel)):
                 again = _measure_again(record, ledger, device_of(folder), copy, known)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from banel_envs.errors import BadValue
+from banel_envs import safe_files, strict_json
+from banel_envs.errors import BadJson, BadValue, FileRefused, NotJson
+from banel_envs.visible import shown
 
 MOST_SEEDS = 10_000  # in one range
 
@@ -32,21 +34,34 @@ def parse_seeds(text: str) -> list[int]:
 
 def read_settings(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
     """Settings from a JSON or TOML file, then from NAME=VALUE pairs."""
-    settings: dict[str, Any] = {}
-    if file is not None:
-        try:
-            content = file.read_text()
-            settings = tomllib.loads(content) if file.suffix == ".toml" else json.loads(content)
-        except (OSError, ValueError) as error:
-            raise BadValue(f"--config {file}: {error}; give a JSON or TOML file of settings") from error
-        if not isinstance(settings, dict):
-            raise BadValue(f"--config {file}: it holds a {type(settings).__name__}; give a table of settings")
+    settings = {} if file is None else _from_file(file)
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise BadValue(f"--set {pair!r}; write NAME=VALUE, such as f=16")
+            raise BadValue(f"--set {shown(pair)}; write NAME=VALUE, such as f=16")
         try:
-            settings[name] = json.loads(value)
-        except ValueError:
+            settings[name] = strict_json.loads(value)
+        except NotJson:
             settings[name] = value
+        except BadJson as error:
+            raise BadValue(f"--set {shown(pair)}: {error}") from error
     return settings
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        content = safe_files.read_named(file, safe_files.SETTINGS)
+        settings = _from_toml(content) if file.suffix == ".toml" else strict_json.loads(content)
+    except (FileRefused, ValueError, RecursionError) as error:
+        raise BadValue(f"--config {file}: {error}; give a JSON or TOML file of settings") from error
+    if not isinstance(settings, dict):
+        raise BadValue(f"--config {file}: it holds a {type(settings).__name__}; give a table of settings")
+    return settings
+
+
+def _from_toml(content: bytes) -> Any:
+    """What TOML says, held to what JSON can say: no date, no infinity, no NaN."""
+    try:
+        return strict_json.loads(json.dumps(tomllib.loads(content.decode())))
+    except TypeError as error:
+        raise ValueError(error) from error

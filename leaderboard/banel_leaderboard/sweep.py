@@ -28,6 +28,7 @@ from tqdm import tqdm
 from banel_agents import AGENTS
 from banel_envs.errors import BanelError, LedgerLocked
 from banel_envs.oracle import Feedback
+from banel_envs.visible import terminal
 from banel_leaderboard.folder import check_folder
 from banel_leaderboard.harness import finished, make_oracle
 from banel_leaderboard.record import RunRecord
@@ -117,7 +118,8 @@ def sweep(
             bar.update()
             bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
             if outcome.message and outcome.status in ("failed", "waiting"):
-                bar.write(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}", file=sys.stderr)
+                said = terminal(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}")
+                bar.write(said, file=sys.stderr)
     return outcomes
 
 

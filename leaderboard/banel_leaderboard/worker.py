@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from banel_envs.errors import AnswersPending, BanelError
+from banel_envs.visible import terminal
 from banel_leaderboard.harness import execute
 from banel_leaderboard.lookup import allow_own_modules
 from banel_leaderboard.spec import Spec
@@ -26,7 +27,7 @@ def main() -> int:
         allow_own_modules([spec.task, spec.agent])
         execute(spec, Path(order["out"]), isolate=order["isolate"])
     except BanelError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(terminal(error), file=sys.stderr)
         return WAITING if isinstance(error, AnswersPending) else 2
     return 0
 

@@ -1,0 +1,99 @@
+"""What a stored policy may be: sizes and numbers are held against what is in the file, before anything is made of them.
+
+Each function raises ValueError with the name, the value and the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.visible import shown
+
+MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**16  # tokens; of a policy that has no array of that size
+MOST_LAYERS = 256  # of a network, each with 4 arrays at least
+MOST_PARTS = 1_000  # policies that one is made of
+MOST_SCORED, MOST_BYTES = 4_000_000, 2**28  # sequences, and bytes at once, to weigh those that a policy excludes
+COLDEST = 1e-100  # temperature; its inverse is the highest. Further out logits overflow
+
+Array = NDArray[Any]
+
+
+def keys(where: str, found: Any, wanted: Collection[str]) -> None:
+    """A table with exactly these keys."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is {shown(found)}, not a table")
+    if odd := sorted(set(wanted) ^ found.keys()):
+        raise ValueError(f"{where} {'has the key' if odd[0] in found else 'lacks'} {shown(odd[0])}")
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number from low to high."""
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} is {shown(value)}; it is a whole number from {low} to {high:,}")
+    return value
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number from low to high."""
+    if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
+        raise ValueError(f"{name} is {shown(value)}; it is a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def temperature(value: Any) -> float:
+    """A temperature that no logit overflows by."""
+    return number("temperature", value, COLDEST, 1 / COLDEST)
+
+
+def end(value: Any, vocabulary: int) -> int | None:
+    """The index of the end token, or None."""
+    return None if value is None else whole("end", value, 0, vocabulary - 1)
+
+
+def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int | None = None) -> None:
+    """Token sequences [.., T] of this vocabulary."""
+    if array.dtype != np.int64 or array.ndim != axes or horizon not in (None, array.shape[-1]):
+        wanted = f"{axes} axes, the last of {horizon or 'T'}"
+        raise ValueError(f"{name} has {array.dtype} {shown(list(array.shape))}; it is int64 with {wanted}")
+    if not 1 <= array.shape[-1] <= MOST_HORIZON:
+        raise ValueError(f"{name} has sequences of {array.shape[-1]} tokens; they have 1 to {MOST_HORIZON:,}")
+    if array.size and not (array.min() >= 0 and array.max() < vocabulary):
+        raise ValueError(f"{name} has tokens {array.min()}..{array.max()}; they lie in 0..{vocabulary - 1}")
+
+
+def work(rows: int, parts: int, at_once: int) -> None:
+    """What it takes to weigh excluded sequences: each is scored by every part, and `at_once` bytes are held."""
+    if rows * parts > MOST_SCORED or at_once > MOST_BYTES:
+        raise ValueError(
+            f"{rows:,} sequences are excluded; to weigh them takes {rows * parts:,} scores and {at_once:,} bytes at once, "
+            f"more than {MOST_SCORED:,} or {MOST_BYTES:,}"
+        )
+
+
+def network_config(config: Any, fields: Iterable[str], arrays: Mapping[str, Array]) -> None:
+    """The sizes of a network, none of them larger than what its arrays can hold."""
+    names = tuple(fields)
+    keys("config", config, names)
+    numbers = sum(array.size for array in arrays.values())
+    for name in names:
+        whole(name, config[name], 1, min(MOST_LAYERS, len(arrays) // 4) if name == "layers" else numbers)
+    if config["width"] % config.get("heads", 1):
+        raise ValueError(f"width is {config['width']}; it is a multiple of the {config['heads']} heads")
+
+
+def weights(arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], finite: bool) -> None:
+    """Exactly these arrays, in float32, without NaN and infinity."""
+    keys("the set of weights", dict(arrays), shapes)
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.dtype != np.float32 or array.shape != shape:
+            raise ValueError(
+                f"{name} is {array.dtype} {shown(list(array.shape))}; it is float32 {shown(list(shape))} in this network"
+            )
+        if finite and not np.isfinite(array).all():
+            raise ValueError(f"{name} has {int((~np.isfinite(array)).sum())} numbers that are NaN or infinite")
