@@ -205,7 +205,7 @@ def measure(
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
-    evaluator = Evaluator(task, evaluation_rng, folder / "grid")
+    evaluator = Evaluator(task, evaluation_rng, folder / "grid", last=oracle.budget)
     clock = Clock()
     reported: dict[str, list[tuple[int, float]]] = {}
     places = grid(oracle.budget)
