@@ -2,12 +2,16 @@
 
 A task that cannot list its successes may ship a Pool: sequences drawn once from proposals that succeed often, of which
 only the successes need to be kept (a failure adds nothing). A policy p is measured over that pool and n samples of its
-own: every success x of either counts p(x) / (n p(x) + sum of N_q q(x)), which is unbiased whatever the proposals are,
-and at most 1/n for any one sequence. The error is estimated within each proposal; its interval is symmetric in the
-logarithm. Successes that p can write and the pool hardly covers are what the error cannot see: with a pool fitted to
-119 of 23,741 successes three intervals in ten missed the exact rate. So no number is given below an effective sample
-size of 100, nor where the largest counts have a heavy tail (a fitted Pareto shape above 0.4; 0.5 would be an infinite
-variance); instead the limits of plain Monte Carlo. `python -m benchmarks.importance` counts how often that still errs.
+own: every draw of a success x in either counts p(x) / (n p(x) + sum of N_q q(x)), which is unbiased whatever the
+proposals are. What no spread of these counts can show are successes that p writes and the pool never drew: a pool that
+collapsed onto a few sequences looks perfect. So the estimate's own error is never shown. A number is given only where
+
+- distinct sequences carry it, the equivalent of 100 and not a few drawn again and again,
+- the largest of their counts have no heavy tail (a fitted Pareto shape above 0.4; 0.5 would be an infinite variance),
+- the certified interval (certified.py) holds it and ends at most at twice it: the policy's own samples leave little room.
+
+The number then stands in the certified interval; elsewhere that interval stands alone. `python -m benchmarks.importance`
+counts how often either errs, with pools made to mislead among them.
 Source: Veach and Guibas 1995; Owen 2013, chapter 9; the tail: Vehtari et al. 2024, fitted as in Zhang and Stephens 2009.
 """
 
@@ -18,14 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from banel_envs.certified import Counted, Mask
 from banel_envs.policies.autoregressive import Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
 
-LEAST_EFFECTIVE = 100.0  # effective sample size below which an estimate is no number
-HEAVIEST_TAIL = 0.4  # Pareto shape of the largest counts above which it is none either
-Z95 = 1.959964
+LEAST_EFFECTIVE = 100.0  # effective number of distinct sequences below which an estimate is no number
+HEAVIEST_TAIL = 0.4  # Pareto shape of their largest counts above which it is none either
+MOST_ROOM = math.log(2)  # nats between it and the upper end of the certified interval above which it is none either
 SAME = 1e-6  # nats between the log-probabilities of one policy computed twice
 
 
@@ -44,34 +48,26 @@ class Pool:
 
     proposals: tuple[Proposal, ...]
     fresh: int = 5_000  # n: samples drawn from the policy that is measured
+    final: int = 50_000  # the same for the last policy of a run, where more of them are worth their time
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """The successes that an estimate rests on, each with what it counts."""
+    """The distinct successes that an estimate rests on, each with what one draw of it counts."""
 
     log_counts: Floats  # [S]: log of p(x) / (n p(x) + sum of N_q q(x))
-    stratum: NDArray[np.int64]  # [S]: 0 drawn from the policy itself, k from proposal k-1
-    drawn: tuple[int, ...]  # sequences drawn in each stratum, failures included
-    own: tuple[int, ...]  # strata drawn from the policy itself: the first, and any proposal that is the same policy
+    times: Ints  # [S]: how often it was drawn, from the policy and all proposals
+    counting: Counted  # the same successes, the policy's own samples being the counting sample
 
-    def monte_carlo(self, counted: NDArray[np.bool_]) -> tuple[int, int]:
-        """Successes that count among the policy's own samples, and how many samples those are."""
-        hits = int((counted & np.isin(self.stratum, self.own)).sum())
-        return hits, sum(self.drawn[k] for k in self.own)
-
-    def estimate(self, counted: NDArray[np.bool_]) -> Estimate:
+    def estimate(self, counted: Mask) -> Estimate:
         """The rate over the successes that count [S]."""
-        logs, stratum = self.log_counts[counted], self.stratum[counted]
-        total = logsumexp(logs)
+        logs, times = self.log_counts[counted], self.times[counted]
+        with np.errstate(divide="ignore"):
+            total = logsumexp(logs + np.log(times))
         if total == -math.inf:
-            return Estimate(-math.inf, math.inf, 0.0, math.inf)
-        share = np.exp(logs - total)  # of the estimate: sums to 1
-        variance = 0.0  # of the estimate, relative to its square
-        for k, n in enumerate(self.drawn):
-            own = share[stratum == k]
-            variance += n / max(n - 1, 1) * float((own**2).sum() - own.sum() ** 2 / n)
-        return Estimate(total, math.sqrt(max(variance, 0.0)), 1 / float((share**2).sum()), tail_shape(share))
+            return Estimate(-math.inf, 0.0, math.inf)
+        share: Floats = np.exp(logs - total) * times  # by one sequence, however often it was drawn: sums to 1
+        return Estimate(total, 1 / float((share**2).sum()), tail_shape(np.exp(logs[share > 0] - total)))
 
 
 @dataclass(frozen=True)
@@ -79,19 +75,13 @@ class Estimate:
     """An importance-sampled rate."""
 
     log: float  # natural log of the rate
-    error: float  # standard error relative to the rate
-    effective: float  # (sum of counts)^2 / sum of their squares: sequences that carry it
-    tail: float  # see tail_shape
+    effective: float  # 1 / sum of squared shares: distinct sequences that carry it
+    tail: float  # of what one draw of each counts: see tail_shape
 
-    @property
-    def reliable(self) -> bool:
-        """Whether enough sequences carry it, and evenly enough, for the number to be shown."""
-        return self.effective >= LEAST_EFFECTIVE and self.tail <= HEAVIEST_TAIL
-
-    @property
-    def log_interval(self) -> tuple[float, float]:
-        """95%, symmetric in the logarithm."""
-        return self.log - Z95 * self.error, min(0.0, self.log + Z95 * self.error)
+    def reliable(self, low: float, high: float) -> bool:
+        """Whether it may be shown as a number, the certified interval being from `low` to `high` (natural logs)."""
+        carried = self.effective >= LEAST_EFFECTIVE and self.tail <= HEAVIEST_TAIL
+        return carried and low <= self.log <= high <= self.log + MOST_ROOM
 
 
 def tail_shape(values: Floats) -> float:
@@ -115,16 +105,29 @@ def tail_shape(values: Floats) -> float:
     return (m * fitted + 10 * 0.5) / (m + 10)
 
 
-def weigh(policy: Policy, hits: Ints, pool: Pool) -> tuple[Ints, Weighed]:
-    """Every known success [S, T] with its count, `hits` being those among `pool.fresh` samples of the policy."""
-    groups: Sequence[Ints] = [hits, *(q.successes for q in pool.proposals)]
-    tokens = np.concatenate(groups)
-    drawn = (pool.fresh, *(q.drawn for q in pool.proposals))
+def weigh(policy: Policy, hits: Ints, samples: int, pool: Pool, known: Ints | None = None) -> tuple[Ints, Weighed]:
+    """Every distinct success that is known or was met [S, T], and what is to be said of it.
+
+    Args:
+        policy: what is measured.
+        hits: the successes [k, T] among `samples` of the policy, repeats kept.
+        samples: how many were drawn.
+        pool: the task's.
+        known: further successes [m, T], none of them chosen by looking at `hits`.
+    """
+    extra = np.empty((0, hits.shape[1]), np.int64) if known is None else known
+    groups: Sequence[Ints] = [hits, *(q.successes for q in pool.proposals), extra]
+    tokens, row = np.unique(np.concatenate(groups), axis=0, return_inverse=True)
+    times = np.zeros((len(tokens), len(groups)), np.int64)
+    np.add.at(times, (row.reshape(-1), np.repeat(np.arange(len(groups)), [len(g) for g in groups])), 1)
+    drawn = (samples, *(q.drawn for q in pool.proposals))
     log_p = policy.log_prob(tokens)
     log_q = [q.policy.log_prob(tokens) for q in pool.proposals]
-    mixture = [log_p + math.log(pool.fresh), *(q + math.log(n) for q, n in zip(log_q, drawn[1:], strict=True))]
+    mixture = [log_p + math.log(samples), *(q + math.log(n) for q, n in zip(log_q, drawn[1:], strict=True))]
     with np.errstate(invalid="ignore"):
-        log_counts = log_p - np.logaddexp.reduce(np.stack(mixture))  # [S]
-    stratum = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+        log_counts = np.where(np.isneginf(log_p), -np.inf, log_p - np.logaddexp.reduce(np.stack(mixture)))  # [S]
+    # A proposal that is the policy itself drew samples of it: they count beside its own, and are not known before.
     same = [k for k, q in enumerate(log_q, 1) if len(q) and np.allclose(q, log_p, rtol=0, atol=SAME)]
-    return tokens, Weighed(log_counts, stratum, drawn, (0, *same))
+    own, others = [0, *same], [k for k in range(1, len(groups)) if k not in same]
+    counting = Counted(log_p, times[:, others].sum(axis=1) > 0, times[:, own].sum(axis=1), sum(drawn[k] for k in own))
+    return tokens, Weighed(log_counts, times[:, :-1].sum(axis=1), counting)

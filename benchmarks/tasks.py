@@ -3,9 +3,10 @@
     python -m benchmarks.tasks --out DIR [--seeds 0-2] [--jobs 2] [--task ID ...] [--write]
 
 Runs the controls `tempered` and `tempered_sft`, and BaNEL with its oracle-free twin, on every shipped task (resumable:
-runs already in DIR are kept), measures the base policies, and prints a Markdown table. `--write` also keeps it as
-docs/tasks.md, and the figures that `banel list` shows as leaderboard/banel_leaderboard/measured.json, each bound to the
-digest of the task it was measured on. Minutes are of the machine that ran it.
+runs already in DIR are kept), measures the base policies, and prints a Markdown table. `--write` also keeps it in
+docs/tasks.md, and the figures that `banel list` shows in leaderboard/banel_leaderboard/measured.json, each bound to the
+digest of the task it was measured on; what stands there of tasks that were not named stays. Minutes are of the machine that
+ran it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from banel_envs.success import SuccessRate
 from banel_envs.tasks.families import family_of
 from banel_leaderboard.measured import PATH
 from banel_leaderboard.record import RunRecord
+from banel_leaderboard.rows import RateName, Span
 from banel_leaderboard.settings import parse_seeds
 from banel_leaderboard.spec import Spec
 from banel_leaderboard.sweep import Lane, check, records_of, sweep
@@ -56,35 +58,32 @@ class Line:
     id: str
     base: SuccessRate
     successes: int | None  # in the whole set, where it is enumerated
-    finals: dict[str, list[float]]  # control -> log10 of the final success rate by seed
+    finals: dict[str, list[Span]]  # control -> log10 of the final success rate by seed
     minutes: float  # median of a BaNEL run with its 16 evaluations
 
     @property
-    def gains(self) -> list[float]:
-        """Decades of BaNEL over its twin, by seed; 0 where both are zero or one run is both."""
-        return [0.0 if b == t else b - t for b, t in zip(self.finals[BANEL], self.finals[TWIN], strict=True)]
-
-    @property
-    def told(self) -> bool:
-        """Whether BaNEL's rates are numbers: where both are limits, nothing is known of a gain."""
-        return all(map(math.isfinite, self.finals[BANEL] + self.finals[TWIN]))
+    def gains(self) -> list[Span]:
+        """Decades of BaNEL over its twin, by seed; 0 where both are the same."""
+        pairs = zip(self.finals[BANEL], self.finals[TWIN], strict=True)
+        return [(0.0, 0.0) if b == t else (b[0] - t[1], b[1] - t[0]) for b, t in pairs]
 
     @property
     def notes(self) -> str:
         """What a reader must know: solved by a temperature, or where answers matter."""
         found = []
-        if median(self.finals[TEMPERED]) >= SOLVED:
+        if middle(self.finals[TEMPERED])[0] >= SOLVED:
             found.append("a temperature alone solves it")
-        elif median(self.finals[FRESH]) >= SOLVED:
+        elif middle(self.finals[FRESH])[0] >= SOLVED:
             found.append("told its successes, `tempered_sft` solves it")
-        elif median(self.finals[TEMPERED_SFT]) >= SOLVED:
+        elif middle(self.finals[TEMPERED_SFT])[0] >= SOLVED:
             found.append("told its successes, `tempered_sft` repeats those it found")
-        helped, harmed = (sum(sign * gain >= MATTERS for gain in self.gains) for sign in (1, -1))
-        if abs(median(self.gains)) >= MATTERS:
-            verb, k = ("help", helped) if median(self.gains) > 0 else ("harm", harmed)
+        worst, best = middle(self.gains)
+        helped, harmed = sum(low >= MATTERS for low, _ in self.gains), sum(high <= -MATTERS for _, high in self.gains)
+        if worst >= MATTERS or best <= -MATTERS:
+            verb, k = ("help", helped) if worst > 0 else ("harm", harmed)
             found.append(f"answers {verb} BaNEL in {k} of {len(self.gains)} seeds")
-        if not self.told:
-            found.append("too rare at the end for its estimate")
+        if any(low < high for spans in self.finals.values() for low, high in spans):
+            found.append("certified intervals, no numbers")
         return "; ".join(found)
 
 
@@ -97,18 +96,29 @@ def measured(task: Task, records: Sequence[RunRecord]) -> Line:
     banel = [by["banel", False, s] for s in seeds]
     tuned = [by["tempered_sft", False, s] for s in seeds]
     finals = {
-        TEMPERED: [by["tempered", False, s].final() for s in seeds],
-        TEMPERED_SFT: [r.final() for r in tuned],
-        FRESH: [r.final("fresh") for r in tuned],
-        BANEL: [r.final() for r in banel],
-        TWIN: [by.get(("banel", True, r.seed), r).final() for r in banel],  # told no success: one run is both
+        TEMPERED: [span(by["tempered", False, s]) for s in seeds],
+        TEMPERED_SFT: [span(r) for r in tuned],
+        FRESH: [span(r, "fresh") for r in tuned],
+        BANEL: [span(r) for r in banel],
+        TWIN: [span(by.get(("banel", True, r.seed), r)) for r in banel],  # told no success: one run is both
     }
     minutes = median(r.execution.cpu_s + r.execution.evaluation_s for r in banel) / 60
     return Line(task.problem.id, rate, None if successes is None else len(successes), finals, minutes)
 
 
-def table(lines: Sequence[Line]) -> str:
-    """Markdown, a line a task."""
+def span(record: RunRecord, rate: RateName = "success") -> Span:
+    """Both ends of what is known of the final rate, equal where it is a number."""
+    return record.final(rate, "low"), record.final(rate, "high")
+
+
+def middle(spans: Sequence[Span]) -> Span:
+    """Between which the median lies."""
+    lows, highs = zip(*spans, strict=True)
+    return median(lows), median(highs)
+
+
+def table(lines: Sequence[Line]) -> list[str]:
+    """Markdown: two lines of headings and a line a task."""
     head = ["task", "family", "V", "T", "budget", "base success", "successes", "effective", *SHOWN]
     head += ["gain", "minutes", "notes"]
     rows = [[f"`{h}`" if h in (TEMPERED, TEMPERED_SFT, BANEL) else h for h in head]]
@@ -126,12 +136,12 @@ def table(lines: Sequence[Line]) -> str:
                 "" if line.successes is None else f"{line.successes:,}",
                 "" if line.base.effective is None else f"{line.base.effective:,.0f}",
                 *(spread(line.finals[name]) for name in SHOWN),
-                spread(line.gains) if line.told else "?",
+                spread(line.gains),
                 f"{line.minutes:.1f}",
                 line.notes,
             ]
         )
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def written(rate: SuccessRate) -> str:
@@ -142,15 +152,33 @@ def written(rate: SuccessRate) -> str:
     return f"{'' if rate.log10 is None else f'{rate.log10:.2f} '}[{low}, {rate.high or 0.0:.2f}]"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Median and, of several seeds, the range."""
-    middle = number(median(values))
-    return middle if len(values) == 1 else f"{middle} [{number(min(values))}, {number(max(values))}]"
+def spread(spans: Sequence[Span]) -> str:
+    """Median and, of several seeds, the range; where no number is known the ends between which the median lies."""
+    low, high = middle(spans)
+    if any(a < b for a, b in spans):
+        return f"{number(low)} to {number(high)}"
+    return number(low) if len(spans) == 1 else f"{number(low)} [{number(min(spans)[0])}, {number(max(spans)[0])}]"
 
 
 def number(value: float) -> str:
-    """Two decimals; −∞ for zero success or one below its estimate's reach."""
-    return f"{value:.2f}" if math.isfinite(value) else "−∞"
+    """Two decimals; −∞ for zero success."""
+    return f"{value:.2f}" if math.isfinite(value) else "−∞" if value < 0 else "+∞"
+
+
+def keep(lines: Sequence[Line]) -> None:
+    """Put these lines into docs/tasks.md and measured.json, in the registry's order, beside those of other tasks."""
+    page = ROOT / "docs" / "tasks.md"
+    heads, old = table(lines)[:2], {}
+    for row in page.read_text().splitlines():
+        if row.startswith("| ") and row not in heads:
+            old["banel/" + row.split("|")[1].strip()] = row
+    new = old | dict(zip((line.id for line in lines), table(lines)[2:], strict=True))
+    page.write_text("\n".join([HEAD, *heads, *(new[id] for id in TASKS if id in new)]) + "\n")
+    known = json.loads(PATH.read_text())
+    for line in lines:
+        base = asdict(line.base)
+        known[line.id] = {"digest": TASKS[line.id].digest, "base": base, "minutes": round(line.minutes, 2)}
+    PATH.write_text(json.dumps({id: known[id] for id in TASKS if id in known}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -168,15 +196,9 @@ def main() -> None:
     sweep(lanes, options.out, jobs=options.jobs)
     records = records_of(lanes, options.out)
     lines = [measured(TASKS[id], records) for id in options.task]
-    text = table(lines)
-    print(text)
+    print("\n".join(table(lines)))
     if options.write:
-        (ROOT / "docs" / "tasks.md").write_text(f"{HEAD}\n{text}\n")
-        found = {
-            line.id: {"digest": TASKS[line.id].digest, "base": asdict(line.base), "minutes": round(line.minutes, 2)}
-            for line in lines
-        }
-        PATH.write_text(json.dumps(found, indent=1) + "\n")
+        keep(lines)
 
 
 HEAD = """# The tasks, measured
@@ -184,7 +206,7 @@ HEAD = """# The tasks, measured
 Success rates in log10 (0 is certain, -3 is 1 in 1,000), medians over the seeds with their range.
 *Effective*: the number of distinct successes that carry the base rate. *Gain*: decades of BaNEL over its oracle-free
 twin; where it is 0 the oracle's answers did not matter. `tempered_sft` is told every reward (*fresh*: less the mass of the
-successes it has asked), the others failures only. −∞: zero, or limits without a number.
+successes it has asked), the others failures only. −∞: zero. *-4.8 to -3.4*: no number, certified ends.
 Minutes (CPU) of one BaNEL run on one core, its 16 evaluations included. Made by `python -m benchmarks.tasks --write`.
 """
 

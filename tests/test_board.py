@@ -18,8 +18,11 @@ from banel_envs import chain
 from banel_envs.errors import BadValue
 from banel_envs.ledger import Ledger
 from banel_leaderboard.board import load_runs, write_figure, write_markdown, write_page
-from banel_leaderboard.chart import rate_ticks, styles_of
+from banel_leaderboard.chart import figure_png, panel_of, rate_ticks, styles_of
 from banel_leaderboard.columns import columns, count_text, log10_text, nre_text, power_text
+from banel_leaderboard.commands import _ends
+from banel_leaderboard.markdown import markdown
+from banel_leaderboard.record import Rate
 from banel_leaderboard.rows import Board, Row, make_boards, marks
 
 Record = dict[str, Any]
@@ -91,6 +94,10 @@ def _rate(**changes: Any) -> Callable[[Record], None]:
         (lambda r: r["ledger"].update(lines=3), "ledger.lines is 3"),
         (lambda r: r["ledger"].update(count=3), "ledger.count is 3"),
         (_rate(log10=0.5), "at most 1"),
+        (_rate(log10=None, low=0.5, high=0.7), "at most 1"),
+        (_rate(log10=None, low=-0.5, high=None), "no upper end"),
+        (_rate(log10=None, low=-0.1, high=-0.2), "outside its interval"),
+        (_rate(log10=None, low=None), "zero=False"),
         (_rate(log10=-0.0001), "10^-0.0001, outside its interval"),
         (_rate(low=-0.1), "outside its interval -0.1 to"),
         (_rate(zero=True), "zero=True"),
@@ -276,15 +283,19 @@ def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> N
     for seed in (0, 1):
         run = make_run(tmp_path, seed=seed, good=1.0, ask=HIT_AT_5)
         twin = make_run(tmp_path, seed=seed, good=0.2, twin=True)
-    make_run(tmp_path, seed=2, good=1.0, ask=MISS)
+    for seed in (2, 3, 4):
+        make_run(tmp_path, seed=seed, good=1.0, ask=MISS)
     made = boards(tmp_path)
     row = rows(made["fixed", "failures"])["base"]
     gain = run.final() - twin.final()
     assert gain > 0.3
-    assert len(row.runs) == 3 and row.gain is not None and row.gain.n == 3
-    assert row.gain.value == pytest.approx(gain) and row.gain.low == 0  # the third is its own twin
+    assert len(row.runs) == 5 and row.gain is not None and row.gain.n == 5
+    assert row.gain.value == 0 and (row.gain.low, row.gain.high) == (
+        0,
+        pytest.approx(gain),
+    )  # three are their own twins
     twins = rows(made["fixed", "twin"])["base"]
-    assert [r.record.twin for r in twins.runs] == [True, True, False]
+    assert [r.record.twin for r in twins.runs] == [True, True, False, False, False]
     assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "full"), ("fixed", "twin")}
 
 
@@ -327,6 +338,10 @@ def test_configs_of_one_agent_are_rows_of_their_own(tmp_path: Path) -> None:
 def _cells(out: Path, regime: str = "failures") -> dict[str, tuple[str, str]]:
     board = boards(out)["fixed", regime]
     (row,) = rows(board).values()
+    return _shown(board, row)
+
+
+def _shown(board: Board, row: Row) -> dict[str, tuple[str, str]]:
     cells = {c.heading: c.cell(row) for c in columns(board)}
     return {name: (cell.text, cell.detail) for name, cell in cells.items()}
 
@@ -340,14 +355,83 @@ def test_one_seed_shows_no_interval(tmp_path: Path) -> None:
 
 
 def test_seeds_zero_and_censored_as_a_reader_sees_them(tmp_path: Path) -> None:
-    for seed, (good, ask) in enumerate([(0.0, MISS), (0.0, MISS), (1.0, HIT_AT_5)]):
+    for seed, (good, ask) in enumerate([(0.0, MISS), (0.0, MISS), (1.0, HIT_AT_5), (0.0, MISS), (1.0, MISS)]):
         make_run(tmp_path, seed=seed, good=good, ask=ask, wall_s=seed + 1)
     cells = _cells(tmp_path)
-    assert cells["seeds"] == ("3", "")
+    assert cells["seeds"] == ("5", "")
     assert cells["final success"] == ("−∞", "[−∞, −0.29]")
-    assert cells["NRE to first success"] == (f"> {BUDGET}", "1 of 3 met one")
-    assert cells["wall s"] == ("2.00", "") and cells["CPU s"] == ("4.00", "")
+    assert cells["NRE to first success"] == (f"> {BUDGET}", "1 of 5 met one")
+    assert cells["wall s"] == ("3.00", "") and cells["CPU s"] == ("6.00", "")
     assert cells["tokens"] == ("1.75 k", "")
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_no_interval_below_five_seeds(tmp_path: Path, n: int) -> None:
+    for seed in range(n):
+        make_run(tmp_path, seed=seed, good=[1.0, 0.5][seed % 2], ask=MISS)
+    detail = _cells(tmp_path)["final success"][1]
+    assert detail == (f"n={n}" if n < 5 else "[−0.45, −0.29]")
+    text = markdown(load_runs(tmp_path))
+    assert ("n=" in text.partition("## Words")[0]) == (n < 5)
+
+
+def _certify(out: Path, agent: str, low: float | None, high: float, **run: Any) -> None:
+    """A run whose rates are known only as an interval."""
+    made = make_run(out, agent, ask=MISS, **run)
+    rate = Rate(log10=None, low=low, high=high, method="certified", samples=10, effective=None, zero=low is None)
+    first = rate.model_copy(update={"low": -5.0, "zero": False})
+    points = [p.model_copy(update={"success": rate if i else first, "fresh": rate}) for i, p in enumerate(made.points)]
+    regime = "twin" if made.twin else "failures"
+    (path,) = (out / made.task / agent / regime).glob(f"seed-{made.seed}/record.json")
+    made.model_copy(update={"points": points}).write(path)
+
+
+def test_certified_rates_are_shown_as_intervals_and_rank_by_their_lower_end(tmp_path: Path) -> None:
+    for seed, (low, high) in enumerate([(-4.8, -3.4), (-4.0, -3.5), (-4.4, -3.1)]):
+        _certify(tmp_path, "sure", low, high, seed=seed)
+        _certify(tmp_path, "wide", -6.0, -1.0, seed=seed)
+        _certify(tmp_path, "open", None, -0.5, seed=seed)
+        make_run(tmp_path, "zero", seed=seed, good=0.0, ask=MISS)
+    assert load_runs(tmp_path).refused == ()
+    (table,) = boards(tmp_path)["fixed", "failures"].tables
+    assert [row.first.agent for row in table.rows] == ["sure", "wide", "open", "zero"]
+    assert [row.rank for row in table.rows] == [1, 2, 3, 3]  # of the last two nothing is sure
+    shown = {row.first.agent: _shown(boards(tmp_path)["fixed", "failures"], row) for row in table.rows}
+    assert shown["sure"]["final success"] == ("[−4.40, −3.40]", "n=3")  # medians of the ends
+    assert shown["sure"]["best (hindsight)"][0] == "[−4.40, −3.40]" and shown["sure"]["mixture"][0].startswith("[−4.4")
+    assert shown["open"]["final success"][0] == "[−∞, −0.50]" and shown["zero"]["final success"][0] == "−∞"
+    assert shown["sure"]["gain over twin"][0] == "0.00"  # told no success: its own twin
+    assert any("rates by certified" in mark for mark in marks(table.rows[0]))
+
+
+def test_the_gain_of_intervals_is_an_interval(tmp_path: Path) -> None:
+    _certify(tmp_path, "a", -4.0, -3.0)
+    _certify(tmp_path, "a", -4.5, -3.6, twin=True)
+    _certify(tmp_path, "b", None, -3.0)
+    _certify(tmp_path, "b", None, -3.6, twin=True)
+    made = boards(tmp_path)["fixed", "failures"]
+    found = {agent: _shown(made, row)["gain over twin"][0] for agent, row in rows(made).items()}
+    assert found == {"a": "[−0.40, +1.50]", "b": "[−∞, +∞]"}
+
+
+def test_the_curves_of_intervals_follow_the_lower_end_and_reach_the_upper(tmp_path: Path) -> None:
+    _certify(tmp_path, "base", -4.5, -3.5)
+    board = boards(tmp_path)["fixed", "failures"]
+    panel = panel_of(board, board.tables[0])
+    (curve,) = panel.curves
+    assert panel.base == -5.0 and curve.middle.tolist() == [-5.0, *[-4.5] * 5] == curve.low.tolist()
+    assert curve.high.tolist() == [-3.5] * 6 and curve.bests == ((12, -4.5),) and curve.upper == -3.5
+    page = tmp_path / "page.html"
+    write_page(tmp_path, page)
+    text = page.read_text()
+    assert "base from 10^-4.50 to 10^-3.50" in text and "[−4.50, −3.50]" in text and "no number: a rate from" in text
+    assert figure_png([panel]).startswith(b"\x89PNG")
+
+
+def test_what_the_terminal_says_of_an_interval() -> None:
+    assert _ends(lambda end: -4.5 if end == "low" else -3.5) == "[-4.500, -3.500]"
+    assert _ends(lambda end: -math.inf if end == "low" else -3.5) == "[zero, -3.500]"
+    assert _ends(lambda end: -math.inf) == "zero" and _ends(lambda end: -2.0) == "-2.000"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import TASKS, success_rate
+from banel_envs.build._spellings import plain_spellings
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies import Uniform
 from banel_envs.tasks import molecule_rediscovery as rediscovery
@@ -24,8 +25,8 @@ torch.set_num_threads(1)
 
 REDISCOVERY = "banel/MoleculeRediscovery-v0"
 V0, HARD = "banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0"
-TARGET, SPELLINGS = "CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1", 448
-BASE_SUCCESS = {REDISCOVERY: 2.160604e-9, V0: 9.946e-5, HARD: 1.890e-5}
+TARGET, SPELLINGS = "CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1", 30_720
+BASE_SUCCESS = {REDISCOVERY: 2.160634e-9, V0: 9.946e-5, HARD: 1.890e-5}
 REFRESH = (
     "the assets are not the ones these figures were read from; if they were rebuilt on purpose, raise the version in "
     "the ids, put the figures found here into this file and into the tasks' docstrings"
@@ -118,10 +119,10 @@ def test_golden_rediscovery():
 
 @pytest.mark.parametrize("id", [V0, HARD])
 def test_golden_window(id, chem):
-    """The base's own million draws are in the pool: enough hits for a number on v0, limits on Hard."""
+    """The base's own million draws are in the pool: enough hits for a number on v0, an interval on Hard."""
     rate = success_rate(TASKS[id], TASKS[id].problem.base_policy(), np.random.default_rng(0))
     own = window.pool(id).proposals[0]
-    assert rate.method == ("monte_carlo" if id == V0 else "upper_limit")
+    assert rate.method == ("monte_carlo" if id == V0 else "certified")
     assert rate.samples == own.drawn + window.FRESH
     assert rate.low < math.log10(BASE_SUCCESS[id]) < rate.high, REFRESH
     assert rate.low < math.log10(len(own.successes) / own.drawn) < rate.high
@@ -144,27 +145,156 @@ def test_every_spelling_is_the_target(chem):
     assert {chem.MolToSmiles(chem.MolFromSmiles(text)) for text in texts} == {TARGET}
 
 
-def test_rdkit_writes_no_other_spelling(chem):
-    written = set(chem.MolToRandomSmilesVect(chem.MolFromSmiles(TARGET), 20_000, randomSeed=987_654))
-    fitting = [text for text in written if len(smiles.WORD.findall(text)) <= smiles.HORIZON]
-    assert len(fitting) > SPELLINGS / 2
-    assert rediscovery.reward(smiles.encode(fitting)).all()
+def kekule_forms(chem):
+    """The target with its double bonds in either place; rdkit chooses one, the other follows from its neighbours."""
+    first = chem.MolFromSmiles(TARGET)
+    chem.Kekulize(first, clearAromaticFlags=True)
+    other = chem.RWMol(first)
+    for bond in first.GetBonds():
+        if bond.IsInRing():
+            kind = chem.BondType.SINGLE if bond.GetBondTypeAsDouble() == 2 else chem.BondType.DOUBLE
+            other.GetBondWithIdx(bond.GetIdx()).SetBondType(kind)
+    return first, other.GetMol()
 
 
-def test_near_misses_fail(chem):
-    """One edit away from a spelling: a success if and only if it is the target, as rdkit itself would write it."""
-    known = set(TASKS[REDISCOVERY].problem.decode(rediscovery.successes()))
-    rng = np.random.default_rng(0)
-    rows = perturbed(rng.choice(rediscovery.successes(), 400), rng)
-    rewards = rediscovery.reward(rows)
-    same = 0
+def written_by_rdkit(chem):
+    """What rdkit writes: at random, from each atom, canonically or not, aromatic and in both Kekule forms."""
+    target = chem.MolFromSmiles(TARGET)
+    yield from chem.MolToRandomSmilesVect(target, 20_000, randomSeed=987_654)
+    for k, form in enumerate(kekule_forms(chem)):
+        yield from chem.MolToRandomSmilesVect(form, 5_000, randomSeed=k + 1, kekuleSmiles=True)
+    for molecule, kekule in [(target, False), *((form, True) for form in kekule_forms(chem))]:
+        for atom in range(molecule.GetNumAtoms()):
+            for canonical in (True, False):
+                for explicit in (True, False):
+                    options = {"rootedAtAtom": atom, "canonical": canonical, "allBondsExplicit": explicit}
+                    yield chem.MolToSmiles(molecule, kekuleSmiles=kekule, **options)
+
+
+def written_by_hand(chem, rng):
+    """One plain spelling by a depth-first walk of its own: any start, any order, any ring digit, aromatic or not."""
+    molecule = [chem.MolFromSmiles(TARGET), *kekule_forms(chem)][rng.integers(3)]
+    seen, digit, bridged = [], str(rng.integers(1, 5)), []
+
+    def sign(a, b):
+        return "=" if str(molecule.GetBondBetweenAtoms(a, b).GetBondType()) == "DOUBLE" else ""
+
+    def walk(atom, parent):
+        seen.append(atom)
+        near = [n.GetIdx() for n in molecule.GetAtomWithIdx(atom).GetNeighbors() if n.GetIdx() != parent]
+        branches = []
+        for k in rng.permutation(near):
+            if int(k) in seen and not any({atom, int(k)} == {a, b} for a, b, _ in bridged):
+                bridged.append((int(k), atom, rng.integers(2)))
+            elif int(k) not in seen:
+                branches.append(sign(atom, int(k)) + walk(int(k), atom))
+        return f"<{atom}>" + "".join(f"({b})" for b in branches[:-1]) + "".join(branches[-1:])
+
+    text = walk(int(rng.integers(molecule.GetNumAtoms())), -1)
+    ((one, two, side),) = bridged
+    for atom in molecule.GetAtoms():
+        k, symbol = atom.GetIdx(), atom.GetSymbol()
+        symbol = symbol.lower() if atom.GetIsAromatic() else symbol
+        ring = (sign(one, two) if k == (one, two)[side] else "") + digit if k in (one, two) else ""
+        text = text.replace(f"<{k}>", symbol + ring)
+    return text
+
+
+def expressible(texts):
+    numbers = {text: smiles.tokenise(text) for text in texts}
+    return sorted(text for text, n in numbers.items() if n is not None and len(n) <= smiles.HORIZON)
+
+
+def test_whatever_rdkit_writes_of_the_target_counts(chem):
+    fitting = expressible(written_by_rdkit(chem))
+    assert sum("c" in text for text in fitting) > 400 and sum("C=1" in text or "C1" in text for text in fitting) > 400
+    missed = [text for text in fitting if not rediscovery.reward(smiles.encode([text]))[0]]
+    assert missed == []
+
+
+def test_whatever_another_writer_writes_of_the_target_counts(chem):
+    """Some thousands of walks of a writer that shares no line with the one that made the set."""
+    rng = np.random.default_rng(11)
+    written = {written_by_hand(chem, rng) for _ in range(6_000)}
+    assert len(written) > 3_000
+    assert all(chem.CanonSmiles(text) == TARGET for text in sorted(written)[:200])
+    assert rediscovery.reward(smiles.encode(sorted(written))).all()
+
+
+def is_target(chem, text):
+    molecule = smiles.molecule(text)
+    return molecule is not None and chem.MolToSmiles(molecule) == TARGET
+
+
+def is_plain(chem, text):
+    """The definition in the task's docstring, read off a spelling of the target with rdkit's help."""
+    without = (text[: m.start()] + text[m.end() :] for m in re.finditer("[-=]", text))
+    alike = text.count("c") in (0, 6)
+    return alike and not re.search(r"\)(\)|$)", text) and not any(is_target(chem, other) for other in without)
+
+
+def test_every_spelling_is_plain(chem):
+    texts = TASKS[REDISCOVERY].problem.decode(rediscovery.successes())
+    assert all(is_plain(chem, text) for text in np.random.default_rng(3).choice(texts, 1_000))
+    assert len(set(texts)) == SPELLINGS and not any(map(rediscovery.needless, rediscovery.successes()))
+
+
+@pytest.mark.parametrize("edits", [1, 2, 3])
+def test_near_misses_fail_and_plain_ones_count(chem, edits):
+    """A few edits away from a spelling: a success if and only if it is the target, and plain."""
+    rng = np.random.default_rng(edits)
+    rows = rng.choice(rediscovery.successes(), 1_500)
+    for _ in range(edits):
+        rows = perturbed(rows, rng)
+    rewards, same = rediscovery.reward(rows), 0
     for row, given_reward in zip(rows, rewards, strict=True):
         text = smiles.text_of(row)
-        molecule = smiles.molecule(text)
-        is_target = molecule is not None and chem.MolToSmiles(molecule) == TARGET
-        assert given_reward == (is_target and text in known), text
-        same += is_target
-    assert rewards.sum() < 40 and same - rewards.sum() < 20
+        target = bool(smiles.well_formed(row[None])[0]) and is_target(chem, text)
+        assert given_reward == (target and is_plain(chem, text)), text
+        same += target
+    assert 0 < rewards.sum() < len(rows) / 4 and same >= rewards.sum()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("CC(NC(C)(C)(C))C(=O)c1cccc(Cl)c1", "brackets around a last branch"),
+        ("CC(NC(C)(C)C)C(=O)c1cccc(Cl)(c1)", "the same at the end"),
+        ("CC(NC(C)(C)C)C(=O)-c1cccc(Cl)c1", "a needless sign"),
+        ("CC(NC(C)(C)C)C(=O)C1=CC=Cc(Cl)c1", "ring atoms that are not alike"),
+        ("CC(NC(C)(C)C)C(=O)C=1C=CC=C(Cl)C=1", "a sign at both ends of a ring digit"),
+        ("CC(NC(C)(C)C)C(=O)c1=cc=cc(Cl)=c1", "signs between aromatic atoms"),
+    ],
+)
+def test_spellings_that_rdkit_reads_as_the_target_and_that_do_not_count(chem, text, why):
+    assert is_target(chem, text) and smiles.well_formed(smiles.encode([text]))[0]
+    assert rediscovery.reward(smiles.encode([text])).tolist() == [0], why
+
+
+def test_what_is_written_needlessly_is_said():
+    problem = TASKS[REDISCOVERY].problem
+    plain, bracketed, signed, nothing = smiles.encode(["CC(C)C", "CC(C)(C)", "C-C", "CC("])
+    assert problem.render(plain) == "CC(C)C  (4 heavy atoms, 0 rings)"
+    said = '; not a plain spelling: it has needless brackets or "-")'
+    assert problem.render(bracketed).endswith("0 rings" + said) and problem.render(signed).endswith("0 rings" + said)
+    assert problem.render(nothing) == "CC(  (not a SMILES)"
+
+
+@pytest.mark.parametrize("text", ["CCO", "c1ccncc1", "c1ccc2ccccc2c1", "C1CCCCC1"])
+def test_plain_spellings_are_of_molecules_with_one_benzene_ring(chem, text):
+    with pytest.raises(BadValue, match="one ring, a benzene ring"):
+        plain_spellings(chem.MolFromSmiles(text), smiles.RINGS)
+
+
+def test_plain_spellings_by_hand(chem):
+    """Toluene with one digit: the methyl first; after it in the ring at one of its six bonds; each once."""
+    found = plain_spellings(chem.MolFromSmiles("Cc1ccccc1"), ("1",))
+    aromatic = {text for text in found if "c" in text}
+    first = {text for text in aromatic if text.startswith("C")}
+    assert first == {
+        "Cc1ccccc1", "Cc(c1)cccc1", "Cc(cc1)ccc1", "Cc(ccc1)cc1", "Cc(cccc1)c1"
+    }  # fmt: skip
+    assert all(chem.CanonSmiles(text) == "Cc1ccccc1" for text in found)
 
 
 def test_property_windows_by_rdkit_itself(chem, samples):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from banel_envs.build._spellings import plain_spellings
 from banel_envs.errors import BadValue
 from banel_envs.importance import Pool, Proposal, weigh
 from banel_envs.policies.gru import GRU, GRUConfig
@@ -44,8 +44,6 @@ TARGET = (
     "CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1"  # bupropion: of 45 drugs and drug-like molecules tried, much spread over spellings
 )
 RANDOM_SPELLINGS = 4  # a molecule, drawn once
-WRITTEN = 20_000  # random spellings of the target at a time
-LEAST_SEEN = 5  # times that every spelling must have come before the set counts as whole
 
 WIDTH, STEPS, BATCH, RATE, WARM_UP = 128, 5_000, 256, 4e-3, 100
 RANDOM_SHARE = 3 / 16  # of the training sequences that are random spellings
@@ -137,18 +135,13 @@ def train_base(texts: list[str], rng: np.random.Generator) -> TorchPolicy:
 
 
 def spellings(target: str) -> Tokens:
-    """Every SMILES of the target that rdkit writes [N, T], canonical first, the others sorted.
-
-    Random atom orders are drawn until each spelling found has come up LEAST_SEEN times.
-    """
-    kit = smiles.rdkit()
-    molecule, counts = smiles.molecule(target), Counter[str]()
-    while not counts or min(counts.values()) < LEAST_SEEN:
-        seed = counts.total() // WRITTEN + 1
-        counts.update(kit.Chem.MolToRandomSmilesVect(molecule, WRITTEN, randomSeed=seed))
-    print(f"target: {len(counts):,} spellings in {counts.total():,} draws, each at least {min(counts.values())} times")
-    canonical = kit.Chem.MolToSmiles(molecule)
-    return smiles.encode([canonical, *sorted(text for text in counts if text != canonical and _fits(text))])
+    """Every plain spelling of the target that fits the horizon [N, T]: the canonical one first, the others sorted."""
+    molecule = smiles.molecule(target)
+    written = plain_spellings(molecule, smiles.RINGS)
+    canonical = smiles.rdkit().Chem.MolToSmiles(molecule)
+    fitting = sorted(text for text in written - {canonical} if len(smiles.tokenise(text) or ()) <= smiles.HORIZON)
+    print(f"target: {len(written):,} plain spellings, {len(fitting) + 1:,} of them fit")
+    return smiles.encode([canonical, *fitting])
 
 
 def train_proposals(base: TorchPolicy, rng: np.random.Generator) -> list[TorchPolicy]:
@@ -234,7 +227,9 @@ def _compare(id: str, hits: list[Tokens], sizes: tuple[int, ...], policies: list
     low, high = clopper_pearson(len(hits[0]), sizes[0])
     print(f"  base, by plain Monte Carlo: {low:.3e} to {high:.3e}")
     known = tuple(Proposal(p, n, rows) for p, n, rows in zip(policies[1:], sizes[1:], hits[1:], strict=True))
-    _, weighed = weigh(base, hits[0], Pool(known, fresh=sizes[0]))
-    found = weighed.estimate(np.ones(len(weighed.log_counts), bool))
-    low, high = np.exp(found.log_interval)
-    print(f"  base, by all: {np.exp(found.log):.3e} ({low:.3e} to {high:.3e}), ESS {found.effective:.0f}", flush=True)
+    _, weighed = weigh(base, hits[0], sizes[0], Pool(known))
+    every = np.ones(len(weighed.log_counts), bool)
+    found = weighed.estimate(every)
+    print(f"  base, by all: {np.exp(found.log):.3e}, carried by {found.effective:.0f} sequences")
+    low, high = np.exp(weighed.counting.log_interval(every))
+    print(f"  base, certified: {low:.3e} to {high:.3e}", flush=True)

@@ -1,12 +1,19 @@
 """MoleculeRediscovery: write a SMILES of one given molecule, the target, which was in no training data.
 
-Success: the string is one of the target's spellings that rdkit writes (any atom order), a frozen set that ships, so
-that neither a reward nor a success rate needs rdkit. A string that parses to the target but that rdkit's writer never
-produces (a ring digit skipped, a needless bond sign) fails.
+Success: the string is a plain spelling of the target, one of a frozen set that ships, so that neither a reward nor a
+success rate needs rdkit. The atoms come in any order: any atom first, the branches in any order, the ring opened at any
+of its bonds and numbered by any of the four digits. Plain means three things.
 
-The target is bupropion, CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1 (16 heavy atoms, 448 spellings). Vocabulary 22, horizon 40 (see
-smiles.py), budget 5,000. Base success, exact (`banel list`): 10^-8.6654, carried by 138 spellings in effect.
-BaNEL from failures alone falls below the base (one seed, 10^-10.1), as its oracle-free twin does.
+1. The six ring atoms are all written aromatic (c), or all as in one of the two Kekulé forms (C, three bonds =).
+2. No brackets stand around the last branch of an atom: no ")" is followed by ")" or by the end.
+3. No bond sign could be left out: there is no "-", and a ring digit has "=" at one of its two ends at most.
+
+These are all such strings, 30,720. rdkit reads some 5 * 10^10 strings of at most 40 tokens as the target, most of them
+full of needless signs and brackets: they cannot be listed, and those that are not plain fail.
+
+The target is bupropion, CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1 (16 heavy atoms). Vocabulary 22, horizon 40 (see smiles.py),
+budget 5,000. Base success, exact (`banel list`): 10^-8.6654, carried by 138 spellings in effect; the Kekulé forms have
+3 millionths of it. BaNEL from failures alone falls below the base, as its oracle-free twin does (docs/tasks.md).
 Source: GuacaMol's rediscovery benchmarks (Brown et al. 2019), with the target's similarity withheld.
 """
 
@@ -47,6 +54,25 @@ def reward(tokens: Tokens) -> NDArray[np.int8]:
     return np.fromiter((bytes(row) in keys for row in rows), np.int8, len(rows))
 
 
+def needless(tokens: Tokens) -> bool:
+    """Whether a sequence [T] has a "-" or brackets around a last branch: no plain spelling of the target has them."""
+    after = np.append(tokens[1:], smiles.END)
+    bracketed = (tokens == smiles.CLOSE) & ((after == smiles.CLOSE) | (after == smiles.END))
+    return bool(bracketed.any() or (tokens == smiles.INDEX["-"]).any())
+
+
+def printer(tokens: Tokens) -> str:
+    """One sequence [T] as its SMILES, what can be counted on it, and whether it can count at all.
+
+    >>> printer(smiles.encode(["CC(C)(C)"])[0])
+    'CC(C)(C)  (4 heavy atoms, 0 rings; not a plain spelling: it has needless brackets or "-")'
+    """
+    text = smiles.printer(tokens)
+    if not needless(tokens) or not smiles.well_formed(tokens[None])[0]:
+        return text
+    return text.removesuffix(")") + '; not a plain spelling: it has needless brackets or "-")'
+
+
 def target() -> str:
     """The target as rdkit's canonical SMILES."""
     return smiles.text_of(successes()[0])
@@ -55,7 +81,7 @@ def target() -> str:
 def build_v0() -> Task:
     """MoleculeRediscovery-v0."""
     return Task(
-        smiles.problem("banel/MoleculeRediscovery-v0"),
+        smiles.problem("banel/MoleculeRediscovery-v0", printer),
         reward,
         successes=successes,
         witness=lambda: successes()[0],

@@ -7,10 +7,14 @@ mass of the heavy atoms are read off the tokens, and properties computed from th
 Vocabulary 22, horizon 40, budget 5,000.
 
 There is no enumerating the successes. A pool ships instead: those among sequences drawn once from the base policy
-(1,000,000) and from two proposals that succeed 70 and 400 times as often, by which a policy's rate is estimated by
-importance sampling (importance.py). Base success by the base's own draws, 105 and 18 hits: 1.04e-4 (95%: 8.5e-5 to
-1.26e-4) on v0, and between 1.1e-5 and 2.8e-5 on Hard. What the proposals cover is too little for a number of policies
-far from the base: those show limits until 100 of their own 10,000 samples succeed.
+(1,000,000) and from two proposals that succeed 70 and 400 times as often: some 2,200 and 1,050 distinct ones. A policy
+has a certified interval (certified.py): at least the exact mass of the pool's successes, of those that the run asked
+and of those met while counting; at most the pool's and the run's plus what 10,000 of its samples leave open. With nothing met
+outside that is 10^-3.43; 10^-4.43 for the last policy of a run (100,000 samples, some 25 seconds on one core); 10^-5.43
+would take 1,000,000 (4 minutes: `success_rate(..., samples=10**6)`). A number is given where 100 samples succeed, or
+where importance sampling may be believed (importance.py).
+Base success by the base's own million draws, 105 and 18 hits: 1.04e-4 (95%: 8.5e-5 to 1.26e-4) on v0, and between
+1.1e-5 and 2.8e-5 on Hard.
 Values are rdkit's (pool judged with 2026.09.1): another release may move a molecule over an edge.
 """
 
@@ -34,7 +38,7 @@ from banel_envs.tasks.smiles import BASE
 
 PROPOSALS = ("molecule_window_proposal_0.safetensors", "molecule_window_proposal_1.safetensors")
 POOL = "molecule_window_pool.npz"
-FRESH = 10_000  # samples of a policy that its rate rests on beside the pool
+FRESH, FINAL = 10_000, 100_000  # samples that count for a policy beside the pool, and for the last one of a run
 REMEMBERED = 100_000  # molecules whose judgement is kept
 KEYS = {"banel/MoleculeWindow-v0": "v0", "banel/MoleculeWindowHard-v0": "hard"}  # in the pool's file
 MOST_HYDROGENS = 0.16  # share of a molecule's mass at most: a cycloalkane's is 0.144, and every window asks for rings
@@ -111,7 +115,7 @@ def pool(id: str) -> Pool:
             Proposal(policy, int(drawn), table[f"{key}_{k}"].astype(np.int64))
             for k, (policy, drawn) in enumerate(zip(policies, table[f"{key}_drawn"], strict=True))
         ]
-    return Pool(tuple(known), FRESH)
+    return Pool(tuple(known), FRESH, FINAL)
 
 
 def _build(id: str) -> Task:

@@ -11,7 +11,7 @@ Source: Weininger 1988; OpenSMILES specification 1.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -207,7 +207,7 @@ def image(tokens: Tokens) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8).copy()
 
 
-def problem(id: str) -> Problem:
+def problem(id: str, printer: Callable[[Tokens], str] = printer) -> Problem:
     """What both molecule tasks ask: a SMILES, in 5,000 evaluations."""
     return Problem(
         id=id,

@@ -2,7 +2,8 @@
 
 Both axes are logarithmic. NRE 0 stands at the left edge (linear up to the first grid point), zero success on a dotted
 floor below the smallest rate. A line is the median over seeds, its band the quartiles (the full range below 4
-seeds); every run's best point is drawn, hollow.
+seeds); every run's best point is drawn, hollow. Where a rate is known only as an interval, the line, the best point and
+the base policy's level follow its lower end, and the band reaches to its upper one.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Curve:
     low: Floats
     high: Floats
     bests: tuple[tuple[int, float], ...]  # a run's (NRE, rate) of its best point
+    upper: float  # at the budget: `middle`, or where only an interval is known its upper end
 
 
 @dataclass(frozen=True)
@@ -86,21 +88,24 @@ def styles_of(agents: Iterable[str]) -> dict[str, Style]:
 
 def panel_of(board: Board, table: TaskTable) -> Panel:
     """The curves of a table."""
-    base = [r.record.points[0].success.log10 for row in table.rows if row.first.agent == "base" for r in row.runs]
-    level = float(median(np.array([-math.inf if b is None else b for b in base]))) if base else None
+    base = [r.record.points[0].success.at() for row in table.rows if row.first.agent == "base" for r in row.runs]
+    level = float(median(np.array(base))) if base else None
     return Panel(table.task, board.regime, board.rate, tuple(_curve(row) for row in table.rows), level)
 
 
 def _curve(row: Row) -> Curve:
     grid = np.unique([p.nre for r in row.runs for p in r.record.points])
-    runs, bests = [], []
+    lows, highs, bests = [], [], []
     for run in row.runs:
         nre = np.array([p.nre for p in run.record.points])
-        rates = [getattr(p, row.rate).log10 for p in run.record.points]
-        values = np.array([-math.inf if v is None else v for v in rates])
-        runs.append(at_or_before(nre, values, grid))
+        rates = [getattr(p, row.rate) for p in run.record.points]
+        values = np.array([rate.at() for rate in rates])
+        lows.append(at_or_before(nre, values, grid))
+        highs.append(at_or_before(nre, np.array([rate.at("high") for rate in rates]), grid))
         bests.append((int(nre[values.argmax()]), float(values.max())))
-    return Curve(row.first.agent, grid, *band(np.stack(runs)), tuple(bests))
+    middle, low, _ = band(np.stack(lows))
+    _, _, high = band(np.stack(highs))
+    return Curve(row.first.agent, grid, middle, low, high, tuple(bests), row.final.upper)
 
 
 def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
@@ -251,8 +256,13 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
 def _describe(panel: Panel) -> str:
     """The chart in words, for whoever cannot see it."""
     ends = "; ".join(
-        f"{visible(c.agent, MOST_LABEL)} {'zero' if math.isinf(c.middle[-1]) else f'10^{c.middle[-1]:.2f}'}"
-        for c in sorted(panel.curves, key=lambda c: -c.middle[-1])
+        f"{visible(c.agent, MOST_LABEL)} {_end(c)}" for c in sorted(panel.curves, key=lambda c: -c.middle[-1])
     )
     base = "" if panel.base is None or math.isinf(panel.base) else f" The base policy succeeds at 10^{panel.base:.2f}."
     return f"Median {panel.rate} rate over seeds at the budget: {ends}.{base}"
+
+
+def _end(curve: Curve) -> str:
+    """A curve's rate at the budget, in words."""
+    low, high = ("zero" if math.isinf(v) else f"10^{v:.2f}" for v in (float(curve.middle[-1]), curve.upper))
+    return low if low == high else f"from {low} to {high}"

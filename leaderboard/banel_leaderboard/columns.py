@@ -43,7 +43,12 @@ def columns(board: Board) -> list[Column]:
     return [
         Column("standing", "how far the final rates are proved: reported, recomputed or replayed", _standing),
         Column("seeds", "runs behind the row", lambda r: Cell(str(len(r.runs)), sort=len(r.runs))),
-        Column(f"final {name}", "log10 rate at the budget; ranks the row", lambda r: _estimate(r.final), role="main"),
+        Column(
+            f"final {name}",
+            "log10 rate at the budget; it, or its lower end, ranks the row",
+            lambda r: _estimate(r.final),
+            role="main",
+        ),
         Column(
             "best (hindsight)",
             f"log10 of the highest {name} on the curve: hindsight, not a method",
@@ -89,7 +94,7 @@ def count_text(value: float) -> str:
 
 
 def interval_text(estimate: Estimate, sign: bool = False) -> str:
-    """The interval, or that there is one run only."""
+    """The interval over seeds; how many runs there are where it would say too little, or where no number has one."""
     if estimate.low is None or estimate.high is None:
         return f"n={estimate.n}"
     return f"[{log10_text(estimate.low, sign)}, {log10_text(estimate.high, sign)}]"
@@ -102,10 +107,19 @@ def _standing(row: Row) -> Cell:
     return Cell(row.rates.word, detail, row.rates, "; ".join(reasons[:MOST_REASONS]))
 
 
+def value_text(estimate: Estimate, sign: bool = False) -> str:
+    """The number, or the ends between which it lies."""
+    ends = [log10_text(value, sign) for value in (estimate.value, estimate.upper)]
+    return ends[0] if estimate.known else f"[{ends[0]}, {ends[1]}]"
+
+
 def _estimate(estimate: Estimate) -> Cell:
-    return Cell(
-        log10_text(estimate.value), interval_text(estimate), estimate.value, f"a rate of {power_text(estimate.value)}"
-    )
+    hint = f"a rate of {power_text(estimate.value)}"
+    if not estimate.known:
+        hint = (
+            f"no number: a rate from {power_text(estimate.value)} to {power_text(estimate.upper)}, sorted by the lower"
+        )
+    return Cell(value_text(estimate), interval_text(estimate), estimate.value, hint)
 
 
 def _best(row: Row) -> Cell:
@@ -127,7 +141,7 @@ def _first(row: Row) -> Cell:
 def _gain(row: Row) -> Cell:
     if row.gain is None:
         return Cell(NONE, hint="a run that met a success has no twin")
-    return Cell(log10_text(row.gain.value, sign=True), interval_text(row.gain, sign=True), row.gain.value)
+    return Cell(value_text(row.gain, sign=True), interval_text(row.gain, sign=True), row.gain.value)
 
 
 def _cost(what: Callable[..., float]) -> Callable[[Row], Cell]:

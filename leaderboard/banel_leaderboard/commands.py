@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -144,8 +145,8 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
         first = record.first_success or f"> {record.ledger.count}"
         print(
             f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
-            f"{_number(record.points[0].success.log10)} -> {_number(record.final())} "
-            f"(best {_number(record.best())}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
+            f"{_ends(record.points[0].success.at)} -> {_ends(partial(record.final, 'success'))} "
+            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
         )
     counts = {
         status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
@@ -156,8 +157,10 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
     return os.EX_TEMPFAIL if counts["waiting"] else 0
 
 
-def _number(log10: float | None) -> str:
-    return "zero" if log10 is None or log10 == -math.inf else f"{log10:.3f}"
+def _ends(rate: Callable[..., float]) -> str:
+    """A log10 rate, or both ends where only an interval is known."""
+    low, high = ("zero" if value == -math.inf else f"{value:.3f}" for value in (rate("low"), rate("high")))
+    return low if low == high else f"[{low}, {high}]"
 
 
 def board(options: argparse.Namespace) -> int:

@@ -77,10 +77,11 @@ class Evaluator:
     task: Task
     rng: np.random.Generator
     folder: Path  # where the grid's policies go
-    samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact
+    samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact and the task has no pool
+    last: float = math.inf  # NRE of the grid's last place, where a task with a pool has more samples drawn
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
-    _scored: tuple[Policy, Scored] | None = None  # the last policy and its measurement
+    _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its samples and its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy and its file
 
     def measure(self, nre: int, policy: Policy, ledger: Ledger) -> None:
@@ -88,7 +89,7 @@ class Evaluator:
         with COST.paused():
             asked = Questions.of(self.task.problem, ledger)
             free = self.task.free_evaluation
-            rates = self._rates(policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
+            rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
         self.points.append((nre, *rates))
         self._store(nre, policy)
         for watch in self.watchers:
@@ -108,11 +109,14 @@ class Evaluator:
             for before, (nre, success, fresh) in zip([0, *places], self.points, strict=False)
         ]
 
-    def _rates(self, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
-        """Success and fresh success; a policy that did not change is not asked again."""
-        if self._scored is None or self._scored[0] is not policy:
-            self._scored = (policy, score(self.task, policy, self.rng, self.samples))
-        return Rate.of(self._scored[1].rate()), Rate.of(self._scored[1].rate(known))
+    def _rates(self, nre: int, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
+        """Success and fresh success; a policy that did not change is not asked again, but for the last place."""
+        pool = self.task.pool()
+        samples = self.samples if pool is None else pool.final if nre >= self.last else pool.fresh
+        if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
+            self._scored = (policy, samples, score(self.task, policy, self.rng, samples, known))
+        scored = self._scored[2]
+        return Rate.of(scored.rate()), Rate.of(scored.rate(known))
 
     def _asked(self, questions: Questions, nre: int) -> Rate:
         """For a paid oracle: the share of successes among the questions since the point before."""

@@ -218,7 +218,7 @@ def measure(
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
-    evaluator = Evaluator(task, evaluation_rng, folder / "grid", watchers=watchers)
+    evaluator = Evaluator(task, evaluation_rng, folder / "grid", last=oracle.budget, watchers=watchers)
     clock = Clock()
     reported = Reported()
     places = grid(oracle.budget)

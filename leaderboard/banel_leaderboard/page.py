@@ -13,7 +13,7 @@ from markupsafe import Markup
 from banel_envs.version import __version__
 from banel_leaderboard import escape
 from banel_leaderboard.chart import Style, panel_of, panel_svg, styles_of
-from banel_leaderboard.columns import Cell, Column, columns, interval_text, log10_text
+from banel_leaderboard.columns import Cell, Column, columns, interval_text, log10_text, value_text
 from banel_leaderboard.control import control_note, controls_for
 from banel_leaderboard.load import Loaded
 from banel_leaderboard.rows import Board, Row, TaskTable, charted, make_boards, marks
@@ -121,15 +121,16 @@ def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
     if not ranked or controls_for(table) is not None:
         return None
     final = ranked[0].final
-    base = next((row.final.value for row in table.rows if row.first.agent == "base" and row.rank), None)
+    base = next((row.final for row in table.rows if row.first.agent == "base" and row.rank), None)
+    gain = None if base is None or not (base.known and final.known) else final.value - base.value
     return {
         "task": table.task,
         "feedback": board.regime,
         "agents": [row.first.agent for row in ranked],
-        "value": log10_text(final.value),
+        "value": value_text(final),
         "interval": interval_text(final),
         "rate": board.rate,
-        "gain": None if base is None or math.isinf(base - final.value) else log10_text(final.value - base, sign=True),
+        "gain": None if gain is None or not math.isfinite(gain) else log10_text(gain, sign=True),
         "of": sum(row.rank is not None for row in table.rows),
     }
 

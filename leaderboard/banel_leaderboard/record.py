@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -42,6 +42,7 @@ from banel_leaderboard.names import (
 SCHEMA: Literal[1] = 1
 MOST_POINTS = 256  # of a curve; the harness measures 16
 Told = Annotated[list[tuple[Count, float]], Field(max_length=MOST_REPORTED)]
+End: TypeAlias = Literal["low", "high"]
 
 
 class RecordError(BanelError):
@@ -55,12 +56,15 @@ class Strict(BaseModel):
 
 
 class Rate(Strict):
-    """A success rate in log10; `log10` and `low` are null where it is zero or only its upper limit `high` is known."""
+    """A success rate in log10: a number, or where `log10` is null and `zero` false only that it is from `low` to `high`.
+
+    `zero`: it is zero (`high` null too), or nothing but its upper limit `high` is known.
+    """
 
     log10: Log10 | None
     low: Log10 | None  # 95% interval
     high: Log10 | None
-    method: Literal["exact", "filtered", "monte_carlo", "importance", "upper_limit", "asked"]
+    method: Literal["exact", "filtered", "monte_carlo", "importance", "certified", "upper_limit", "asked"]
     samples: Tokens
     effective: Amount | None  # effective number of distinct successes, where exact
     zero: bool
@@ -77,6 +81,11 @@ class Rate(Strict):
             effective=rate.effective,
             zero=rate.zero,
         )
+
+    def at(self, end: End = "low") -> float:
+        """The number; where there is none, that end of the interval. -inf for zero."""
+        value = self.log10 if self.log10 is not None else getattr(self, end)
+        return -math.inf if value is None else float(value)
 
 
 class Point(Strict):
@@ -154,19 +163,21 @@ class RunRecord(Strict):
         """The record without `execution`: equal for equal runs."""
         return json.dumps(self.model_dump(mode="json", exclude={"execution"}), sort_keys=True)
 
-    def final(self, rate: Literal["success", "fresh"] = "success") -> float:
-        """log10 of the rate at the budget; -inf for zero."""
-        return _log10(getattr(self.points[-1], rate))
+    def final(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
+        """log10 of the rate at the budget; -inf for zero; where only an interval is known, that end of it."""
+        return self._rates(rate, end)[-1]
 
-    def best(self, rate: Literal["success", "fresh"] = "success") -> float:
-        """log10 of the highest rate on the grid: hindsight."""
-        return max(_log10(getattr(p, rate)) for p in self.points)
+    def best(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
+        """log10 of the highest rate on the grid, likewise: hindsight."""
+        return max(self._rates(rate, end))
 
-    def mixture(self, rate: Literal["success", "fresh"] = "success") -> float:
-        """log10 of the mean rate over the grid: what a uniform mixture of its policies scores."""
-        rates = [10 ** _log10(getattr(p, rate)) for p in self.points]
-        mean = float(np.mean(rates))
+    def mixture(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
+        """log10 of the mean rate over the grid, likewise: what a uniform mixture of its policies scores."""
+        mean = float(np.mean([10**value for value in self._rates(rate, end)]))
         return math.log10(mean) if mean > 0 else -math.inf
+
+    def _rates(self, rate: Literal["success", "fresh"], end: End) -> list[float]:
+        return [getattr(p, rate).at(end) for p in self.points]
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
@@ -193,7 +204,3 @@ class RunRecord(Strict):
             raise RecordError(f"{path} is not a record of schema {SCHEMA}: {said}") from error
         except BadJson as error:
             raise RecordError(f"{path} is not a record: {error}") from error
-
-
-def _log10(rate: Rate) -> float:
-    return -math.inf if rate.log10 is None else rate.log10

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from banel_agents.base import Agent
 from banel_envs import Oracle, Task, kernel, safe_files
-from banel_envs.errors import AssetError, BanelError, LedgerMismatch, MissingExtra, ReplayDiverged
+from banel_envs.errors import AssetError, LedgerMismatch, MissingExtra, ReplayDiverged
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,26 +28,42 @@ Kind: TypeAlias = Literal["fixed", "tuned", "off"]
 Regime: TypeAlias = Literal["failures", "full", "twin"]
 RateName: TypeAlias = Literal["success", "fresh"]
 Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
+Span: TypeAlias = tuple[float, float]
+"""What is known of a value: the ends between which it lies, equal where it is a number."""
 SEED = 0  # of the bootstrap: the same runs give the same page
+LEAST_SEEDS = 5  # below which its interval holds the median too rarely to be shown (python -m benchmarks.seeds)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median over runs with its 95% bootstrap interval; no interval for a single run."""
+    """A median over runs with its 95% bootstrap interval, from LEAST_SEEDS runs on.
+
+    Where a run knows its rate only as an interval, the median lies between that of the lower ends, `value`, and that of
+    the upper ends, `upper`: no number and no interval over seeds is given. It ranks by `value`, the end that is sure.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    upper: float
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a number."""
+        return self.value == self.upper
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """Of one value a run."""
-        array = np.array(values, np.float64)
-        if len(array) == 1:
-            return cls(float(array[0]), None, None, 1)
-        low, high = median_interval(array, np.random.default_rng(SEED))
-        return cls(float(median(array)), low, high, len(array))
+    def of(cls, spans: Sequence[Span]) -> Estimate:
+        """Of one span a run."""
+        lows, highs = np.array(spans, np.float64).T
+        n, value, upper = len(lows), float(median(lows)), float(median(highs, "high"))
+        if (lows != highs).any():
+            return cls(value, None, None, n, upper)
+        if n < LEAST_SEEDS:
+            return cls(value, None, None, n, value)
+        low, high = median_interval(lows, np.random.default_rng(SEED))
+        return cls(value, low, high, n, value)
 
 
 @dataclass(frozen=True)
@@ -206,10 +223,10 @@ def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ..
         runs=tuple(runs),
         rate=rate,
         rank=None,
-        final=Estimate.of([r.final(rate) for r in records]),
-        best=Estimate.of([r.best(rate) for r in records]),
-        mixture=Estimate.of([r.mixture(rate) for r in records]),
-        other=Estimate.of([r.final(other) for r in records]),
+        final=_estimate(records, RunRecord.final, rate),
+        best=_estimate(records, RunRecord.best, rate),
+        mixture=_estimate(records, RunRecord.mixture, rate),
+        other=_estimate(records, RunRecord.final, other),
         gain=Estimate.of(gains) if len(gains) == len(runs) else None,  # else only the unlucky seeds have one
         missing=missing,
         incomplete=wrong,
@@ -217,13 +234,20 @@ def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ..
     )
 
 
-def _gain(run: Run, rate: RateName, twins: Twins) -> float | None:
-    """Decades that the final rate gained over the twin's; 0 where both are zero, None without a twin."""
+def _estimate(records: list[RunRecord], what: Callable[..., float], rate: RateName) -> Estimate:
+    return Estimate.of([(what(r, rate, "low"), what(r, rate, "high")) for r in records])
+
+
+def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
+    """Decades that the final rate gained over the twin's; 0 where both are the same, None without a twin."""
     twin = twins.get((run.identity, run.record.seed))
     if twin is None:
-        return 0.0 if run.record.successes_asked == 0 else None
-    mine, theirs = run.record.final(rate), twin.final(rate)
-    return 0.0 if mine == theirs else mine - theirs
+        return (0.0, 0.0) if run.record.successes_asked == 0 else None
+    mine, theirs = ((r.final(rate, "low"), r.final(rate, "high")) for r in (run.record, twin))
+    if mine == theirs and mine[0] == mine[1]:
+        return 0.0, 0.0
+    low, high = mine[0] - theirs[1], mine[1] - theirs[0]
+    return (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
 
 
 def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:

@@ -84,10 +84,14 @@ def _check_curve(record: RunRecord) -> None:
 
 def _check_rates(rates: Iterable[Rate]) -> None:
     for rate in rates:
-        if rate.zero != (rate.log10 is None):
-            raise RunRefused(f"a rate says zero={rate.zero} and log10={rate.log10}; zero is null and nothing else is")
-        if rate.log10 is not None and rate.log10 > SLACK:
-            raise RunRefused(f"a success rate is 10^{rate.log10}; it is a probability, at most 1")
+        if rate.zero != (rate.log10 is None and rate.low is None):
+            raise RunRefused(
+                f"a rate says zero={rate.zero}, log10={rate.log10} and low={rate.low}; it is zero where both are null"
+            )
         known = [value for value in (rate.low, rate.log10, rate.high) if value is not None]
+        if known and max(known) > SLACK:
+            raise RunRefused(f"a success rate or an end of its interval is 10^{max(known)}; a probability is at most 1")
+        if known and rate.high is None:
+            raise RunRefused(f"a success rate has no upper end, and log10={rate.log10} and low={rate.low}")
         if any(a > b + SLACK for a, b in itertools.pairwise(known)):
             raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")

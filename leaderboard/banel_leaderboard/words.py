@@ -25,8 +25,11 @@ GLOSSARY = {
     "mixture": "the rate of all the curve's policies mixed evenly: what an agent without a stopping rule can have.",
     "effective successes": "how many distinct successes carry the final rate; 1 means collapse onto a single one.",
     "twin": "the same agent, told “failure” for everything and charged nothing. The gain over it is in decades.",
-    "interval": "95% percentile bootstrap of the median over seeds, written [low, high]. n=1: one seed, so none.",
-    "−∞": "log10 of a rate that is zero, or too small for its estimate. Infinities are ordered, never averaged.",
+    "interval": "95% percentile bootstrap of the median over seeds, written [low, high] below the number. n=3: of fewer "
+    "than five seeds it would hold the median too rarely, so none.",
+    "[low, high] alone": "no number is known, only that the rate lies between these (medians over seeds of the certified "
+    "ends). The lower end ranks the row: it is what the policy reaches for sure.",
+    "−∞": "log10 of a rate that is zero, or of whose lower end nothing is known. Infinities are ordered, never averaged.",
     "standing": "how far a row's final rates are proved. Reported: its records say so. Recomputed: every answer was computed "
     "again from the task's reward, and the final rates from the stored policies. Replayed: the agents were run again and "
     "gave the same. "
