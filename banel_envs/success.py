@@ -20,6 +20,7 @@ from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
+from banel_envs.probability import Checked, at_most_one, checked_log_prob
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
@@ -67,6 +68,7 @@ def success_rate(
 
     Raises:
         BadValue: the rate cannot be exact and there is no rng, or the task's oracle is paid.
+        BadPolicy: what the policy answers is no probability.
     """
     return score(task, policy, rng, samples).rate(exclude)
 
@@ -92,7 +94,10 @@ class Scored:
         if self.log_normaliser_error is None or rate.log10 is None:
             return rate
         low, high = (error / LN10 for error in self.log_normaliser_error)
-        return replace(rate, low=rate.log10 - high, high=min(0.0, rate.log10 - low), method="filtered")
+        middle = min(0.0, rate.log10)  # its normaliser is an estimate: a rate near 1 may come out above
+        return replace(
+            rate, log10=middle, low=min(0.0, rate.log10 - high), high=min(0.0, rate.log10 - low), method="filtered"
+        )
 
 
 def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, samples: int = 100_000) -> Scored:
@@ -103,7 +108,9 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
         if isinstance(policy, Filtered):
             low, high = policy.log_normaliser_interval
             error = (low - policy.log_normaliser, high - policy.log_normaliser)
-        return Scored(successes, policy.log_prob(successes), 0, error)
+        log_probs = checked_log_prob(policy, successes, task.problem)
+        at_most_one(policy, log_probs)
+        return Scored(successes, log_probs, 0, error)
     if not task.free_evaluation:
         raise BadValue(f"{task.problem.id}: its reward is paid for and is never evaluated off the meter")
     if not isinstance(rng, np.random.Generator):
@@ -114,7 +121,7 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
     hits = tokens[_hits(task, tokens)]
     if pool is None or isinstance(policy, Filtered):  # a filtered policy's log_prob is itself an estimate
         return Scored(hits, None, len(tokens))
-    known, weighed = weigh(policy, hits, pool)
+    known, weighed = weigh(Checked(policy, task.problem), hits, pool)
     return Scored(known, None, len(tokens), weighed=weighed)
 
 
