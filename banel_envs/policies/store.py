@@ -44,10 +44,10 @@ def save_policy(path: str | Path, policy: Policy) -> None:
 
 
 def digest(policy: Policy) -> str:
-    """SHA-256 of what save_policy would write; BadValue if there is no such thing."""
+    """SHA-256 of all that save_policy would write, not of its file; BadValue if there is no such thing."""
     arrays: Arrays = {}
     spec = _pack(policy, "", arrays)
-    shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
     found = hashlib.sha256(json.dumps([spec, shapes]).encode())
     for array in arrays.values():
         found.update(np.ascontiguousarray(array).data)
