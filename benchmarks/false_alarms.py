@@ -36,6 +36,7 @@ class Random(Uniform):
         self.table = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
 
     def step(self, last: NDArray[np.int64], position: int, state: int) -> tuple[NDArray[np.float64], int]:
+        """See Autoregressive."""
         return self.table[position, last], state
 
 
@@ -66,10 +67,8 @@ def power() -> None:
         base = problem.base_policy()
         assert isinstance(base, Autoregressive)
         rng = np.random.default_rng(0)
-        refused = []
-        for temperature in (0.5, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2):
-            if evidence(base, Tempered(base, temperature), problem, DRAWS, rng) >= bar:
-                refused.append(temperature)
+        tried = (0.5, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2)
+        refused = [t for t in tried if evidence(base, Tempered(base, t), problem, DRAWS, rng) >= bar]
         print(f"{name}: {DRAWS} draws at one of the temperatures {refused} are refused; 0.5 to 1.2 were tried")
 
 
