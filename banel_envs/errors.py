@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class BanelError(Exception):
     """Base of all errors raised on purpose; the command line prints its message in one line and exits with 2."""
@@ -13,6 +15,18 @@ class BadValue(BanelError, ValueError):
 
 class BadTokens(BanelError, ValueError):
     """An array is not a batch of token sequences of this problem; nothing was charged."""
+
+
+class BadPolicy(BanelError):
+    """What a policy answers is no probability (NaN, infinite, summing to another number than 1, or not what it draws)."""
+
+    def of(self, where: str) -> Self:
+        """The same complaint, saying whose policy it is and of which NRE."""
+        return type(self)(f"{where}: {self}")
+
+
+class PolicyChanged(BadPolicy):
+    """A policy was changed after it was yielded; a yield is a snapshot."""
 
 
 class UnknownName(BanelError, LookupError):

@@ -20,6 +20,7 @@ from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
+from banel_envs.probability import Checked, at_most_one, checked_log_prob
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
@@ -72,6 +73,7 @@ def success_rate(
 
     Raises:
         BadValue: the rate cannot be exact and there is no rng, or the task's oracle is paid.
+        BadPolicy: what the policy answers is no probability.
     """
     return score(task, policy, rng, samples, known).rate(exclude)
 
@@ -101,7 +103,10 @@ class Scored:
         if self.log_normaliser_error is None or rate.log10 is None:
             return rate
         low, high = (error / LN10 for error in self.log_normaliser_error)
-        return replace(rate, low=rate.log10 - high, high=min(0.0, rate.log10 - low), method="filtered")
+        middle = min(0.0, rate.log10)  # its normaliser is an estimate: a rate near 1 may come out above
+        return replace(
+            rate, log10=middle, low=min(0.0, rate.log10 - high), high=min(0.0, rate.log10 - low), method="filtered"
+        )
 
 
 def score(
@@ -118,7 +123,9 @@ def score(
         if isinstance(policy, Filtered):
             low, high = policy.log_normaliser_interval
             error = (low - policy.log_normaliser, high - policy.log_normaliser)
-        return Scored(successes, policy.log_prob(successes), 0, error)
+        log_probs = checked_log_prob(policy, successes, task.problem)
+        at_most_one(policy, log_probs)
+        return Scored(successes, log_probs, 0, error)
     return _estimated(task, policy, rng, samples, known)
 
 
@@ -142,7 +149,7 @@ def _estimated(
     if known is not None:
         known = task.problem.check_tokens(known)
         known = known[_hits(task, known)]  # before the counting sample is drawn
-    tokens, weighed = weigh(policy, _draw_hits(task, policy, samples, rng), samples, pool, known)
+    tokens, weighed = weigh(Checked(policy, task.problem), _draw_hits(task, policy, samples, rng), samples, pool, known)
     return Scored(tokens, None, samples, weighed=weighed)
 
 

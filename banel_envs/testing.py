@@ -14,19 +14,20 @@ import random
 import re
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BanelError
-from banel_envs.policies.protocol import Policy
+from banel_envs.draws import check_draws
+from banel_envs.errors import BadPolicy, BanelError
+from banel_envs.policies.protocol import METHODS, Policy
+from banel_envs.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.problem import Problem, Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
 
-FALSE_ALARM = 1e-6  # probability that a sound policy fails the comparison of frequencies
 PREFIXES = 5_000  # distinct beginnings compared at most; all sequences where there are no more
 TOLERANCE = 1e-5  # relative, of probabilities computed in float32
 
@@ -68,24 +69,44 @@ def check_task(
 def check_policy(
     policy: Policy, problem: Problem, samples: int = 5_000, rng: np.random.Generator | None = None
 ) -> None:
-    """Check that a policy samples legal sequences as often as it says, from rng alone.
+    """Check that a policy samples legal sequences as often as it says, from rng alone, and is a probability.
 
     Raises:
         ContractBroken: names what broke.
     """
     rng = rng or np.random.default_rng(0)
     name = type(policy).__name__
+    check_has(policy, METHODS, f"the policy {name}", "banel_envs.policies.Policy")
+    try:
+        _check_answers(policy, problem, samples, rng)
+        check_draws(policy, problem, rng)
+    except BadPolicy as error:
+        raise ContractBroken(f"{name}: {error}") from error
+
+
+def check_has(thing: object, names: Sequence[str], what: str, contract: str) -> None:
+    """ContractBroken, naming what is missing, unless the thing has all of these."""
+    missing = [name for name in names if not hasattr(thing, name)]
+    if missing:
+        raise ContractBroken(f"{what} has no {', no '.join(missing)}; {contract} says what it must have")
+
+
+def _check_answers(policy: Policy, problem: Problem, samples: int, rng: np.random.Generator) -> None:
+    name = type(policy).__name__
     tokens = _check_samples(policy, problem, samples, rng)
     few = tokens[:200]
-    log_probs = policy.log_prob(few)
+    log_probs = _array(policy.log_prob(few), f"{name}.log_prob")
     if log_probs.dtype != np.float64 or log_probs.shape != (len(few),):
         raise ContractBroken(f"{name}.log_prob answers {log_probs.dtype} {list(log_probs.shape)}, not float64 [n]")
+    if np.isnan(log_probs).any():
+        raise ContractBroken(f"{name}.log_prob answers NaN")
     never = few[~np.isfinite(log_probs)]
     if len(never):
         raise ContractBroken(f"{name} drew {problem.decode(never)[0]!r}, whose log_prob is not finite")
     order = rng.permutation(len(few))
     _close(policy.log_prob(few[order]), log_probs[order], f"{name}.log_prob depends on the order of the rows")
     _close(_by_steps(policy, problem, few), log_probs, f"{name}.log_prob is not the sum of next_log_probs")
+    checked_log_prob(policy, few, problem)
     _check_frequencies(policy, problem, tokens)
 
 
@@ -103,6 +124,12 @@ def sequences(problem: Problem, length: int | None = None) -> Tokens:
     return rows
 
 
+def _array(answer: NDArray[Any], what: str) -> NDArray[Any]:
+    if not isinstance(answer, np.ndarray):
+        raise ContractBroken(f"{what} answers a {type(answer).__name__}, not a NumPy array")
+    return answer
+
+
 def _close(found: NDArray[np.float64], expected: NDArray[np.float64], complaint: str) -> None:
     if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
         worst = int(np.abs(found - expected).argmax())
@@ -118,7 +145,7 @@ def _check_samples(policy: Policy, problem: Problem, n: int, rng: np.random.Gene
     """Samples [n, T], legal, and a function of rng alone."""
     name, seed = type(policy).__name__, int(rng.integers(2**63))
     before = (random.getstate(), repr(np.random.get_state()))
-    tokens = policy.sample(n, np.random.default_rng(seed))
+    tokens = _array(policy.sample(n, np.random.default_rng(seed)), f"{name}.sample")
     if before != (random.getstate(), repr(np.random.get_state())):
         raise ContractBroken(f"{name}.sample draws from a global generator; draw from rng alone")
     if not np.array_equal(tokens, policy.sample(n, np.random.default_rng(seed))):
@@ -135,7 +162,7 @@ def _by_steps(policy: Policy, problem: Problem, tokens: Tokens) -> NDArray[np.fl
     """log_prob [n] of beginnings [n, t] from next_log_probs, each of which must be a distribution."""
     total = np.zeros(len(tokens))
     for position in range(tokens.shape[1]):
-        steps = policy.next_log_probs(tokens[:, :position])
+        steps = _array(policy.next_log_probs(tokens[:, :position]), "next_log_probs")
         if steps.shape != (len(tokens), problem.V):
             raise ContractBroken(f"next_log_probs answers shape {list(steps.shape)}, not [n, {problem.V}]")
         reached = np.isfinite(total)  # what follows a beginning of probability 0 is not defined

@@ -419,7 +419,7 @@ def test_the_curves_of_intervals_follow_the_lower_end_and_reach_the_upper(tmp_pa
     board = boards(tmp_path)["fixed", "failures"]
     panel = panel_of(board, board.tables[0])
     (curve,) = panel.curves
-    assert panel.base == -5.0 and curve.middle.tolist() == [-5.0, *[-4.5] * 5] == curve.low.tolist()
+    assert panel.base == -5.0 and curve.middle.tolist() == [-5.0, *[-4.5] * 15] == curve.low.tolist()
     assert curve.high.tolist() == [-3.5] * 6 and curve.bests == ((12, -4.5),) and curve.upper == -3.5
     page = tmp_path / "page.html"
     write_page(tmp_path, page)

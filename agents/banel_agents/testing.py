@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from banel_agents.base import Agent
-from banel_envs import BudgetExhausted, Oracle, Task
+from banel_envs import BudgetExhausted, Oracle, Problem, Task
+from banel_envs.draws import check_draws
+from banel_envs.errors import BadPolicy, PolicyChanged
 from banel_envs.oracle import Feedback
 from banel_envs.policies import Policy
+from banel_envs.policies.mark import Mark
+from banel_envs.policies.protocol import METHODS
+from banel_envs.policies.weights import bad_weight
+from banel_envs.probability import at_most_one, checked_log_prob
 from banel_envs.problem import Tokens
-from banel_envs.testing import ContractBroken
+from banel_envs.testing import ContractBroken, check_has
 
 
 def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, seed: int = 0) -> None:
@@ -32,7 +37,9 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
         ContractBroken: names what broke.
     """
     agent = make()
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent.name):
+    what = f"the agent {type(agent).__name__}"
+    check_has(agent, ("name", "Config", "config", "learn"), what, "banel_agents.base.Agent")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", str(agent.name)):
         raise ContractBroken(f"name is {agent.name!r}; use letters, digits, '_', '.', '-'")
     config = agent.config
     if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[union-attr]
@@ -53,25 +60,54 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
 def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, probe: Tokens) -> str:
     """One run; the head of its ledger."""
     oracle = Oracle(task, budget=budget, feedback=feedback)
-    yielded: list[tuple[Policy, NDArray[np.float64]]] = []
+    yielded: list[tuple[Policy, Mark]] = []
     try:
-        for policy in agent.learn(task.problem, oracle, np.random.default_rng(seed)):
+        for policy in _policies(agent, task.problem, oracle, seed):
             if not yielded and oracle.count:
                 raise ContractBroken(f"{agent.name}: it asked before its first yield; yield the base policy first")
-            yielded.append((policy, _log_probs(agent, policy, probe)))
+            yielded.append((policy, _checked(agent, policy, task.problem, probe, oracle.count)))
     except BudgetExhausted:
         if oracle.left:
             raise
     if not yielded:
         raise ContractBroken(f"{agent.name}: it yielded no policy")
-    for number, (policy, log_probs) in enumerate(yielded):
-        if not np.array_equal(policy.log_prob(probe), log_probs):
-            raise ContractBroken(f"{agent.name}: policy {number} changed after it was yielded; yield policy.clone()")
+    for number, (policy, mark) in enumerate(yielded):
+        try:
+            mark.check(policy)
+        except PolicyChanged as error:
+            raise ContractBroken(f"{agent.name}: policy {number}: {error}") from error
+    _check_measured(agent, yielded[-1][0], task, seed)
     return oracle.ledger.head
 
 
-def _log_probs(agent: Agent, policy: Policy, probe: Tokens) -> NDArray[np.float64]:
-    log_probs = policy.log_prob(probe)
-    if np.isnan(log_probs).any() or (log_probs > 1e-9).any():
-        raise ContractBroken(f"{agent.name}: a policy gives log-probabilities that are none")
-    return log_probs
+def _policies(agent: Agent, problem: Problem, oracle: Oracle, seed: int) -> Iterator[Policy]:
+    policies = agent.learn(problem, oracle, np.random.default_rng(seed))
+    check_has(policies, ("__iter__",), f"what {agent.name}.learn answers", "banel_agents.base.Agent")
+    try:
+        yield from policies
+    except BadPolicy as error:
+        raise ContractBroken(f"{agent.name} at NRE {oracle.count}: {error}") from error
+
+
+def _checked(agent: Agent, policy: Policy, problem: Problem, probe: Tokens, nre: int) -> Mark:
+    """The mark of a policy whose log-probabilities of the probe are a probability's."""
+    where = f"{agent.name}: its policy of NRE {nre}"
+    check_has(policy, METHODS, f"{where}, a {type(policy).__name__},", "banel_envs.policies.Policy")
+    try:
+        checked_log_prob(policy, probe, problem)
+        return Mark.of(policy)
+    except BadPolicy as error:
+        raise ContractBroken(f"{where} is no probability: {error}") from error
+
+
+def _check_measured(agent: Agent, policy: Policy, task: Task, seed: int) -> None:
+    """Hold a policy to all that the harness holds one to before it is measured."""
+    try:
+        if (wrong := bad_weight(policy)) is not None:
+            raise BadPolicy(wrong)
+        successes = task.successes()
+        if successes is not None:
+            at_most_one(policy, checked_log_prob(policy, successes, task.problem))
+        check_draws(policy, task.problem, np.random.default_rng(seed), normalisers_only=successes is not None)
+    except BadPolicy as error:
+        raise ContractBroken(f"{agent.name}: its last policy is no probability: {error}") from error

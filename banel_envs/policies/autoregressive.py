@@ -9,18 +9,35 @@ any n. Log-probabilities are summed in float64.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadTokens, BadValue
+from banel_envs.errors import BadPolicy, BadTokens, BadValue
 from banel_envs.policies.cost import COST
+from banel_envs.policies.weights import blame
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 CHUNK = 16_384  # sequences walked at once: bounds memory, still shares nearly every short prefix
+
+
+class Watch(Protocol):
+    """Is shown every next-token distribution that a set of sequences is scored by, and may raise."""
+
+    def begin(self, tokens: Ints) -> None:
+        """A walk begins along these sequences [n, T], in lexicographic order."""
+        ...
+
+    def see(self, position: int, log_probs: Floats, alive: Ints, node: Ints, column: Ints) -> None:
+        """The distributions [m, V] at a position, after each distinct prefix once.
+
+        `alive` [k] are the sequences that reach the position, `node` [k] the prefix that each of them stands at, and
+        `column` [k] its token there.
+        """
+        ...
 
 
 class Autoregressive(ABC):
@@ -60,7 +77,10 @@ class Autoregressive(ABC):
         last, state = np.array([V]), self.start()
         for position in range(T):
             log_probs, state = self.step(last, position, state)  # [m, V]
-            chosen = _invert(log_probs, node, uniform[position, alive])
+            try:
+                chosen = _invert(log_probs, node, uniform[position, alive])
+            except BadPolicy as error:
+                raise BadPolicy(f"{error}, at position {position}{blame(self)}") from None
             tokens[alive, position] = chosen
             COST.sampled += len(alive)
             if position == T - 1:
@@ -76,6 +96,14 @@ class Autoregressive(ABC):
 
     def log_prob(self, tokens: Ints) -> Floats:
         """Log-probability [n] of sequences [n, T], each distinct prefix computed once."""
+        return self.watched_log_prob(tokens)
+
+    def watched_log_prob(self, tokens: Ints, watch: Watch | None = None) -> Floats:
+        """log_prob [n]; `watch` is shown every distribution of the walk, where the sequences are scored by one.
+
+        Raises:
+            BadPolicy: a log-probability is NaN.
+        """
         tokens = np.asarray(tokens)
         if tokens.dtype.kind not in "iu":
             raise BadTokens(f"tokens are {tokens.dtype}, not integers")
@@ -90,16 +118,20 @@ class Autoregressive(ABC):
         result = np.empty(len(tokens), np.float64)
         for i in range(0, len(tokens), CHUNK):
             rows = order[i : i + CHUNK]
-            result[rows] = self._score_sorted(tokens[rows])
+            result[rows] = self._score_sorted(tokens[rows], watch)
+        if np.isnan(result).any():
+            raise BadPolicy(f"its log-probability of a sequence is NaN{blame(self)}")
         return result
 
-    def _score_sorted(self, tokens: Ints) -> Floats:
+    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
         """log_prob of rows in lexicographic order, where equal prefixes are neighbours."""
-        return self._score_from(self.start(), tokens)
+        return self._score_from(self.start(), tokens, watch)
 
-    def _score_from(self, state: Any, tokens: Ints) -> Floats:
+    def _score_from(self, state: Any, tokens: Ints, watch: Watch | None = None) -> Floats:
         """The same, from the state of the empty prefix."""
         V = self.vocabulary
+        if watch is not None:
+            watch.begin(tokens)
         total = np.zeros(len(tokens))
         alive = np.arange(len(tokens))
         node = np.zeros(len(tokens), np.int64)
@@ -107,6 +139,8 @@ class Autoregressive(ABC):
         for position in range(self.horizon):
             log_probs, state = self.step(last, position, state)  # [m, V]
             column = tokens[alive, position]
+            if watch is not None:
+                watch.see(position, log_probs, alive, node, column)
             total[alive] += log_probs[node, column]
             COST.scored += len(alive)
             going = column != self.end
@@ -142,7 +176,10 @@ class Autoregressive(ABC):
 def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
     cumulative = np.add.accumulate(np.exp(log_probs), axis=1)
-    cumulative /= cumulative[:, -1:]  # the last is 1 exactly, and above every uniform number
+    mass = cumulative[:, -1:]
+    if not ((mass > 0) & (mass < np.inf)).all():
+        raise BadPolicy("its next-token probabilities are NaN, infinite or all 0")
+    cumulative /= mass  # the last is 1 exactly, and above every uniform number
     chosen: Ints = (cumulative.take(node, axis=0) > uniform[:, None]).argmax(axis=1)
     return chosen
 

@@ -103,7 +103,7 @@ class Mixture:
 
     def log_prob(self, tokens: Ints) -> Floats:
         """Log of the members' mean probability: [n]."""
-        return _log_mean(np.stack([m.log_prob(tokens) for m in self.members]))
+        return log_mean(np.stack([m.log_prob(tokens) for m in self.members]))
 
     def next_log_probs(self, prefix: Ints) -> Floats:
         """The members' next tokens, weighted by how likely each is to have written the prefix: [n, V]."""
@@ -113,12 +113,12 @@ class Mixture:
             for k, m in enumerate(self.members):
                 written[k] += m.next_log_probs(prefix[:, :i])[np.arange(n), prefix[:, i]]
         written[:, np.isneginf(written).all(axis=0)] = 0.0  # a prefix that no member writes: all weigh the same
-        weight = written - _log_mean(written)
+        weight = written - log_mean(written)
         steps = np.stack([m.next_log_probs(prefix) for m in self.members])
-        return _log_mean(steps + weight[:, :, None])
+        return log_mean(steps + weight[:, :, None])
 
 
-def _log_mean(logs: Floats) -> Floats:
+def log_mean(logs: Floats) -> Floats:
     """Log of the mean of exp(logs) over the first axis."""
     with np.errstate(divide="ignore", invalid="ignore"):
         result: Floats = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))

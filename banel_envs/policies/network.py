@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from banel_envs.errors import BadValue
 from banel_envs.policies import checks, compiled
-from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
+from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
 from banel_envs.policies.cost import COST
 
 NETWORKS = {
@@ -141,11 +141,11 @@ class TorchPolicy(Autoregressive):
             return state
         return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
-    def _score_sorted(self, tokens: Ints) -> Floats:
+    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
         """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
         state = self.start()
         if state is not None or len(tokens) > FEW:
-            return self._score_from(state, tokens)
+            return self._score_from(state, tokens, watch)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())
         with torch.inference_mode():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+K = TypeVar("K")
+
+METHODS = ("sample", "log_prob", "next_log_probs")
+"""What a Policy has."""
 
 
 @runtime_checkable
@@ -23,3 +28,18 @@ class Policy(Protocol):
     def next_log_probs(self, prefix: NDArray[np.int64]) -> NDArray[np.float64]:
         """Natural log of the next token's distribution after prefixes [n, t], t < T: [n, V]."""
         ...
+
+
+def is_plainly(policy: object, kind: type[K]) -> TypeGuard[K]:
+    """Whether it is of this very kind, no subclass, and has no method of its own."""
+    return type(policy) is kind and not any(name in vars(policy) for name in METHODS)
+
+
+def parts_of(policy: Any) -> list[Any]:
+    """The policies that a composed one is made of, by the names that the kinds of this package use."""
+    inner = getattr(policy, "policy", None)
+    return [
+        *([] if inner is None else [inner]),
+        *getattr(policy, "members", ()),
+        *getattr(policy, "failure_models", ()),
+    ]

@@ -7,6 +7,7 @@ container (container.py), the structure, then each policy's sizes and arrays (ch
 from __future__ import annotations
 
 import bisect
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping
@@ -51,6 +52,17 @@ def save_policy(path: str | Path, policy: Policy) -> None:
     spec = _pack(policy, "", arrays)
     save_file(arrays or {NO_ARRAYS: np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
     Path(path).chmod(0o644)  # safetensors writes files that only their owner can read
+
+
+def digest(policy: Policy) -> str:
+    """SHA-256 of all that save_policy would write, not of its file; BadValue if there is no such thing."""
+    arrays: Arrays = {}
+    spec = _pack(policy, "", arrays)
+    shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
+    found = hashlib.sha256(json.dumps([spec, shapes]).encode())
+    for array in arrays.values():
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def load_policy_file(

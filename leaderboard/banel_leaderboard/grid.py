@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import Ledger, Problem, Task, safe_files
-from banel_envs.errors import BadValue, FileMissing
+from banel_envs.draws import check_draws
+from banel_envs.errors import BadPolicy, BadValue, FileMissing, PolicyChanged
 from banel_envs.policies import COST, Policy, save_policy
+from banel_envs.policies.mark import Mark
+from banel_envs.policies.weights import bad_weight
+from banel_envs.probability import FALSE_ALARM
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.success import Scored, score
@@ -70,30 +74,75 @@ class Questions:
         return float(1 - new[low:].mean())
 
 
+@dataclass(frozen=True)
+class Yielded:
+    """A policy as an agent yielded it."""
+
+    policy: Policy
+    mark: Mark
+    where: str  # the agent and the NRE, for what may be wrong with it
+
+    @classmethod
+    def now(cls, policy: Policy, agent: str, nre: int) -> Yielded:
+        """The policy as it is now; BadPolicy where it is none at all."""
+        where = f"{agent}: its policy of NRE {nre}"
+        try:
+            return cls(policy, Mark.of(policy), where)
+        except BadPolicy as error:
+            raise error.of(f"{where} is no probability") from error
+
+
 @dataclass
 class Evaluator:
-    """Measures each policy when the run has passed its place on the grid; never metered, randomness of its own."""
+    """Measures each policy when the run has passed its place on the grid; never metered, randomness of its own.
+
+    Each is found to be a probability first (banel_envs/probability.py, and draws.py where the rate rests on draws).
+    """
 
     task: Task
     rng: np.random.Generator
     folder: Path  # where the grid's policies go
+    checks: np.random.Generator  # draws what the policies are checked by; a stream of its own
     samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact and the task has no pool
     last: float = math.inf  # NRE of the grid's last place, where a task with a pool has more samples drawn
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
     _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its samples and its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy and its file
+    _last: Yielded | None = None
 
-    def measure(self, nre: int, policy: Policy, ledger: Ledger) -> None:
-        """Add the point at this NRE: the policy's success and fresh success rates."""
-        with COST.paused():
-            asked = Questions.of(self.task.problem, ledger)
-            free = self.task.free_evaluation
-            rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
+    def measure(self, nre: int, current: Yielded, ledger: Ledger) -> None:
+        """Add the point at this NRE: the success and fresh success rates of a policy.
+
+        Raises:
+            PolicyChanged: it is not what it was when it was yielded.
+            BadPolicy: it is no probability.
+        """
+        policy = current.policy
+        try:
+            self._know(current)
+            with COST.paused():
+                asked = Questions.of(self.task.problem, ledger)
+                free = self.task.free_evaluation
+                rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
+        except PolicyChanged as error:
+            raise error.of(f"{current.where} is another one at NRE {nre}") from error
+        except BadPolicy as error:
+            raise error.of(f"{current.where}, measured at NRE {nre}, is no probability") from error
         self.points.append((nre, *rates))
         self._store(nre, policy)
         for watch in self.watchers:
             watch(nre, *rates)
+
+    def _know(self, current: Yielded) -> None:
+        """Find the policy unchanged, and forget what was measured of the same object while it was another policy."""
+        policy, mark = current.policy, current.mark
+        mark.check(policy)
+        if (wrong := bad_weight(policy)) is not None:
+            raise BadPolicy(f"{wrong}; train it with a smaller step")
+        last, self._last = self._last, current
+        if last is not None and last.policy is policy and last.mark is not mark and not last.mark.fits(policy):
+            self._scored = self._stored = None
 
     def finish(self, questions: Questions) -> list[Point]:
         """The curve, with the shares of malformed and repeated questions."""
@@ -114,7 +163,10 @@ class Evaluator:
         pool = self.task.pool()
         samples = self.samples if pool is None else pool.final if nre >= self.last else pool.fresh
         if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
-            self._scored = (policy, samples, score(self.task, policy, self.rng, samples, known))
+            scored = score(self.task, policy, self.rng, samples, known)
+            exact = scored.log_probs is not None
+            check_draws(policy, self.task.problem, self.checks, FALSE_ALARM / (STEPS + 1), normalisers_only=exact)
+            self._scored = (policy, samples, scored)
         scored = self._scored[2]
         return Rate.of(scored.rate()), Rate.of(scored.rate(known))
 

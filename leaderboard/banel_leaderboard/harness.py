@@ -19,7 +19,7 @@ import torch
 
 from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task, kernel, safe_files
-from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
+from banel_envs.errors import AnswersPending, BadPolicy, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Feedback
 from banel_envs.policies import COST, Policy
@@ -35,7 +35,7 @@ from banel_leaderboard.folder import (
     read_status,
     write_status,
 )
-from banel_leaderboard.grid import Evaluator, Questions, as_json, file_sha256, grid
+from banel_leaderboard.grid import Evaluator, Questions, Yielded, as_json, file_sha256, grid
 from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.isolate import isolated_policies
 from banel_leaderboard.machine import Clock, processor, threads, versions
@@ -216,19 +216,20 @@ def measure(
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
-    agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
+    streams = np.random.SeedSequence(spec.seed).spawn(3)
+    agent_rng, evaluation_rng, checks_rng = map(np.random.default_rng, streams)
     (folder / "grid").mkdir(exist_ok=True)
-    evaluator = Evaluator(task, evaluation_rng, folder / "grid", last=oracle.budget, watchers=watchers)
+    evaluator = Evaluator(task, evaluation_rng, folder / "grid", checks_rng, last=oracle.budget, watchers=watchers)
     clock = Clock()
     reported = Reported()
     places = grid(oracle.budget)
-    current: Policy | None = None
+    current: Yielded | None = None
     learn = partial(isolated_policies, spec) if isolate else _policies
     for policy in learn(agent, oracle, agent_rng, clock):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
             _place(evaluator, places.pop(0), current, oracle.ledger, folder)
-        current = policy
+        current = Yielded.now(policy, agent.name, oracle.count)
         reported.note(agent.name, oracle.count, getattr(agent, "reported", {}))
     if current is None:
         raise RunFailed(f"{agent.name} yielded no policy; yield the base policy before the first question")
@@ -247,12 +248,14 @@ def _policies(agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Clo
                 policy = next(policies)
             except (StopIteration, BudgetExhausted):
                 return
+            except BadPolicy as error:
+                raise error.of(f"{agent.name} at NRE {oracle.count}: a policy of its cannot be used") from error
         yield policy
 
 
-def _place(evaluator: Evaluator, nre: int, policy: Policy, ledger: Ledger, folder: Path) -> None:
+def _place(evaluator: Evaluator, nre: int, current: Yielded, ledger: Ledger, folder: Path) -> None:
     begin = time.perf_counter()
-    evaluator.measure(nre, policy, ledger)
+    evaluator.measure(nre, current, ledger)
     rate = evaluator.points[-1][1]
     said = f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - begin:.2f} s)\n"
     safe_files.append(folder / LOG, said)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
-from banel_envs.errors import BadTokens, BudgetExhausted
+from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
@@ -90,6 +90,8 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
                 policy = next(policies)
             except (StopIteration, BudgetExhausted):
                 break
+            except BadPolicy as error:
+                raise error.of(f"{agent.name} at NRE {oracle.count}: a policy of its cannot be used") from error
         tally = _tally(agent, clock)
         if policy is not before:
             save_policy(scratch / f"{number % 2}.safetensors", policy)

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from banel_envs import Ledger, Task
 from banel_envs.chain import Ask
-from banel_envs.errors import AssetError, BanelError, MissingExtra
+from banel_envs.draws import check_draws
+from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, MissingExtra
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.policies import Policy, load_policy_file
+from banel_envs.probability import FALSE_ALARM
+from banel_envs.problem import Tokens
 from banel_envs.success import SuccessRate, score
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard import cache
@@ -131,17 +134,24 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
     shipped = record.task in SHIPPED
     if shipped and cache.passed(entry):
         return
-    known = Questions.of(task.problem, ledger).successes(ledger.count)
-    try:
-        policy = _stored(path)
-        measured = score(task, policy, np.random.default_rng(EVALUATION_SEED))
-        rates = {"success": (last.success, measured.rate()), "fresh": (last.fresh, measured.rate(known))}
-    except (AssetError, MissingExtra) as error:
-        raise CannotTell(f"its rates cannot be measured here: {error}") from error
-    for name, (recorded, again) in rates.items():
-        _compare_rates(name, recorded, again)
+    again = _measure(task, path, Questions.of(task.problem, ledger).successes(ledger.count))
+    for name, rate in again.items():
+        _compare_rates(name, getattr(last, name), rate)
     if shipped:
         cache.note(entry)
+
+
+def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
+    """Success and fresh success of the stored policy, which is tested to be a probability."""
+    try:
+        policy, rng = _stored(path), np.random.default_rng(EVALUATION_SEED)
+        measured = score(task, policy, rng)
+        check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=measured.log_probs is not None)
+        return {"success": measured.rate(), "fresh": measured.rate(asked)}
+    except (AssetError, MissingExtra) as error:
+        raise CannotTell(f"its rates cannot be measured here: {error}") from error
+    except (BadPolicy, BadTokens) as error:
+        raise Disproved(f"its final policy is no probability over the task's sequences: {error}") from error
 
 
 def _stored(path: Path) -> Policy:
