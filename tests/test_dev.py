@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -137,6 +138,24 @@ def test_a_step_that_fails_ends_it(dev, monkeypatch):
         dev.main()
     assert caught.value.code == 3
     assert sum("pip" not in call for call in dev.calls) == 1  # the steps after it were not run
+
+
+WITHOUT = """
+import os, sys
+del os.EX_TEMPFAIL
+sys.modules["resource"] = sys.modules["fcntl"] = None
+import banel_leaderboard.isolated, banel_leaderboard.sweep, banel_leaderboard.worker
+from banel_leaderboard import run
+print(run("banel/Gaussian1D-v0", "base", budget=30, out=sys.argv[1]).ledger.count)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "EX_TEMPFAIL"), reason="nothing has to be taken away")
+def test_runs_need_nothing_that_windows_lacks(tmp_path):
+    """As far as another system can tell: without the names and modules that Python has on POSIX alone."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["30"]
 
 
 def test_readme_has_the_two_commands():

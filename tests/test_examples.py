@@ -95,7 +95,7 @@ def test_notebooks_run(path, tmp_path):
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed: they would go stale"
     client(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert sum(bool(cell.get("outputs")) for cell in notebook.cells) >= 3
+    assert any(cell.get("outputs") for cell in notebook.cells)
 
 
 def test_every_example_is_tested():

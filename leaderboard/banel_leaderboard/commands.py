@@ -132,6 +132,7 @@ def _check_running(options: argparse.Namespace) -> None:
 def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
     from banel_leaderboard.sinks import VARIABLE, parse
     from banel_leaderboard.sweep import check, records_of, sweep
+    from banel_leaderboard.worker import WAITING
 
     _check_running(options)
     check(lanes, options.out)
@@ -154,7 +155,7 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
     print(", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" in {options.out}")
     if counts["failed"]:
         return EXIT_RUN_FAILED
-    return os.EX_TEMPFAIL if counts["waiting"] else 0
+    return WAITING if counts["waiting"] else 0
 
 
 def _ends(rate: Callable[..., float]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 import traceback
@@ -20,7 +19,7 @@ from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
-from banel_leaderboard.machine import Clock
+from banel_leaderboard.machine import Clock, peak_memory_mb
 
 
 class RemoteOracle:
@@ -106,7 +105,7 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
     return {
         "wall": clock.wall,
         "cpu": clock.cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_memory_mb(),
         "work": [COST.sampled, COST.scored, COST.trained],
         "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
         "at": time.time(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import resource
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,6 +49,16 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
+def peak_memory_mb() -> float:
+    """The most memory in MB that this process has held so far; 0 on Windows, where Python cannot ask for it."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
+    unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1024
+
+
 class Clock:
     """An agent's wall and CPU seconds, and where the token counters stood at its start."""
 
@@ -67,4 +77,4 @@ class Clock:
 
     def peak(self) -> float:
         """Peak memory in MB of the process in which the agent ran."""
-        return self.peak_mb or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return self.peak_mb or peak_memory_mb()

@@ -34,6 +34,7 @@ from banel_leaderboard.harness import finished, make_oracle
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec, load_agent, task_of
 from banel_leaderboard.suites import Suite
+from banel_leaderboard.worker import WAITING
 
 Lane = tuple[Spec, ...]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -208,7 +209,7 @@ class Workers:
         if process.returncode == 0:
             return Outcome(spec, "done")
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        return Outcome(spec, "waiting" if process.returncode == os.EX_TEMPFAIL else "failed", last[0])
+        return Outcome(spec, "waiting" if process.returncode == WAITING else "failed", last[0])
 
     def finished(self, spec: Spec) -> RunRecord | None:
         """See harness.finished."""
