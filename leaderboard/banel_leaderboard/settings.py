@@ -23,7 +23,7 @@ def parse_seeds(text: str) -> list[int]:
             if not 0 < len(several) <= MOST_SEEDS:
                 raise ValueError(part)
             seeds += several
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a range may be longer than len can say
         raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7, at most {MOST_SEEDS:,} a range") from error
     if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise BadValue(f"seeds are {text!r}; write different whole numbers from 0 on, like 0-4 or 0,3,7")
@@ -37,7 +37,7 @@ def read_settings(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
         try:
             content = file.read_text()
             settings = tomllib.loads(content) if file.suffix == ".toml" else json.loads(content)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadValue(f"--config {file}: {error}; give a JSON or TOML file of settings") from error
         if not isinstance(settings, dict):
             raise BadValue(f"--config {file}: it holds a {type(settings).__name__}; give a table of settings")
@@ -47,6 +47,6 @@ def read_settings(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
             raise BadValue(f"--set {pair!r}; write NAME=VALUE, such as f=16")
         try:
             settings[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # a word, or what its field will refuse
             settings[name] = value
     return settings
