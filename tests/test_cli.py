@@ -298,14 +298,11 @@ def test_an_agents_module_says_what_is_wrong_with_it(tmp_path):
 
 
 def test_an_agent_that_never_asks_fails_and_does_not_hang(tmp_path):
-    """In its process and out of it; the next command goes on from the ledger as after any failed run."""
     (tmp_path / "my_module.py").write_text(MINE)
-    for extra in ((), ("--isolate",)):
-        run = ("run", "--task", "my_module:build", "--agent", "my_module:NeverAsks", "--out", "o")
-        result = command(tmp_path, *run, *extra)
-        assert result.returncode == 1 and "1 failed" in result.stdout
-        assert "never_asks yielded 10,001 policies without a question, at NRE 5 of 30" in result.stderr
-        assert "Traceback" not in result.stderr
+    result = command(tmp_path, "run", "--task", "my_module:build", "--agent", "my_module:NeverAsks", "--out", "o")
+    assert result.returncode == 1 and "1 failed" in result.stdout
+    assert "never_asks yielded 10,001 policies without a question, at NRE 5 of 30" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 # --- help

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 from banel_agents import AGENTS, limits, make_agent, silence
 from banel_agents.limits import OneOf, Range, Rule, check_settings, rules
 from banel_agents.silence import AgentSilent, asking
-from banel_envs import Oracle, Problem, Task
+from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
+from banel_leaderboard import run
 from tests.test_agents_gradient import task
 
 FIELDS = [(agent, f.name) for agent in AGENTS for f in dataclasses.fields(make_agent(agent).Config)]
@@ -150,7 +152,7 @@ def test_numpys_numbers_are_the_same_settings(agent, name):
 # What is inside ends
 
 
-LITTLE = {"batch": 5, "pool": 20, "minibatch": 4, "predictor_steps": 1, "steps": 2}
+LITTLE = {"batch": 5, "pool": 20, "minibatch": 20, "predictor_steps": 1, "steps": 2}
 
 
 def ends(agent: str, name: str) -> list:
@@ -166,14 +168,15 @@ def ends(agent: str, name: str) -> list:
 @every_field
 def test_a_run_at_either_end_spends_its_budget(agent, name):
     """Nothing hangs and nothing raises: a batch beyond the budget, a minibatch of 1, a pass that is no whole step."""
-    for value in ends(agent, name):
-        for feedback in ("full", "failures"):
-            oracle = Oracle(task(), budget=11, feedback=feedback)
-            names = {f.name for f in dataclasses.fields(make_agent(agent).Config)}
-            wanted = {k: v for k, v in LITTLE.items() if k in names} | {name: value}
-            *_, last = make_agent(agent, wanted).learn(oracle.problem, oracle, np.random.default_rng(0))
-            assert oracle.left == 0
-            assert not np.isnan(last.log_prob(task().successes())).any(), (agent, wanted)
+    names = {f.name for f in dataclasses.fields(make_agent(agent).Config)}
+    for feedback, value in zip(itertools.cycle(("failures", "full")), ends(agent, name)):
+        oracle = Oracle(task(), budget=1 if (agent, name) == ("ppo", "epochs") else 7, feedback=feedback)
+        wanted = {k: v for k, v in LITTLE.items() if k in names} | {name: value}
+        if value == 100_000 and "minibatch" in names:
+            wanted["minibatch"] = value  # else it takes 5,000 steps
+        *_, last = make_agent(agent, wanted).learn(oracle.problem, oracle, np.random.default_rng(0))
+        assert oracle.left == 0
+        assert not np.isnan(last.log_prob(task().successes())).any(), wanted
 
 
 class NoSamples(Uniform):
@@ -183,7 +186,7 @@ class NoSamples(Uniform):
         return super().sample(n, rng)[:0]
 
 
-@pytest.mark.parametrize("agent", ["base", "tempered", "memorise", "without_replacement"])
+@pytest.mark.parametrize("agent", ["base", "memorise", "without_replacement"])
 def test_a_base_policy_that_gives_no_samples_does_not_hang_an_agent(agent):
     problem = Problem("test/None-v0", ("a", "b"), 3, 10, base=lambda: NoSamples(2, 3, None))
     oracle = Oracle(Task(problem, lambda tokens: np.zeros(len(tokens), np.int8)))
@@ -234,6 +237,15 @@ def test_an_agent_that_only_yields_ends_with_a_typed_error(monkeypatch, every, b
     monkeypatch.setattr(silence, "MOST_SILENT", 10)
     with pytest.raises(AgentSilent, match=f"yields yielded 11 policies without a question, {says}.*return from learn"):
         came(10**9, every, budget)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_the_harness_counts_in_its_process_and_out_of_it(tmp_path, monkeypatch, isolate):
+    monkeypatch.setattr(silence, "MOST_SILENT", 20)
+    with pytest.raises(AgentSilent, match="quiet yielded 21 policies without a question, at NRE 7 of 60"):
+        run("tests.small:task", "tests.small:Quiet", out=tmp_path, isolate=isolate)
+    (ledger,) = tmp_path.rglob("ledger.jsonl")
+    assert Ledger.read(ledger).count == 7  # kept, as of any failed run
 
 
 # Configs of other people

@@ -43,7 +43,7 @@ class BaNELConfig:
     phi_data: Annotated[str, OneOf("all", "round")] = "round"  # p_phi is fitted to this round's failures, or all so far
     phi_epochs: Epochs = 5.0  # passes over them
     phi_lr: LearningRate = 1e-3  # Adam
-    pool: Annotated[int, Range(1, 1_000_000)] = 10_000  # candidates a round
+    pool: BatchSize = 10_000  # candidates a round
     well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
     distil_epochs: Epochs = 1.0  # passes over the kept candidates
     distil_lr: LearningRate = 1e-3  # Adam
