@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadValue, MissingExtra, UnknownName
+from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.importance import Pool
+from banel_envs.names import unknown
 from banel_envs.problem import Problem, Tokens
 
 Part: TypeAlias = tuple[int, int, Any]
@@ -115,7 +116,7 @@ class Registry(Mapping[str, Task]):
 
     def __getitem__(self, id: str) -> Task:
         if id not in self._builders:
-            raise UnknownName(f"no task {id!r}; the tasks are {', '.join(self._builders)}")
+            raise unknown("task", id, self._builders)
         if id not in self._built:
             builder = self._builders[id]
             if isinstance(builder, str):

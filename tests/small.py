@@ -239,6 +239,19 @@ class Unmoved(Small):
             ask(oracle, policy.sample(self.config.batch, rng))
 
 
+class Quiet(Small):
+    """Asks seven sequences, and then only yields."""
+
+    name = "quiet"
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        policy = problem.base_policy()
+        yield policy
+        oracle(policy.sample(7, rng))
+        while True:
+            yield policy
+
+
 class Looks(Small):
     """Reports how many tasks, oracles and task modules it finds in its process, prints, and reads what it can."""
 

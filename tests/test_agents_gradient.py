@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from banel_agents import make_agent
 from banel_agents.count import StateCounts
 from banel_agents.gradient import centred
 from banel_agents.ppo import PPOConfig, build
-from banel_agents.rnd import Novelty, RNDConfig
+from banel_agents.rnd import Novelty, RNDConfig, Spread
 from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.policies import COST
 from banel_envs.policies.network import TorchPolicy
@@ -225,6 +229,43 @@ def test_the_bonus_is_in_running_standard_deviations():
     rare = EVERY[3:5]
     raw = np.concatenate((novelty.mean_errors(rows), novelty.mean_errors(rare)))
     assert novelty.bonus(rare) == pytest.approx(novelty.mean_errors(rare) / raw.std())
+
+
+numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(numbers, max_size=9), max_size=6))
+def test_the_running_deviation_is_that_of_all_numbers_so_far(batches):
+    spread, so_far = Spread(), []
+    for batch in batches:
+        spread.add(np.array(batch))
+        so_far += map(Fraction, batch)
+        mean = sum(so_far) / max(1, len(so_far))
+        exact = math.sqrt(sum((x - mean) ** 2 for x in so_far) / max(1, len(so_far)))
+        if len(set(so_far)) < 2:
+            assert spread.std == 1.0
+        elif exact > 1e-9 * max(map(abs, so_far)):
+            assert spread.std == pytest.approx(exact, rel=1e-6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.lists(st.integers(1, 60), min_size=1, max_size=5))
+def test_equal_numbers_have_no_deviation_whatever_they_are(number, sizes):
+    spread = Spread()
+    for size in sizes:
+        spread.add(np.full(size, number))
+        assert spread.std == 1.0
+
+
+@pytest.mark.parametrize("centre", [0.0, 1.0, 1e6, -1e9, 1e12])
+def test_a_deviation_far_from_zero_does_not_cancel(centre):
+    """The mean of the squares less the square of the mean is off by all its digits from 1e8 deviations on."""
+    values = centre + np.random.default_rng(0).normal(0, 1e-2, 20_000)
+    spread = Spread()
+    for batch in np.array_split(values, 37):
+        spread.add(batch)
+    assert spread.std == pytest.approx((values - centre).std(), rel=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.7])

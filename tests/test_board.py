@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from runs import BUDGET, HIT_AT_5, MISS, make_run, tiny
 
+from banel_agents import AGENTS, make_agent
 from banel_envs import chain
 from banel_envs.errors import BadValue
 from banel_envs.ledger import Ledger
@@ -24,6 +25,8 @@ from banel_leaderboard.commands import _ends
 from banel_leaderboard.markdown import markdown
 from banel_leaderboard.record import Rate
 from banel_leaderboard.rows import Board, Row, make_boards, marks
+from banel_leaderboard.words import AGENTS as AGENT_WORDS
+from banel_leaderboard.words import board_note
 
 Record = dict[str, Any]
 
@@ -279,6 +282,69 @@ def test_a_seed_that_was_not_asked_for_makes_no_selection(tmp_path: Path) -> Non
     assert (len(row.runs), row.rank, row.missing) == (1, 1, ())
 
 
+def test_a_board_that_nobody_ran_is_not_announced(tmp_path: Path) -> None:
+    """As after `banel bench --suite smoke`: failures only, and a run without success could stand under full as well."""
+    make_run(tmp_path, seed=0, ask=MISS)
+    make_run(tmp_path, seed=1, ask=HIT_AT_5)
+    made = boards(tmp_path)
+    assert set(made) == {("fixed", "failures")}
+    assert len(rows(made["fixed", "failures"])["base"].runs) == 2
+    make_run(
+        tmp_path, "tuned", feedback="full", ask=HIT_AT_5, tuned=True
+    )  # which asks for a tuned board, not for a fixed one
+    assert set(boards(tmp_path)) == {("fixed", "failures"), ("tuned", "full")}
+
+
+@pytest.mark.parametrize(("ran", "other"), [("failures", "full"), ("full", "failures")])
+def test_where_no_run_met_a_success_one_board_says_so_for_both(tmp_path: Path, ran: str, other: str) -> None:
+    for agent in ("base", "tempered"):
+        make_run(tmp_path, agent, feedback=ran, ask=MISS)
+    made = boards(tmp_path)
+    assert set(made) == {("fixed", ran)}
+    said = f"No run met a success, so feedback “{other}” would have given the same runs."
+    assert said in board_note(made["fixed", ran])
+    make_run(tmp_path, "banel", feedback=ran, ask=HIT_AT_5)
+    assert said not in board_note(boards(tmp_path)["fixed", ran])
+
+
+def test_a_task_that_no_run_was_told_of_stands_on_no_full_board(tmp_path: Path) -> None:
+    """Full runs first, where both are asked for: failures may be served whole by it, full never by failures."""
+    make_run(tmp_path / "a", seed=0, feedback="full", task=tiny("test/One-v0"), ask=HIT_AT_5)
+    make_run(tmp_path / "b", seed=0, feedback="failures", task=tiny("test/Two-v0"), ask=MISS)
+    make_run(tmp_path / "c", seed=0, feedback="full", task=tiny("test/Three-v0"), ask=MISS)
+    tables = {regime: [t.task for t in board.tables] for (_, regime), board in boards(tmp_path).items()}
+    assert tables == {"full": ["test/One-v0", "test/Three-v0"], "failures": ["test/Three-v0", "test/Two-v0"]}
+
+
+def test_a_row_of_fewer_seeds_than_its_table_has_is_marked(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path, seed=seed, ask=MISS)
+    make_run(tmp_path, "one", ask=HIT_AT_5)
+    for seed in range(2):
+        make_run(tmp_path, "two", seed=seed, ask=HIT_AT_5)
+    (table,) = boards(tmp_path)["fixed", "failures"].tables
+    assert {row.first.agent: marks(row, table.rows) for row in table.rows} == {
+        "base": [],
+        "one": ["1 seed, where others here have 3"],
+        "two": ["2 seeds, where others here have 3"],
+    }
+    for write, name in ((write_page, "board.html"), (write_markdown, "board.md")):
+        write(tmp_path, tmp_path / name)
+        assert "1 seed, where others here have 3" in (tmp_path / name).read_text()
+
+
+def test_every_agent_is_explained_in_words(tmp_path: Path) -> None:
+    assert set(AGENT_WORDS) == set(AGENTS)
+    count = AGENT_WORDS["count"]
+    assert "hash" in count and "last 3 tokens" in count and "no pseudo-count" in count
+    assert make_agent("count").config.context == make_agent("rnd").config.context == 3
+    make_run(tmp_path)
+    write_page(tmp_path, tmp_path / "board.html")
+    write_markdown(tmp_path, tmp_path / "board.md")
+    for name in ("board.html", "board.md"):
+        assert count in html.unescape((tmp_path / name).read_text())
+
+
 def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> None:
     for seed in (0, 1):
         run = make_run(tmp_path, seed=seed, good=1.0, ask=HIT_AT_5)
@@ -296,7 +362,7 @@ def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> N
     )  # three are their own twins
     twins = rows(made["fixed", "twin"])["base"]
     assert [r.record.twin for r in twins.runs] == [True, True, False, False, False]
-    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "full"), ("fixed", "twin")}
+    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "twin")}  # nobody ran full
 
 
 def test_no_gain_where_a_run_that_met_a_success_has_no_twin(tmp_path: Path) -> None:

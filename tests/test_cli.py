@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +16,9 @@ import pytest
 
 from banel_agents import AGENTS
 from banel_envs import TASKS
-from banel_leaderboard.cli import main
+from banel_leaderboard.cli import main, parser
 from banel_leaderboard.settings import parse_seeds, read_settings
+from banel_leaderboard.suites import SUITES
 from tests.harness_tasks import HERE
 
 TASK, STEPS = HERE + "build", HERE + "Steps"
@@ -59,6 +63,18 @@ class FailsOnOne(MyAgent):
         if rng.bit_generator.seed_seq.entropy == 1:
             raise RuntimeError("not this seed")
         yield from super().learn(problem, oracle, rng)
+
+
+class NeverAsks(MyAgent):
+    name = "never_asks"
+
+    def learn(self, problem, oracle, rng):
+        policy = problem.base_policy()
+        yield policy
+        if oracle.left == 30:
+            oracle(policy.sample(5, rng))
+        while True:
+            yield policy
 """
 
 
@@ -117,10 +133,22 @@ def run_folder(out):
     ("arguments", "says"),
     [
         (("--task", "banel/None-v0"), "no task 'banel/None-v0'; the tasks are banel/AdditionAttack-v0"),
+        (
+            ("--task", "AdditonAttackHard"),
+            r"did you mean banel/AdditionAttackHard-v0\? The tasks are banel/AdditionAttack-v0",
+        ),
         (("--task", "no_such_module:build"), "module:function"),
         (("--task", HERE + "raises"), "no reward machine"),
         (("--agent", "nobody"), "no agent 'nobody'; the agents are base"),
-        (("--agent", "no_such_module:Agent"), "module:Class"),
+        (("--agent", "BaNLE"), r"no agent 'BaNLE'; did you mean banel\? The agents are base"),
+        (("--agent", "no_such_module:Agent"), "no module 'no_such_module' in the working folder.*; write module:Class"),
+        (("--agent", "no_such_module.py:Agent"), "no module 'no_such_module' .* without folder or .py"),
+        (("--agent", "./my/agent:Agent"), "no module './my/agent' .* without folder or .py"),
+        (("--agent", ":Agent"), "no module '' .* write module:Class"),
+        (
+            ("--agent", HERE + "Step"),
+            r"has no 'Step'; did you mean Steps\? Its agents are Steps, .*; write module:Class",
+        ),
         (("--agent", HERE + "Nobody"), "Nobody"),
         (("--feedback", "loud"), "invalid choice: 'loud'.*failures.*full"),
         (("--budget", "0"), "budget is 0; .* at least 1"),
@@ -132,12 +160,20 @@ def run_folder(out):
         (("--seeds", "3-1"), "write them like 0-4"),
         (("--seeds", "0,4-2"), "write them like 0-4"),
         (("--seeds", "0-99999999999"), "at most 10,000 a range"),
+        (("--seeds", "0-99999999999999999999999"), "at most 10,000 a range"),
         (("--seeds", "1,1"), "write different whole numbers"),
         (("--seeds", "1.5"), "write them like 0-4"),
         (("--seeds=-1",), "write them like 0-4"),
-        (("--set", "batches=3"), "no setting 'batches'; its settings are batch"),
-        (("--set", "batch=x"), "batch is 'x'; it must be of type int"),
-        (("--set", "batch=1.5"), "must be of type int"),
+        (("--set", "batches=3"), r"no setting 'batches'; did you mean batch\? Its settings are batch"),
+        (("--set", "batch=x"), r"batch is 'x'; it must be a whole number \(int\)"),
+        (("--set", "batch=1.5"), "must be a whole number"),
+        (("--set", "batch=" + "9" * 5_000), "must be a whole number"),
+        (("--set", "batch=" + "[" * 100_000), "must be a whole number"),
+        (("--agent", "count", "--set", "batch=0"), "count: batch is 0; .* from 1 to 100,000"),
+        (("--agent", "count", "--set", "lr=Infinity"), "count: lr is inf; .* above 0 and at most 1"),
+        (("--agent", "count", "--set", "lr=1e999"), "count: lr is inf; .* above 0 and at most 1"),
+        (("--agent", "count", "--set", "lr=NaN"), "count: lr is nan; .* above 0 and at most 1"),
+        (("--agent", "banel", "--set", "phi_epochs=0"), "banel: phi_epochs is 0; .* above 0 and at most 1,000"),
         (("--set", "batch"), "write NAME=VALUE"),
         (("--config", "missing.json"), "give a JSON or TOML file"),
         (("--device", "abacus"), "it is cpu or cuda"),
@@ -163,6 +199,10 @@ def test_bad_options_of_run(tmp_path, capsys, arguments, says):
         (("run",), "--task, --agent, --out"),
         (("bench", "--suite", "smoke"), "--out"),
         (("bench", "--suite", "none", "--out", "nowhere"), "no suite 'none'; the suites are smoke"),
+        (
+            ("bench", "--suite", "somke", "--out", "nowhere"),
+            r"no suite 'somke'; did you mean smoke\? The suites are smoke",
+        ),
         (("list", "--colour"), "unrecognized arguments"),
         (("board", "nowhere", "--out", "page.html"), "nowhere is not a folder"),
         (("board", ".", "--out", "page.pdf"), r"ends in \.html, \.md, \.png"),
@@ -190,6 +230,11 @@ def test_a_folder_without_runs(tmp_path, capsys, arguments):
         ("c.json", "[3]", "holds a list; give a table"),
         ("c.json", b"\xff\xfe\x00", "give a JSON or TOML file"),
         ("c.json", '{"batches": 3}', "no setting 'batches'"),
+        ("c.json", '{"batch": NaN}', "batch is nan; it must be a whole number"),
+        ("c.json", '{"batch": null}', "batch is None; it must be a whole number"),
+        ("c.json", "[" * 100_000, "give a JSON or TOML file"),
+        ("c.toml", "batch = inf", "batch is inf; it must be a whole number"),
+        ("c.toml", "batch = 2020-01-01", "it must be a whole number"),
     ],
 )
 def test_bad_config_files(tmp_path, capsys, name, content, says):
@@ -214,7 +259,96 @@ def test_a_folder_that_holds_another_run(done, capsys, change):
 
 
 def test_show_wants_at_least_one_sample(done, capsys):
-    refused(banel(capsys, "show", run_folder(done), "-n", "0"), "at least 1")
+    for n in ("0", "1000000000000"):
+        refused(banel(capsys, "show", run_folder(done), "-n", n), "at least 1 and at most 100,000")
+
+
+def _without(done, tmp_path, *names):
+    """A copy of the finished run, some of its files left out."""
+    shutil.copytree(run_folder(done), tmp_path / "run")
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    return tmp_path / "run"
+
+
+def test_show_says_why_there_is_no_policy(done, tmp_path, capsys):
+    """Not finished, no stored form, left out, no run at all: each has its own way out."""
+    refused(
+        banel(capsys, "show", _without(done, tmp_path / "a", "record.json")), "is not finished; run the same command"
+    )
+    refused(
+        banel(capsys, "show", _without(done, tmp_path / "b", "record.json", "final.safetensors")), "is not finished"
+    )
+    refused(banel(capsys, "show", _without(done, tmp_path / "c", "final.safetensors")), "the file was left out")
+    folder = _without(done, tmp_path / "d", "final.safetensors")
+    fields = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(fields | {"policy_sha256": None}))
+    refused(banel(capsys, "show", folder), "is finished, and its policy has no stored form")
+    refused(banel(capsys, "show", tmp_path), "not the folder of a run; name one that holds record.json")
+
+
+def test_an_agents_module_says_what_is_wrong_with_it(tmp_path):
+    (tmp_path / "needs.py").write_text("import no_such_package")
+    (tmp_path / "broken.py").write_text("def f(:")
+    for module, says in (
+        ("needs", "its module needs needs 'no_such_package', which is not installed"),
+        ("broken", "importing 'broken' raised SyntaxError"),
+    ):
+        result = command(tmp_path, "run", "--task", "banel/EhrlichEasy-v0", "--agent", f"{module}:A", "--out", "o")
+        refused((result.returncode, result.stdout, result.stderr), says)
+
+
+def test_an_agent_that_never_asks_fails_and_does_not_hang(tmp_path):
+    (tmp_path / "my_module.py").write_text(MINE)
+    result = command(tmp_path, "run", "--task", "my_module:build", "--agent", "my_module:NeverAsks", "--out", "o")
+    assert result.returncode == 1 and "1 failed" in result.stdout
+    assert "never_asks yielded 10,001 policies without a question, at NRE 5 of 30" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# --- help
+
+
+def subcommands():
+    return next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
+def examples(text):
+    """The commands at the end of a help text."""
+    lines = text[text.rindex("example") :].splitlines()[1:]
+    assert lines and all(line.startswith("  banel ") for line in lines)
+    return [shlex.split(line)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("name", list(subcommands()))
+def test_every_commands_help_ends_with_an_example_of_it_that_parses(name, capsys):
+    code, out, _ = banel(capsys, name, "--help")
+    assert code == 0
+    for arguments in examples(out):
+        assert arguments[0] == name
+        assert parser().parse_args(arguments).command is subcommands()[name].get_default("command")
+
+
+def test_the_examples_name_what_there_is(capsys):
+    _, out, _ = banel(capsys, "--help")
+    every = [*examples(out), *(a for p in subcommands().values() for a in examples(p.format_help()))]
+    options = [parser().parse_args(arguments) for arguments in every]
+    assert {o.suite for o in options if "suite" in o} <= set(SUITES)
+    assert {o.task for o in options if "task" in o} <= set(TASKS)
+    assert {o.agent for o in options if "agent" in o and ":" not in o.agent} <= set(AGENTS)
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    for arguments in (("--help",), ("board", "nowhere", "--out", "page.html")):
+        result = subprocess.run(
+            [sys.executable, "-m", "banel_leaderboard", *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        with_script = command(tmp_path, *arguments)
+        assert (result.returncode, result.stdout, result.stderr) == (
+            with_script.returncode,
+            with_script.stdout,
+            with_script.stderr,
+        )
 
 
 def test_bad_input_in_a_real_process(tmp_path):
@@ -234,7 +368,8 @@ def test_bad_input_in_a_real_process(tmp_path):
 def test_list_names_every_task_agent_and_suite(capsys):
     code, out, _ = banel(capsys, "list")
     assert code == 0
-    assert all(name in out for name in (*TASKS, *AGENTS, "smoke", "quick"))
+    assert all(name in out for name in (*TASKS, *AGENTS, *SUITES))
+    assert "(2 tasks x 5 agents x 2 seeds, failures)" in out
     assert re.search(r"banel/AdditionAttack-v0 +paper .* 7,500 +\d\.\d  -\d\.\d{4} \(exact\)", out)
 
 

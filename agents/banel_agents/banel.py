@@ -16,44 +16,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import ask, base_network, fit
+from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, Range, check_settings
 from banel_envs import Oracle, Problem
-from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.problem import Tokens
 
-CHOICES = {"form": ("distil", "regions"), "phi_init": ("base", "current", "fresh"), "phi_data": ("all", "round")}
+FilterFactor = Annotated[float, Range(1, 1_000, above=True)]
 
 
 @dataclass(frozen=True)
 class BaNELConfig:
     """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.banel_ablation`) left standing."""
 
-    batch: int = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
-    f: float = 3.0  # filter factor: 1 in f candidates is kept; the paper has 2 on this task, see the ablation
-    form: str = "distil"  # distil | regions
-    phi_init: str = "current"  # p_phi starts from the base policy, the current one, or fresh weights
-    phi_data: str = "round"  # p_phi is fitted to this round's failures, or to all so far
-    phi_epochs: float = 5.0  # passes over them
-    phi_lr: float = 1e-3  # Adam
-    pool: int = 10_000  # candidates a round
+    batch: BatchSize = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
+    f: FilterFactor = 3.0  # 1 in f candidates is kept; the paper has 2 on this task, see the ablation
+    form: Annotated[str, OneOf("distil", "regions")] = "distil"
+    phi_init: Annotated[str, OneOf("base", "current", "fresh")] = "current"  # where p_phi starts; fresh: new weights
+    phi_data: Annotated[str, OneOf("all", "round")] = "round"  # p_phi is fitted to this round's failures, or all so far
+    phi_epochs: Epochs = 5.0  # passes over them
+    phi_lr: LearningRate = 1e-3  # Adam
+    pool: BatchSize = 10_000  # candidates a round
     well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
-    distil_epochs: float = 1.0  # passes over the kept candidates
-    distil_lr: float = 1e-3  # Adam
-    minibatch: int = 128  # sequences a gradient step
+    distil_epochs: Epochs = 1.0  # passes over the kept candidates
+    distil_lr: LearningRate = 1e-3  # Adam
+    minibatch: BatchSize = 128  # sequences a gradient step
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise BadValue(f"banel: {name} is {getattr(self, name)!r}; it is one of {', '.join(allowed)}")
-        if not self.f > 1:
-            raise BadValue(f"banel: f is {self.f}; a filter factor is above 1")
+        check_settings(self)
 
 
 class BaNEL:
@@ -127,7 +124,7 @@ class BaNEL:
         return Filtered(base, models, log_taus, len(proposals), accepted)
 
     def _ask(self, policy: Policy, failures: Tokens, oracle: Oracle, rng: np.random.Generator) -> Tokens:
-        new = ask(oracle, policy.sample(self.config.batch, rng)).failures
+        new = ask_samples(oracle, policy, self.config.batch, rng).failures
         return np.concatenate((failures, new)) if self.config.phi_data == "all" else new
 
     def _failure_model(

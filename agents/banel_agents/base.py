@@ -69,6 +69,19 @@ def ask(oracle: Oracle, tokens: Tokens) -> Answers:
     return Answers(tokens[told], rewards[told])
 
 
+def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator) -> Answers:
+    """Ask about n samples of the policy, as far as the budget reaches: at least one, so that every round comes nearer to its end.
+
+    Raises:
+        BadValue: the policy gave no sequence; a loop until the budget is spent would never end.
+    """
+    tokens = policy.sample(n, rng)
+    if len(tokens) == 0:
+        what = f"a {type(policy).__name__} gave no sequence where {n} were to be sampled"
+        raise BadValue(f"{what}; let its sample(n, rng) return n of them")
+    return ask(oracle, tokens)
+
+
 def base_network(problem: Problem) -> TorchPolicy:
     """The base policy as a network that can be trained; BadValue where it is none."""
     policy = problem.base_policy()

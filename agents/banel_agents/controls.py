@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from banel_agents.base import ask
+from banel_agents.base import ask, ask_samples
+from banel_agents.limits import BatchSize, Temperature, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
@@ -25,14 +26,17 @@ from banel_envs.problem import Tokens
 class BatchConfig:
     """What a control has to set."""
 
-    batch: int = 500  # sequences a question; 15 of them are the addition attack's budget
+    batch: BatchSize = 500  # sequences a question; 15 of them are the addition attack's budget
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def unchanged(policy: Policy, oracle: Oracle, batch: int, rng: np.random.Generator) -> Iterator[Policy]:
     """Yield the policy, and ask what it samples until the budget is spent."""
     yield policy
     while oracle.left:
-        ask(oracle, policy.sample(batch, rng))
+        ask_samples(oracle, policy, batch, rng)
 
 
 class Base:
@@ -63,7 +67,7 @@ class Memorise:
         policy = problem.base_policy()
         yield policy
         while oracle.left:
-            told = ask(oracle, policy.sample(self.config.batch, rng)).successes
+            told = ask_samples(oracle, policy, self.config.batch, rng).successes
             if len(told) and not isinstance(policy, Repeating):
                 policy = Repeating(told[0], problem.V)
                 yield policy
@@ -73,8 +77,11 @@ class Memorise:
 class TemperedConfig:
     """Temperature sampling."""
 
-    temperature: float = 2.0  # divides every logit; 2 is what early experiments used on the addition attack
-    batch: int = 500  # sequences a question
+    temperature: Temperature = 2.0  # divides every logit; 2 is what early experiments used on the addition attack
+    batch: BatchSize = 500  # sequences a question
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class TemperedBase:

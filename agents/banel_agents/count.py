@@ -1,9 +1,10 @@
 """Count-based exploration: REINFORCE on the reward plus a bonus for states that were rarely met in the whole run.
 
 A state phi is a position and the last `context` tokens; N(phi) counts it over every sequence told so far, this
-round's included. The bonus of a sequence is beta x mean over its states of 1 / sqrt(N): Bellemare et al. 2016
-(section 4) and Tang et al. 2017 (section 2), whose hash is here the last tokens. The mean, not the sum: a sum would
-pay for length alone.
+round's included. The bonus of a sequence is beta x mean over its states of 1 / sqrt(N). This is the hashed count of
+Tang et al. 2017 (section 2), the hash being the position and the last tokens: every state that shares them is one. It
+is not the pseudo-count of Bellemare et al. 2016, which a density model of whole states gives. The mean, not the sum:
+a sum would pay for length alone.
 
 What it does here: it flattens the first tokens until leading zeros come up, which raises both addition attacks from
 failures alone (and as much in its oracle-free twin: novelty, not failure, teaches it), and lets the reward take over
@@ -24,6 +25,7 @@ import numpy as np
 
 from banel_agents.base import Answers
 from banel_agents.gradient import Floats, GradientConfig, rounds
+from banel_agents.limits import Context, Weight
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
@@ -34,10 +36,10 @@ State: TypeAlias = tuple[int, bytes]
 
 @dataclass(frozen=True)
 class CountConfig(GradientConfig):
-    """REINFORCE on reward plus count bonus."""
+    """REINFORCE on reward plus the bonus of hashed counts."""
 
-    bonus: float = 1.0  # beta: reward units of a sequence whose every state is new; scanned from 0.1 to 3
-    context: int = 3  # tokens in a state, its own included; scanned from 2 to 4, and all of them
+    bonus: Weight = 1.0  # beta: reward units of a sequence whose every state is new; scanned from 0.1 to 3
+    context: Context = 3  # tokens in a state, its own included; scanned from 2 to 4, and all of them
 
 
 class StateCounts:

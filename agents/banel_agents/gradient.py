@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask, base_network, optimiser
+from banel_agents.base import Answers, ask_samples, base_network, optimiser
+from banel_agents.limits import BatchSize, LearningRate, Weight, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.training import descend
@@ -30,9 +31,12 @@ Score = Callable[[Answers], Floats]
 class GradientConfig:
     """What every agent of this family sets."""
 
-    batch: int = 50  # sequences a round, which is one question and one step; 100 halves the steps and learns later
-    lr: float = 1e-3  # of Adam; as in the other agents here
-    kl: float = 0.03  # reward units a nat of log p_phi(x) - log p_theta(x); scanned on both addition attacks
+    batch: BatchSize = 50  # sequences a round: one question and one step; 100 halves the steps and learns later
+    lr: LearningRate = 1e-3  # of Adam; as in the other agents here
+    kl: Weight = 0.03  # reward units a nat of log p_phi(x) - log p_theta(x); scanned on both addition attacks
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def rounds(
@@ -47,7 +51,7 @@ def rounds(
     yield policy.clone()
     moved = False
     while oracle.left:
-        told = ask(oracle, policy.sample(config.batch, rng))
+        told = ask_samples(oracle, policy, config.batch, rng)
         if len(told.tokens) == 0:
             continue
         scores = score(told)  # [m]

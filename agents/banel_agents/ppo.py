@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from banel_agents.base import base_network
+from banel_agents.limits import LearningRate, Range, Steps, Weight, check_settings
 from banel_envs import BudgetExhausted, Oracle, Problem
 from banel_envs.policies import COST, Policy
 from banel_envs.policies.network import Network, TorchPolicy
@@ -41,13 +42,16 @@ from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
 class PPOConfig:
     """Stable-Baselines3's PPO; "SB3" marks its own defaults."""
 
-    lr: float = 1e-3  # of Adam; as in the other agents here (SB3: 3e-4)
-    epochs: int = 4  # passes over a rollout, each one gradient step (SB3: 10 passes of minibatches of 64)
-    clip: float = 0.2  # range of the probability ratio; SB3
-    gae_lambda: float = 0.95  # lambda of generalised advantage estimation; SB3
-    entropy: float = 0.01  # reward units a nat of next-token entropy (SB3: 0); as in Mnih et al. 2016
-    value: float = 0.5  # weight of the critic's loss; SB3
+    lr: LearningRate = 1e-3  # of Adam; as in the other agents here (SB3: 3e-4)
+    epochs: Steps = 4  # passes over a rollout, each one gradient step (SB3: 10 passes of minibatches of 64)
+    clip: Annotated[float, Range(0, 1, above=True)] = 0.2  # range of the probability ratio; SB3
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95  # lambda of generalised advantage estimation; SB3
+    entropy: Weight = 0.01  # reward units a nat of next-token entropy (SB3: 0); as in Mnih et al. 2016
+    value: Weight = 0.5  # weight of the critic's loss; SB3
     normalise: bool = False  # divide a rollout's advantages by their spread; SB3 does, the module says why not
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class Features(BaseFeaturesExtractor):

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from banel_agents.base import Answers
 from banel_agents.gradient import Floats, GradientConfig, rounds
+from banel_agents.limits import Context, LearningRate, Steps, Units, Weight
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.training import descend
@@ -37,12 +38,12 @@ from banel_envs.problem import Tokens
 class RNDConfig(GradientConfig):
     """REINFORCE on reward plus distillation error."""
 
-    bonus: float = 1.0  # beta: reward units of one running standard deviation; scanned from 0.1 to 1
-    context: int = 3  # tokens in a state, its own included; as in `count`
-    width: int = 64  # units in each of the two hidden layers of both networks
-    features: int = 32  # outputs of the target that the predictor learns
-    predictor_lr: float = 3e-3  # of Adam; Burda et al. use 1e-4, on runs of millions of steps
-    predictor_steps: int = 4  # on each round's states; Burda et al. make 4 passes over a rollout
+    bonus: Weight = 1.0  # beta: reward units of one running standard deviation; scanned from 0.1 to 1
+    context: Context = 3  # tokens in a state, its own included; as in `count`
+    width: Units = 64  # units in each of the two hidden layers of both networks
+    features: Units = 32  # outputs of the target that the predictor learns
+    predictor_lr: LearningRate = 3e-3  # of Adam; Burda et al. use 1e-4, on runs of millions of steps
+    predictor_steps: Steps = 4  # on each round's states; Burda et al. make 4 passes over a rollout
 
 
 class Novelty:
@@ -94,22 +95,33 @@ class Novelty:
 
 
 class Spread:
-    """The standard deviation of every number added so far."""
+    """The standard deviation of every number added so far, exact however far they lie from zero.
+
+    Squared deviations from the mean are merged batch by batch (Chan, Golub, LeVeque 1979); the mean of the squares less
+    the square of the mean would cancel. All numbers are taken less the first one, so that equal numbers are exactly
+    zero: their own mean may differ from them in its last bit.
+    """
 
     def __init__(self) -> None:
-        self.n, self.total, self.squares = 0, 0.0, 0.0
+        self.n, self.first, self.mean, self.squares = 0, 0.0, 0.0, 0.0
 
     def add(self, values: Floats) -> None:
-        """Take the numbers in."""
-        self.n += len(values)
-        self.total += float(values.sum())
-        self.squares += float((values**2).sum())
+        """Take the numbers [n] in."""
+        if len(values) == 0:
+            return
+        if self.n == 0:
+            self.first = float(values[0])
+        shifted = values - self.first
+        n, mean = self.n + len(values), float(shifted.mean())
+        step = mean - self.mean
+        self.squares += float(((shifted - mean) ** 2).sum()) + step**2 * self.n * len(values) / n
+        self.mean += step * len(values) / n
+        self.n = n
 
     @property
     def std(self) -> float:
         """1 while there is no spread to divide by."""
-        variance = self.squares / self.n - (self.total / self.n) ** 2
-        return math.sqrt(variance) if variance > 0 else 1.0
+        return math.sqrt(self.squares / self.n) if self.squares > 0 else 1.0
 
 
 def random_network(sizes: tuple[int, ...], rng: np.random.Generator) -> nn.Sequential:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from banel_agents.base import ask, base_network, fit
+from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.limits import BatchSize, LearningRate, Steps, Temperature, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
@@ -23,11 +24,14 @@ from banel_envs.policies import Policy
 class TemperedSFTConfig:
     """Temperature sampling, then fine-tuning."""
 
-    temperature: float = 2.0  # while asking; as in `tempered`
-    batch: int = 500  # sequences a question
-    steps: int = 100  # gradient steps after each question that brought new successes
-    lr: float = 1e-3  # Adam
-    minibatch: int = 64  # sequences a gradient step
+    temperature: Temperature = 2.0  # while asking; as in `tempered`
+    batch: BatchSize = 500  # sequences a question
+    steps: Steps = 100  # gradient steps after each question that brought new successes
+    lr: LearningRate = 1e-3  # Adam
+    minibatch: BatchSize = 64  # sequences a gradient step
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class TemperedSFT:
@@ -48,7 +52,7 @@ class TemperedSFT:
         yield asking
         known = np.empty((0, problem.T), np.int64)
         while oracle.left:
-            told = ask(oracle, asking.sample(c.batch, rng)).successes
+            told = ask_samples(oracle, asking, c.batch, rng).successes
             grown = np.unique(np.concatenate((known, told)), axis=0)
             if len(grown) == len(known):
                 continue

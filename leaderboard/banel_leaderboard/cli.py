@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from banel_envs import kernel
 from banel_envs.errors import BanelError
@@ -16,7 +16,25 @@ from banel_envs.visible import terminal
 from banel_leaderboard import commands
 
 EXIT_BAD_INPUT = 2
+EXAMPLES = {
+    "list": ("banel list",),
+    "run": (
+        "banel run --task banel/AdditionAttack-v0 --agent banel --seeds 0-4 --feedback both --out out",
+        "banel run --task banel/AdditionAttack-v0 --agent my_agent:MyAgent --set lr=0.001 --out out-lr",
+    ),
+    "bench": (
+        "banel bench --suite smoke --out out",
+        "banel bench --suite v1 --out out --plan",
+    ),
+    "board": ("banel board out --out page.html",),
+    "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
+    "data": ("banel data mnist --out data",),
+    "replay": ("banel replay out",),
+}
 EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
+
+
+_Help = argparse.RawDescriptionHelpFormatter  # keeps the examples' lines as they are
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,12 +80,13 @@ def parser() -> Parser:
     """Every command and option."""
     top = Parser(prog="banel", description="Learning from failure: run agents under a metered oracle, draw the board.")
     top.add_argument("--version", action="version", version=__version__)
+    top.epilog, top.formatter_class = _examples(EXAMPLES["bench"][:1] + EXAMPLES["board"]), _Help
     subparsers = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    listing = subparsers.add_parser("list", help="tasks, agents and suites")
+    listing = _command(subparsers, "list", "tasks, agents and suites")
     listing.set_defaults(command=commands.listing)
 
-    run = subparsers.add_parser("run", help="one agent on one task, one run a seed")
+    run = _command(subparsers, "run", "one agent on one task, one run a seed")
     run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
     run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
     run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
@@ -87,7 +106,7 @@ def parser() -> Parser:
     _add_running(run)
     run.set_defaults(command=commands.run)
 
-    bench = subparsers.add_parser("bench", help="a suite: tasks x agents x seeds")
+    bench = _command(subparsers, "bench", "a suite: tasks x agents x seeds")
     bench.add_argument("--suite", required=True, help="a name from `banel list`")
     _add_running(bench)
     part = bench.add_mutually_exclusive_group()
@@ -98,7 +117,7 @@ def parser() -> Parser:
     bench.add_argument("--retries", type=int, help="of a lane whose Ray node or worker died (default 3)")
     bench.set_defaults(command=commands.bench)
 
-    board = subparsers.add_parser("board", help="the leaderboard of a folder of runs")
+    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
     board.add_argument("folder", type=Path)
     board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
     board.add_argument(
@@ -107,18 +126,18 @@ def parser() -> Parser:
     _add_own_code(board)
     board.set_defaults(command=commands.board)
 
-    show = subparsers.add_parser("show", help="samples of a run's final policy with their log-probabilities")
+    show = _command(subparsers, "show", "samples of a run's final policy with their log-probabilities")
     show.add_argument("run", type=Path)
     show.add_argument("-n", type=int, default=10, help="how many (default 10)")
     _add_own_code(show, agents=False)
     show.set_defaults(command=commands.show)
 
-    data = subparsers.add_parser("data", help="fetch raw data that is not shipped, and check it")
+    data = _command(subparsers, "data", "fetch raw data that is not shipped, and check it")
     data.add_argument("name", choices=["mnist"])
     data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
     data.set_defaults(command=commands.data)
 
-    replay = subparsers.add_parser("replay", help="prove finished runs: run each again over its own ledger")
+    replay = _command(subparsers, "replay", "prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
     replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
     replay.add_argument("--sample-seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
@@ -146,6 +165,20 @@ def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None
             metavar="MODULE:CLASS",
             help="code of an agent of your own, likewise",
         )
+
+
+def _command(subparsers: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """A command whose help says what it does, and ends with an example."""
+    description = f"{about[0].upper()}{about[1:]}."
+    epilog = _examples(EXAMPLES[name])
+    made: Parser = subparsers.add_parser(
+        name, help=about, description=description, epilog=epilog, formatter_class=_Help
+    )
+    return made
+
+
+def _examples(commands: Sequence[str]) -> str:
+    return "\n".join((f"example{'s' * (len(commands) > 1)}:", *(f"  {command}" for command in commands)))
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 EXIT_RUN_FAILED = 1
 EXIT_NOT_PROVED = 3
+MOST_SHOWN = 100_000  # samples at once
 
 
 def listing(options: argparse.Namespace) -> int:
     """What can be run: tasks, agents and suites."""
-    from banel_agents import AGENTS
     from banel_envs import TASKS
     from banel_envs.tasks.families import family_of
     from banel_leaderboard.measured import measured
     from banel_leaderboard.suites import SUITES
+    from banel_leaderboard.words import AGENTS
 
     print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
     for name in TASKS:
@@ -38,10 +39,12 @@ def listing(options: argparse.Namespace) -> int:
         sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
         print(f"{name:<30}{family_of(name):<12}{sizes}  {_base(known)}")
     print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
-    print("agents: " + ", ".join(AGENTS))
-    print("suites:")
+    print("\nagents:")
+    for name, about in AGENTS.items():
+        print(f"  {name:<21}{about}")
+    print("\nsuites:")
     for name, suite in SUITES.items():
-        print(f"  {name:<10}{suite.about}")
+        print(f"  {name:<21}{suite.about} ({suite.size})")
     return 0
 
 
@@ -187,16 +190,14 @@ def show(options: argparse.Namespace) -> int:
     """Samples of a run's final policy."""
     import numpy as np
 
-    from banel_leaderboard.folder import RECORD, load_policy
+    from banel_leaderboard.folder import RECORD, load_policy, why_no_policy
     from banel_leaderboard.lookup import own_code
     from banel_leaderboard.record import RunRecord
 
-    if options.n < 1:
-        raise BadValue(f"-n is {options.n}; it must be at least 1")
+    if not 1 <= options.n <= MOST_SHOWN:
+        raise BadValue(f"-n is {options.n}; it must be at least 1 and at most {MOST_SHOWN:,}")
     if not (options.run / RECORD).is_file():
-        raise BadValue(
-            f"{options.run} is not the folder of a finished run; name one that holds {RECORD}, OUT/.../seed-K"
-        )
+        raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(options.run)}")
     record = RunRecord.load(options.run / RECORD)
     problem = own_code(options.task).task(record.task).problem
     policy = load_policy(options.run)

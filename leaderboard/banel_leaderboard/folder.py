@@ -17,6 +17,7 @@ from typing import Any
 from banel_envs import kernel, safe_files, strict_json
 from banel_envs.errors import AssetError, BadJson, BadValue, FileRefused
 from banel_envs.policies import Policy, load_policy_file
+from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec
 
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
@@ -80,5 +81,16 @@ def load_policy(folder: str | Path) -> Policy:
     """
     path = Path(folder) / FINAL
     if not (path.exists() or path.is_symlink()):
-        raise AssetError(f"{folder} holds no {FINAL}: the run is not finished, or its policy has no stored form")
+        raise AssetError(f"{folder} holds no {FINAL}: {why_no_policy(Path(folder))}")
     return load_policy_file(path)
+
+
+def why_no_policy(folder: Path) -> str:
+    """Why the folder of a run holds no final policy, and what to do."""
+    if not (folder / LEDGER).is_file():
+        return f"it is not the folder of a run; name one that holds {RECORD}, OUT/<task>/<agent>/<feedback>/seed-<k>"
+    if not (folder / RECORD).is_file():
+        return "the run is not finished; run the same command again, and it goes on where it was"
+    if RunRecord.load(folder / RECORD).policy_sha256 is None:
+        return "the run is finished, and its policy has no stored form; let the agent yield a policy that save_policy takes"
+    return "the file was left out, as it is where runs are committed; run the same once more into another folder to have it"

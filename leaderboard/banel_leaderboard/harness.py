@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from banel_agents.base import Agent
+from banel_agents.silence import asking
 from banel_envs import BudgetExhausted, Oracle, Task, kernel, safe_files
 from banel_envs.errors import AnswersPending, BadPolicy, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
@@ -225,7 +226,7 @@ def measure(
     places = grid(oracle.budget)
     current: Yielded | None = None
     learn = partial(isolated_policies, spec) if isolate else _policies
-    for policy in learn(agent, oracle, agent_rng, clock):
+    for policy in asking(learn(agent, oracle, agent_rng, clock), oracle, agent.name):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
             _place(evaluator, places.pop(0), current, oracle.ledger, folder)

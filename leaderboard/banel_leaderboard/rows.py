@@ -180,7 +180,16 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
 
     A row's own runs count first, then those of another regime that were told no success, twins excepted. Where such
     a run was taken in while a seed that met a success did not run here, what is left are the unlucky ones: a selection.
+
+    A board is announced only where somebody ran its regime. Where both regimes are asked for, `full` runs first and
+    stands for a `failures` run that could only repeat it: a task without own `full` runs was not asked for under `full`,
+    while one without own `failures` runs may be served whole on a board that others ran.
     """
+    ran = {(r.record.task, r.record.digest) for r in runs if regime_of(r.record) == regime}
+    if regime == "full":
+        runs = [r for r in runs if (r.record.task, r.record.digest) in ran]
+    if not ran:
+        return []
     groups: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.identity].append(run)
@@ -278,6 +287,9 @@ def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
         found.append(f"budget {record.budget:,}")
     if row.methods != ("exact",):
         found.append("rates by " + ", ".join(m.replace("_", " ") for m in row.methods))
+    most = max((len(r.runs) for r in among), default=0)
+    if len(row.runs) < most:
+        found.append(f"{len(row.runs)} seed{'s' * (len(row.runs) > 1)}, where others here have {most}")
     if row.missing:
         seeds = f"seed{'s' * (len(row.missing) > 1)} " + ", ".join(map(str, row.missing))
         found.append(f"not ranked, a selection: {seeds} met a success elsewhere and did not run here")

@@ -25,7 +25,7 @@ def parse_seeds(text: str) -> list[int]:
             if not 0 < len(several) <= MOST_SEEDS:
                 raise ValueError(part)
             seeds += several
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a range may be longer than len can say
         raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7, at most {MOST_SEEDS:,} a range") from error
     if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise BadValue(f"seeds are {text!r}; write different whole numbers from 0 on, like 0-4 or 0,3,7")

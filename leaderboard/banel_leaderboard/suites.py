@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from banel_agents import AGENTS
-from banel_envs.errors import UnknownName
+from banel_envs.names import unknown
 from banel_envs.oracle import Feedback
 from banel_envs.tasks import SHIPPED
 
@@ -31,6 +31,13 @@ class Suite:
     seeds: tuple[int, ...]
     feedbacks: tuple[Feedback, ...]
     twins: tuple[str, ...] = ()  # agents whose oracle-free twin runs too
+
+    @property
+    def size(self) -> str:
+        """How much it is, in words."""
+        parts = {"task": len(self.tasks), "agent": len(self.agents), "seed": len(self.seeds)}
+        counts = " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in parts.items())
+        return f"{counts}, {' and '.join(self.feedbacks)}{', twins' if self.twins else ''}"
 
 
 SUITES = {
@@ -76,7 +83,7 @@ SUITES = {
 
 
 def get_suite(name: str) -> Suite:
-    """A suite by name; UnknownName lists those that exist."""
+    """A suite by name; UnknownName names the likely one and lists those that exist."""
     if name not in SUITES:
-        raise UnknownName(f"no suite {name!r}; the suites are {', '.join(SUITES)}")
+        raise unknown("suite", name, SUITES)
     return SUITES[name]

@@ -1,8 +1,11 @@
-"""What the board says in words: titles, notes and the glossary, once for the page and for Markdown."""
+"""What the board says in words: titles, notes, agents and the glossary, once for the page, Markdown and `banel list`."""
 
 from __future__ import annotations
 
-from banel_leaderboard.rows import Board
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from banel_leaderboard.rows import Board
 
 TITLES = {"fixed": "Default settings", "tuned": "Tuned settings", "off": "Off the board: other budgets"}
 NOTES = {
@@ -16,6 +19,20 @@ REGIMES = {
     "twin": "The same agents, told “failure” for everything and charged nothing. What an agent gains over its twin "
     "is what it learnt from the oracle. Runs that met no success are their own twin.",
 }
+AGENTS = {
+    "base": "control: samples the base policy and learns nothing.",
+    "without_replacement": "control: the base policy, never asking a sequence twice. Every learner has to beat it.",
+    "tempered": "control: the base policy at temperature 2, chosen without any answer.",
+    "memorise": "control: repeats its first success for ever.",
+    "tempered_sft": "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
+    "banel": "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
+    "count": "policy gradient plus a count bonus. What is counted is a hash: the position and the last 3 tokens, so that "
+    "states which share these are one. It is no pseudo-count of a density model.",
+    "rnd": "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
+    "reinforce": "policy gradient on the reward alone. Learns from successes only.",
+    "ppo": "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
+}
+"""The shipped agents in a sentence or two each, with their default settings."""
 GLOSSARY = {
     "NRE": "number of reward evaluations: sequences asked of the oracle. Each counts one, repeats and malformed too.",
     "success": "the probability that one sample of the policy is a success. Exact where all successes can be listed.",
@@ -35,6 +52,7 @@ GLOSSARY = {
     "gave the same. "
     "Points of the curve before the last, and so best and mixture, are reported unless replayed; seconds always are.",
     "> budget": "the median run met no success within the budget.",
+    **{f"agent {name}": meaning for name, meaning in AGENTS.items()},
 }
 
 
@@ -46,4 +64,8 @@ def board_title(board: Board) -> str:
 def board_note(board: Board) -> str:
     """What a reader must know before comparing its rows."""
     regime = REGIMES[board.regime]
-    return f"{NOTES[board.kind]} {regime.partition(' Ranked')[0] if board.kind == 'off' else regime}"
+    note = f"{NOTES[board.kind]} {regime.partition(' Ranked')[0] if board.kind == 'off' else regime}"
+    if board.regime == "twin" or any(row.met or row.missing for table in board.tables for row in table.rows):
+        return note
+    other = "full" if board.regime == "failures" else "failures"
+    return f"{note} No run met a success, so feedback “{other}” would have given the same runs."

@@ -1,0 +1,147 @@
+"""Limits of settings: what each field of a Config may be is stated at the field, and checked in one place.
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class MyConfig:
+...     batch: BatchSize = 500  # sequences a round
+...     decay: Annotated[float, Range(0, 1)] = 0.9
+...     form: Annotated[str, OneOf("small", "large")] = "small"
+...
+...     def __post_init__(self) -> None:
+...         check_settings(self)
+>>> MyConfig(batch=0)
+Traceback (most recent call last):
+banel_envs.errors.BadValue: MyConfig: batch is 0; it must be a whole number (int) from 1 to 100,000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from banel_envs.errors import BadValue
+from banel_envs.names import shown
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both finite; `above` leaves `low` itself out."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the number is inside; NaN never is."""
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        return f"above {self.low:,} and at most {self.high:,}" if self.above else f"from {self.low:,} to {self.high:,}"
+
+
+@dataclass(frozen=True, init=False)
+class OneOf:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+    def __init__(self, *words: str) -> None:
+        object.__setattr__(self, "words", words)
+
+
+BatchSize = Annotated[int, Range(1, 100_000)]
+"""Sequences sampled, asked or trained on at once; the upper end is what fits in memory at the longest horizon."""
+Steps = Annotated[int, Range(1, 1_000)]
+"""Steps or passes, in whole numbers."""
+Epochs = Annotated[float, Range(0, 1_000, above=True)]
+"""Passes over the data; a fraction stops within a pass."""
+LearningRate = Annotated[float, Range(0, 1, above=True)]
+"""Of Adam, which moves each weight by about this much a step."""
+Temperature = Annotated[float, Range(0.01, 1_000)]
+"""Divides every logit; from 0.01 on they stay finite in float32."""
+Weight = Annotated[float, Range(0, 1_000)]
+"""Of a term beside the reward, in reward units."""
+Context = Annotated[int, Range(1, 10_000)]
+"""Tokens that a state looks back at, its own included."""
+Units = Annotated[int, Range(1, 4_096)]
+"""Width of a network."""
+
+KINDS: dict[type, str] = {
+    bool: "true or false (bool)",
+    int: "a whole number (int)",
+    float: "a finite number (float)",
+    str: "a word (str)",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a field may hold: its type, and the limit beside it."""
+
+    kind: type
+    limit: Range | OneOf | None = None
+
+    def check(self, who: str, name: str, value: object) -> Any:
+        """The value as the field's own type; BadValue names who, the field, the value and the limit."""
+        try:
+            clean = _as_kind(value, self.kind)
+        except (ValueError, OverflowError):
+            clean = math.nan  # is inside no limit
+        if not self._holds(clean):
+            raise BadValue(f"{who}: {name} is {shown(value)}; it must be {self}")
+        return clean
+
+    def _holds(self, clean: Any) -> bool:
+        match self.limit:
+            case Range():
+                return self.limit.holds(clean)
+            case OneOf():
+                return clean in self.limit.words
+            case _:
+                return not isinstance(clean, float) or math.isfinite(clean)
+
+    def __str__(self) -> str:
+        if isinstance(self.limit, OneOf):
+            return f"one of {', '.join(self.limit.words)}"
+        kind = KINDS.get(self.kind, f"of type {self.kind.__name__}")
+        return f"{kind} {self.limit}" if self.limit else kind
+
+
+def check_settings(config: Any) -> None:
+    """Check every field of a config dataclass, from its `__post_init__`; whole numbers become floats where one is meant.
+
+    Raises:
+        BadValue: names the class, the field, the value and what it may be.
+    """
+    for name, rule in rules(type(config)).items():
+        object.__setattr__(config, name, rule.check(type(config).__name__, name, getattr(config, name)))
+
+
+def rules(config: type[Any]) -> Mapping[str, Rule]:
+    """What is known of each field; a field of a type that KINDS does not list is left to the class itself."""
+    try:
+        hints = get_type_hints(config, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # annotations of a stranger's class that only a type checker reads
+        return {}
+    found = {f.name: _rule(hints[f.name]) for f in dataclasses.fields(config)}
+    return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _rule(hint: Any) -> Rule | None:
+    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    limit = next((note for note in notes if isinstance(note, Range | OneOf)), None)
+    return Rule(kind, limit) if isinstance(kind, type) and kind in KINDS else None
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    """The value as a plain bool, int, float or str, NumPy's own included; ValueError where it is of another kind."""
+    takes = {int: numbers.Integral, float: numbers.Real, NoneType: object}.get(kind, kind)
+    # Python counts True among the whole numbers, and a default of None says nothing of what else may stand there.
+    if not isinstance(value, takes) or (isinstance(value, bool) and kind not in (bool, NoneType)):
+        raise ValueError(value)
+    return kind(value) if kind in KINDS else value
