@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from banel_envs import Problem, Task
+from banel_envs.importance import Pool, Proposal
 from banel_envs.policies import Mixture, Repeating, Uniform
 
 HERE = "tests.harness_tasks:"
@@ -43,6 +44,12 @@ def build():
 def no_set():
     """The same reward, its successes not enumerable."""
     return tiny("own/NoSet-v0", successes=lambda: None)
+
+
+def pooled():
+    """The same reward, its successes known to a pool that holds one of them; 20 samples count, 2,000 at the end."""
+    pool = Pool((Proposal(Repeating(SUCCESSES[0], V), 50, SUCCESSES[:1].repeat(50, axis=0)),), fresh=20, final=2_000)
+    return tiny("own/Pooled-v0", successes=lambda: None, pool=lambda: pool)
 
 
 def paid():
@@ -156,6 +163,18 @@ class Scripted(Steps):
         yield problem.base_policy()
         for batch in SCRIPT:
             oracle(np.array(batch))
+
+
+class Renews(Steps):
+    """Asks SCRIPT, and yields the base policy as a new object after each batch."""
+
+    name = "renews"
+
+    def learn(self, problem, oracle, rng):
+        yield problem.base_policy()
+        for batch in SCRIPT:
+            oracle(np.array(batch))
+            yield problem.base_policy()
 
 
 class Dies(Steps):

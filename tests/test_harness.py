@@ -171,6 +171,24 @@ def test_a_success_set_that_cannot_be_listed_is_sampled(tmp_path):
     assert all(p.success.method == "exact" for p in steps(tmp_path).points)
 
 
+def test_a_task_with_a_pool_has_certified_curves_and_more_samples_at_the_end(tmp_path):
+    """What was asked is known: it raises the lower end of success, and is no part of fresh success."""
+    own.SCRIPT[:] = [[[3, 3, 2], *[[0, 0, 0]] * 5], *[[[0, 0, 0]] * 6] * 9]
+    record = steps(tmp_path, task=HERE + "pooled", agent=HERE + "Renews")
+    first, early, *middle, last = record.points
+    least = math.log10(UNIFORM / 2)  # of either success
+    assert first.nre == 0 and early.nre == 4 and first.fresh == first.success
+    assert [p.success.samples for p in record.points] == [20] * 15 + [2_000]
+    assert {r.method for p in [first, *middle] for r in (p.success, p.fresh)} == {"certified"}
+    assert all(p.success.log10 is None and not p.success.zero for p in [first, *middle])
+    assert any(p.success.low == pytest.approx(least + math.log10(2)) for p in middle)  # both are known
+    assert any(p.fresh.low == pytest.approx(least) for p in middle)  # what was asked is not fresh, the pool's is
+    assert min(p.success.low for p in middle) >= least + math.log10(2) - 1e-9
+    assert min(p.fresh.low for p in middle) >= least - 1e-9
+    assert all(p.success.high >= math.log10(UNIFORM) for p in middle)
+    assert last.success.low <= math.log10(UNIFORM) + 1e-9 and last.success.high - last.success.low < 0.4
+
+
 def test_a_policy_yielded_again_is_measured_once(tmp_path):
     record = steps(tmp_path, task=HERE + "no_set", agent=HERE + "Twice")
     assert len({p.success.log10 for p in record.points}) == 1
