@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.visible import shown
+from banel_envs.visible import shown, visible
 
 MOST_MEMBERS = 1_000
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -44,10 +44,13 @@ def tables(content: bytes, most: int) -> dict[str, NDArray[Any]]:
 def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     with file.open(member) as opened:  # gives no more bytes than the member claims, and checks their sum
         stream = io.BytesIO(opened.read())
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        raise ValueError(f"{shown(member.filename)} is of version {version}")
-    shape, fortran, dtype = _HEADERS[version](stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"it is of version {version}")
+        shape, fortran, dtype = _HEADERS[version](stream)  # a literal of at most 10,000 characters
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{shown(member.filename)} has no header of an array: {visible(str(error), 200)}") from error
     data = stream.getbuffer()[stream.tell() :]
     if dtype.hasobject or dtype.names is not None:
         raise ValueError(f"{shown(member.filename)} holds {shown(str(dtype))}; only plain numbers and texts are read")

@@ -5,7 +5,7 @@ Each function raises ValueError with the name, the value and the limit.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from banel_envs.visible import shown
 
-MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**16  # tokens; of a policy that has no array of that size
+MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens; of a policy that has no array of that size
 MOST_LAYERS = 256  # of a network, each with 4 arrays at least
 MOST_PARTS = 1_000  # policies that one is made of
-MOST_SCORED, MOST_BYTES = 4_000_000, 2**28  # sequences, and bytes at once, to weigh those that a policy excludes
+MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # to weigh what a policy excludes; see `work`
 COLDEST = 1e-100  # temperature; its inverse is the highest. Further out logits overflow
 
 Array = NDArray[Any]
@@ -38,9 +38,9 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+def number(name: str, value: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> float:
     """A finite number from low to high."""
-    if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
+    if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"{name} is {shown(value)}; it is a number from {low:g} to {high:g}")
     return float(value)
 
@@ -66,12 +66,14 @@ def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int 
         raise ValueError(f"{name} has tokens {array.min()}..{array.max()}; they lie in 0..{vocabulary - 1}")
 
 
-def work(rows: int, parts: int, at_once: int) -> None:
-    """What it takes to weigh excluded sequences: each is scored by every part, and `at_once` bytes are held."""
-    if rows * parts > MOST_SCORED or at_once > MOST_BYTES:
+def work(rows: int, parts: int, horizon: int, vocabulary: int, chunk: int) -> None:
+    """What it takes to weigh excluded sequences: every part scores each, `chunk` of them at once, token by token."""
+    scores, steps = rows * parts, -(-rows // chunk) * parts * horizon
+    at_once = min(rows, chunk) * vocabulary * 8
+    if scores > MOST_SCORED or steps > MOST_STEPS or at_once > MOST_BYTES:
         raise ValueError(
-            f"{rows:,} sequences are excluded; to weigh them takes {rows * parts:,} scores and {at_once:,} bytes at once, "
-            f"more than {MOST_SCORED:,} or {MOST_BYTES:,}"
+            f"{rows:,} sequences are excluded; to weigh them takes {scores:,} scores in {steps:,} steps and {at_once:,} bytes "
+            f"at once, more than {MOST_SCORED:,}, {MOST_STEPS:,} or {MOST_BYTES:,}"
         )
 
 

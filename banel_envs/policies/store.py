@@ -167,7 +167,7 @@ class _Reader:
         excluded = self._take(f"{prefix}excluded", exactly=True)[""]
         vocabulary, horizon, _ = sizes(inner)
         checks.sequences("excluded", excluded, 2, vocabulary, horizon)
-        checks.work(len(excluded), self.parts - before, min(len(excluded), CHUNK) * vocabulary * 8)
+        checks.work(len(excluded), self.parts - before, horizon, vocabulary, CHUNK)
         return Excluding(inner, excluded)
 
     def _filtered(self, spec: Mapping[str, Any], prefix: str) -> Filtered:

@@ -16,8 +16,8 @@ from banel_envs.visible import MOST, visible
 MOST_ON_PAGE = 2_000  # characters of one text on a page: the longest of our own is about 700
 # Wherever they stand in a line: none of our lines begins with somebody else's text. An underscore inside a word is one.
 _MARKS = re.compile(r"([\\`*\[\]<|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_ADDRESSES = re.compile(r"(?<=[A-Za-z])(:)(?=//)|(?<=www)(\.)", re.IGNORECASE)
-_AT = re.compile(r"(?<=\S)@|@(?=\S)")
+# What makes a link of bare text, found by some readers after escapes are undone: so it is shown as an escape itself.
+_ADDRESSES = re.compile(r"(?<=[A-Za-z]):(?=//)|(?<=www)\.|(?<=\S)@|@(?=\S)", re.IGNORECASE)
 
 
 def page(value: Any) -> Any:
@@ -29,9 +29,7 @@ def page(value: Any) -> Any:
 
 def markdown(text: str, most: int = MOST) -> str:
     """Text that reads as it is written: no link, image, markup, heading or cell begins in it."""
-    escaped = _MARKS.sub(r"\\\1", visible(text, most))
-    escaped = _ADDRESSES.sub(lambda found: "\\" + found.group(0), escaped)
-    return _AT.sub(r"\\u0040", escaped)  # an e-mail address is found in the finished text: nothing else keeps it plain
+    return _ADDRESSES.sub(lambda found: f"\\u{ord(found.group()):04x}", _MARKS.sub(r"\\\1", visible(text, most)))
 
 
 def code(text: str, most: int = MOST) -> str:
