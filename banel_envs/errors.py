@@ -73,6 +73,10 @@ class LedgerMismatch(LedgerError):
     """A ledger belongs to another run."""
 
 
+class JudgesDiffer(LedgerMismatch):
+    """A ledger's answers were judged by other versions of libraries than those installed here."""
+
+
 class LedgerLocked(LedgerError):
     """Another process is writing this ledger."""
 

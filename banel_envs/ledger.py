@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from banel_envs import chain
 from banel_envs.chain import Ask, Events
-from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
+from banel_envs.errors import JudgesDiffer, LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
 from banel_envs.problem import Tokens
 
 LOCK_PATIENCE = 1.0  # seconds: a writer that was just killed may take a moment to be gone
@@ -308,10 +308,24 @@ def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
     wanted = json.loads(json.dumps(dict(wanted)))
     for key in [*wanted, *found]:
         if found.get(key) != wanted.get(key):
+            if key == "judges":
+                raise _judges_differ(path, found.get(key), wanted.get(key))
             raise LedgerMismatch(
                 f"{path} belongs to another run: its {key} is {found.get(key)!r}, this run's is {wanted.get(key)!r}; "
                 f"choose another folder"
             )
+
+
+def _judges_differ(path: Path, found: Any, wanted: Any) -> JudgesDiffer:
+    """What judged the ledger's answers and what would judge here, in words."""
+    then, here = (
+        ", ".join(f"{name} {version}" for name, version in judges.items()) if isinstance(judges, dict) else "none named"
+        for judges in (found, wanted)
+    )
+    return JudgesDiffer(
+        f"{path}: its answers were judged by other versions of libraries ({then}) than are installed here ({here}); "
+        f"install those to go on with it, or choose another folder"
+    )
 
 
 def _lock(fd: int, path: Path) -> None:

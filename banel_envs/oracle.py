@@ -189,18 +189,24 @@ class Oracle:
         if self._closed:
             raise OracleClosed("this oracle was closed; make another, with the same ledger to go on where it was")
         if self._ledger is None:
-            header = {
-                "task": self._problem.id,
-                "digest": self._task.digest,
-                "vocabulary": self._problem.V,
-                "horizon": self._problem.T,
-                "budget": self._budget,
-                "feedback": self._feedback,
-                "version": __version__,
-                **self._binding,
-            }
+            header = self._header()
             self._ledger = Ledger.in_memory(header) if self._path is None else Ledger.open(self._path, header)
         return self._ledger
+
+    def _header(self) -> dict[str, Any]:
+        """What the ledger's first line binds; `judges` only where the task has some."""
+        versions = self._task.judge_versions()
+        return {
+            "task": self._problem.id,
+            "digest": self._task.digest,
+            "vocabulary": self._problem.V,
+            "horizon": self._problem.T,
+            "budget": self._budget,
+            "feedback": self._feedback,
+            "version": __version__,
+            **({"judges": versions} if versions else {}),
+            **self._binding,
+        }
 
     def _ask(self, ledger: Ledger, tokens: Tokens) -> Ask:
         """The next question, charged: the one that the ledger holds already, or a new line in it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadValue, UnknownName
+from banel_envs.errors import BadValue, MissingExtra, UnknownName
 from banel_envs.importance import Pool
 from banel_envs.problem import Problem, Tokens
 
@@ -55,14 +56,48 @@ class Task:
     """Of a negative control: what it controls for. No method can beat `without_replacement` on it in the mean."""
     digest: str = ""
     """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
+    judges: tuple[str, ...] = ()
+    """Installed distributions whose version decides rewards, such as ("rdkit",): their versions are bound into every
+    ledger, and a ledger judged by other versions is not continued."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.judges, tuple) or not all(isinstance(name, str) and name for name in self.judges):
+            raise BadValue(
+                f"{self.problem.id}: judges is {self.judges!r}; it is a tuple of names of installed distributions, "
+                f"such as ('rdkit',)"
+            )
+
+    def judge_versions(self) -> dict[str, str]:
+        """The installed version of each judge.
+
+        Raises:
+            MissingExtra: one of them is not installed.
+        """
+        found = {}
+        for name in self.judges:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError as error:
+                raise MissingExtra(
+                    f"{self.problem.id} is judged by {name}, which is not installed; nothing was asked: pip install {name}"
+                ) from error
+        return found
 
     def of_seed(self, seed: int) -> Task:
         """The task that a run with this seed is on: itself, but where `seeded` says otherwise."""
         return self if self.seeded is None else self.seeded(seed)
 
     def blind(self) -> Task:
-        """The same problem with every answer 'failure': what an agent's oracle-free twin is run on."""
-        return Task(self.problem, lambda tokens: np.zeros(len(tokens), np.int8), digest=self.digest)
+        """The same problem with every answer 'failure': what an agent's oracle-free twin is run on.
+
+        The judges stay: the rates of a twin's policies are measured by them.
+        """
+        return Task(
+            self.problem,
+            lambda tokens: np.zeros(len(tokens), np.int8),
+            digest=self.digest,
+            judges=self.judges,
+        )
 
 
 class Registry(Mapping[str, Task]):

@@ -121,6 +121,7 @@ def _build(id: str) -> Task:
         witness=lambda: pool(id).proposals[0].successes[0],
         pool=partial(pool, id),
         digest=combined_digest(BASE, POOL, *PROPOSALS),
+        judges=("rdkit",),
     )
 
 

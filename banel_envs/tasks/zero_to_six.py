@@ -155,4 +155,5 @@ def build_v0() -> Task:
         successes=successes,
         witness=lambda: successes()[0],
         digest=hashlib.sha256(rule.encode()).hexdigest(),
+        judges=("scikit-learn",),
     )

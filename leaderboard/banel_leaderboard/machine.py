@@ -13,7 +13,7 @@ import torch
 from banel_envs import kernel
 from banel_envs.policies import COST
 
-PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3")
+PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3", "rdkit", "scikit-learn")
 
 
 def processor() -> str:
