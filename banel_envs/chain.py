@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from banel_envs.errors import LedgerCorrupt
 from banel_envs.problem import Tokens
 
 SCHEMA = 1
+ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the class of an exception
 _MARK = b',"sha":"'
 _SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 
@@ -28,7 +30,8 @@ class Ask:
     n: int  # rows
     packed: str  # its tokens, as in the file
     rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
-    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold
+    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold; NaN for an error
+    errors: dict[int, str] = field(default_factory=dict)  # rows that failed because the reward raised, and what
 
     @property
     def open(self) -> bool:
@@ -40,7 +43,9 @@ class Ask:
         if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
             raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
 
-    def take(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> None:
+    def take(
+        self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+    ) -> None:
         """Note the answers to rows start, start + 1, ..., which `expect` allows."""
         stop = start + len(rewards)
         self.expect(start, stop)
@@ -49,6 +54,8 @@ class Ask:
             if self.values is None:
                 self.values = np.full(self.n, np.nan)
             self.values[start:stop] = values
+        if error is not None:
+            self.errors[start] = error
 
 
 @dataclass
@@ -96,13 +103,25 @@ def ask_body(index: int, ask: Ask) -> str:
     return f'{{"ask":{index},"n":{ask.n},"tokens":"{ask.packed}"'
 
 
-def answer_body(index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> str:
+def answer_body(
+    index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+) -> str:
     """An answer's line, not yet sealed."""
     bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
         body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
+    if error is not None:
+        body += f',"error":"{error}"'
     return body
+
+
+def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: Any) -> None:
+    """ValueError unless this may be an answer's error: the name of an exception, of one failed row without a value."""
+    if error is None:
+        return
+    if not isinstance(error, str) or not ERROR.fullmatch(error) or rewards.tolist() != [0] or values is not None:
+        raise ValueError(f"the error {str(error)[:40]!r} is not the name of what the reward raised on one failed row")
 
 
 def seal(head: str, body: str) -> tuple[str, bytes]:
@@ -202,8 +221,10 @@ def _apply_answer(events: Events, event: dict[str, Any]) -> str:
     values = np.frombuffer(base64.b64decode(event["values"]), "<f8") if "values" in event else None
     if values is not None and len(values) != stop - start:
         raise ValueError(f"{len(values)} values for {stop - start} rows")
-    asks[-1].take(start, rewards, values)
-    return answer_body(len(asks) - 1, start, rewards, values)
+    error = event.get("error")
+    check_error(rewards, values, error)
+    asks[-1].take(start, rewards, values, error)
+    return answer_body(len(asks) - 1, start, rewards, values, error)
 
 
 def _whole(value: Any) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.answers import succeeded
 from banel_envs.errors import BadValue
 from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
@@ -111,7 +112,7 @@ def score(task: Task, policy: Policy, rng: np.random.Generator | None = None, sa
         raise BadValue(f"{task.problem.id}: its rate is estimated from samples; give rng, a numpy Generator{given}")
     pool = task.pool()
     tokens = policy.sample(samples if pool is None else pool.fresh, rng)
-    hits = tokens[_hits(task, tokens)]
+    hits = tokens[succeeded(task, tokens)]
     if pool is None or isinstance(policy, Filtered):  # a filtered policy's log_prob is itself an estimate
         return Scored(hits, None, len(tokens))
     known, weighed = weigh(policy, hits, pool)
@@ -142,19 +143,6 @@ def exact_rate(log_probs: NDArray[np.float64]) -> SuccessRate:
     entropy = -float((share * np.log(np.where(share > 0, share, 1))).sum())
     value = total / LN10
     return SuccessRate(value, value, value, "exact", 0, math.exp(entropy))
-
-
-def _hits(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
-    """Which rows [n] the reward calls a success, whether it answers at once or in parts."""
-    answer: Any = task.reward(tokens)
-    if hasattr(answer, "__next__"):
-        values = np.full(len(tokens), np.nan)  # a row left out is a failure
-        for start, stop, part in answer:
-            values[start:stop] = part
-    else:
-        values = np.asarray(answer, np.float64)
-    hits: NDArray[np.bool_] = values >= (1 if task.threshold is None else task.threshold)
-    return hits
 
 
 def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:

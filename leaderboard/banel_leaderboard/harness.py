@@ -21,7 +21,7 @@ from banel_agents.base import Agent
 from banel_envs import BudgetExhausted, Oracle, Task, kernel
 from banel_envs.errors import AnswersPending, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
-from banel_envs.oracle import Feedback
+from banel_envs.oracle import Feedback, check_meter
 from banel_envs.policies import COST, Policy
 from banel_leaderboard.folder import (
     FINAL,
@@ -77,7 +77,8 @@ def run(
         oracle: "file:DIR" asks by files in DIR (FileReward) instead of the task's own reward.
         inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
         wait: seconds to wait for an answer in DIR; math.inf waits for ever.
-        isolate: run the agent in a process of its own, which holds neither task nor reward.
+        isolate: run the agent in a process of its own, which holds neither task nor reward and, on Linux with Landlock,
+            cannot open the files that hold answers; elsewhere a RuntimeWarning says that it could.
 
     Raises:
         BanelError: bad input, or a folder that holds another run: nothing is written over.
@@ -202,6 +203,7 @@ def measure(
     spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, *, isolate: bool = False
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    check_meter(oracle)
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     agent_rng, evaluation_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(spec.seed).spawn(2))
     (folder / "grid").mkdir(exist_ok=True)
@@ -210,7 +212,7 @@ def measure(
     reported: dict[str, list[tuple[int, float]]] = {}
     places = grid(oracle.budget)
     current: Policy | None = None
-    learn = partial(isolated_policies, spec) if isolate else _policies
+    learn = partial(isolated_policies, spec, folder) if isolate else _policies
     for policy in learn(agent, oracle, agent_rng, clock):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
@@ -282,6 +284,7 @@ def _record(
         points=evaluator.finish(questions),
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
+        errors=sum(len(ask.errors) for ask in ledger.asks),
         ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
         policy_sha256=file_sha256(folder / FINAL),
         reported=reported,

@@ -118,6 +118,7 @@ class RunRecord(Strict):
     points: list[Point]
     first_success: int | None  # NRE at which the first success was asked; null: censored at the budget
     successes_asked: int
+    errors: int = 0  # sequences that count as failures because the reward raised on them (`Task.on_error`)
     ledger: LedgerMark
     policy_sha256: str | None  # of final.safetensors; null where the policy has no stored form
     reported: dict[str, list[tuple[int, float]]]  # (NRE, value) the agent told about itself; never on the board

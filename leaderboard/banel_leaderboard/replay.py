@@ -63,7 +63,8 @@ def prove(folder: Path) -> RunRecord:
         except LedgerMismatch as error:
             raise NotProved(f"{folder}: {str(error).replace(str(copy), str(folder))}") from error
         except ReplayDiverged as error:
-            raise ReplayDiverged(f"{error}{_without_kernel(record)}") from error
+            found = error.found.replace(str(copy), str(folder))
+            raise ReplayDiverged(f"{found}{_without_kernel(record)}") from error
     if again.canonical() != record.canonical():
         raise NotProved(f"{folder}: {_first_difference(record, again)}{_without_kernel(record)}")
     return again

@@ -223,6 +223,8 @@ def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
     found = _differences(row, [r for r in among if r is not row and r.first.agent == record.agent])
     if record.off_board:
         found.append(f"budget {record.budget:,}")
+    if errors := sum(run.record.errors for run in row.runs):
+        found.append(f"{errors:,} failures are errors of the reward")
     if row.methods != ("exact",):
         found.append("rates by " + ", ".join(m.replace("_", " ") for m in row.methods))
     if row.missing:
