@@ -213,8 +213,12 @@ def answered_by_files(task: Task, folder: str | Path, *, poll: float = 1.0, time
     record of it never stands beside one of the task itself.
     """
     reward = FileReward(folder, task.problem, poll=poll, timeout=timeout, binary=task.threshold is None)
-    digest = hashlib.sha256(f"answered by files: {task.digest}".encode()).hexdigest()
-    return Task(task.problem, reward, threshold=task.threshold, free_evaluation=False, digest=digest)
+    return Task(task.problem, reward, threshold=task.threshold, free_evaluation=False, digest=digest_by_files(task))
+
+
+def digest_by_files(task: Task) -> str:
+    """The digest of a task whose answers come by files: never the task's own."""
+    return hashlib.sha256(f"answered by files: {task.digest}".encode()).hexdigest()
 
 
 def question_name(problem: Problem, tokens: Tokens) -> str:

@@ -14,6 +14,7 @@ A last line without its newline was torn by a crash and is repaired.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -38,6 +39,7 @@ class Ledger:
 
     def __init__(self, store: _File | _Memory | None, events: Events, path: Path | None) -> None:
         self.path = path
+        self.sha256: str | None = None  # of the whole file, where it was read and verified as a finished one
         self.repaired = 0  # bytes of a torn last line that were dropped on opening
         self._store = store
         self._events = events
@@ -65,7 +67,9 @@ class Ledger:
         events = chain.parse(content, path)
         if events.size != len(content) or not content.endswith(b"\n"):
             raise LedgerCorrupt(f"{path}: the last line is torn; resume the run to repair it")
-        return cls(None, events, path)
+        ledger = cls(None, events, path)
+        ledger.sha256 = hashlib.sha256(content).hexdigest()
+        return ledger
 
     @classmethod
     def open(cls, path: str | Path, header: Mapping[str, Any]) -> Ledger:

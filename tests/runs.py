@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import numpy as np
 
 from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.policies import Mixture, Policy, Repeating, Uniform
+from banel_envs.problem import Tokens
 from banel_envs.success import SuccessRate
+from banel_leaderboard.grid import grid
 from banel_leaderboard.record import Execution, LedgerMark, Point, Rate, RunRecord, Work
 
 V, T, BUDGET, BATCH = 4, 3, 60, 12
@@ -70,14 +71,15 @@ def make_run(
     oracle = Oracle(meter, budget=budget, feedback=feedback, ledger=folder / "ledger.jsonl", binding=binding)
     rng = np.random.default_rng(seed)
     steps = oracle.budget // BATCH
-    points = []
-    for nre, policy in zip(itertools.count(0, BATCH), policies(good, steps), strict=False):
-        points.append(_point(nre, task, policy, oracle))
-        if oracle.left:
-            tokens = Uniform(V, T, None).sample(BATCH, rng) if ask is None else np.resize(np.array(ask), (BATCH, T))
-            oracle(tokens)
+    while oracle.left:
+        first = seed % BATCH if ask is not None and oracle.count == 0 else 0  # no two seeds ask the same batches
+        n = min(BATCH - first, oracle.left)
+        oracle(Uniform(V, T, None).sample(n, rng) if ask is None else np.resize(np.array(ask), (n, T)))
+    tokens = np.concatenate([oracle.ledger.tokens(a) for a in oracle.ledger.asks])
     rewards = np.concatenate([a.rewards for a in oracle.ledger.asks])
     hits = np.flatnonzero(rewards == 1)
+    curve = policies(good, steps)
+    points = [_point(nre, task, curve[nre // BATCH], tokens[hits[hits < nre]]) for nre in grid(oracle.budget)]
     record = RunRecord(
         schema_number=1,
         task=task.problem.id,
@@ -118,9 +120,7 @@ def execution(wall_s: float) -> Execution:
     )
 
 
-def _point(nre: int, task: Task, policy: Policy, oracle: Oracle) -> Point:
-    asked = [oracle.ledger.tokens(a)[a.rewards == 1] for a in oracle.ledger.asks]
-    known = np.concatenate([np.empty((0, T), np.int64), *asked])
+def _point(nre: int, task: Task, policy: Policy, known: Tokens) -> Point:
     rates: list[SuccessRate] = [success_rate(task, policy, exclude=k) for k in (None, known)]
     return Point(nre=nre, success=Rate.of(rates[0]), fresh=Rate.of(rates[1]), invalid=None, repeated=None)
 

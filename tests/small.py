@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -295,6 +296,27 @@ class Dies(Small):
             yield policy
             if k == 2 and Path("broken").exists():
                 os._exit(7)
+
+
+class Exits(Small):
+    """Ends its process at once."""
+
+    name = "exits"
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        os._exit(7)
+        yield problem.base_policy()
+
+
+class Heeds(Small):
+    """Asks a sequence that says how many of its last answers were withheld."""
+
+    name = "heeds"
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        yield problem.base_policy()
+        withheld = int(np.isnan(oracle(np.full((2, problem.T), 3))).sum())
+        oracle(np.full((2, problem.T), withheld))
 
 
 def little(agent: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from banel_leaderboard.cli import main
 from banel_leaderboard.harness import execute
 from banel_leaderboard.inherit import inheriting, old_ledger
 from banel_leaderboard.load import load_runs
+from banel_leaderboard.lookup import Known
+from banel_leaderboard.recompute import Disproved, check_answers
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.replay import prove
 from banel_leaderboard.rows import make_boards, marks
@@ -398,13 +401,38 @@ def fragile_run(tmp_path_factory):
     return out, execute(Spec("tests.test_answers:fragile", "base", settings={"batch": 20}), out)
 
 
+KNOWN = Known({"own/Fragile-v0": fragile()})
+
+
 def test_a_run_counts_its_errors_in_record_ledger_and_replay(fragile_run):
     out, record = fragile_run
     (folder,) = (path.parent for path in out.rglob("record.json"))
     asks = Ledger.read(folder / "ledger.jsonl").asks
     assert 5 <= record.errors == sum(len(ask.errors) for ask in asks) <= 30
     assert set().union(*(ask.errors.values() for ask in asks)) == {"Torn"}
-    assert prove(folder).errors == record.errors
+    assert prove(folder, KNOWN).record.errors == record.errors
+
+
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("lie", ["hidden", "invented", "renamed"])
+def test_an_error_that_the_reward_does_not_raise_is_disproved_and_so_is_one_that_is_hidden(lie, real, tmp_path):
+    """A question of which row 1 raises; what is forged is row 1 (hidden, renamed) or row 0 (invented)."""
+    tokens = np.array([[1, 1, 0], [2, 2, 3], [0, 0, 0]])
+    task = Task(PROBLEM, Asked(raises=Torn(), real=real), threshold=0.5 if real else None, on_error="failure")
+    honest, forged = Ledger.in_memory(header := {"vocabulary": 4, "horizon": T}), Ledger.in_memory(header)
+    answers = [(0.0, None), (0.0, "Torn"), (0.75 if real else 1.0, None)]
+    lies = {"hidden": (1, None), "invented": (0, "Torn"), "renamed": (1, "Other")}
+    record = SimpleNamespace(task=PROBLEM.id, seed=0, twin=False)
+    for ledger in (honest, forged):
+        ledger.ask(tokens)
+        for row, (value, error) in enumerate(answers):
+            if ledger is forged and row == lies[lie][0]:
+                error = lies[lie][1]
+            values = np.array([value]) if real and error is None else None
+            ledger.answer(row, np.array([value > 0.5], np.int8), values, error)
+    check_answers(record, honest, task)
+    with pytest.raises(Disproved, match=f"answer at NRE {lies[lie][0] + 1} .* 1 answers are wrong"):
+        check_answers(record, forged, task)
 
 
 def test_command_and_board_show_the_errors(fragile_run, capsys):
@@ -412,7 +440,7 @@ def test_command_and_board_show_the_errors(fragile_run, capsys):
     options = ["--agent", "base", "--set", "batch=20", "--jobs", "1", "--out", str(out)]
     assert main(["run", "--task", "tests.test_answers:fragile", *options]) == 0
     assert f", {record.errors} failures are errors of the reward" in capsys.readouterr().out
-    loaded = load_runs(out)
+    loaded = load_runs(out, KNOWN)
     assert not loaded.refused
     rows = [row for board in make_boards(loaded.runs) for table in board.tables for row in table.rows]
     assert rows and all(f"{record.errors} failures are errors of the reward" in marks(row) for row in rows)

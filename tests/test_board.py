@@ -457,7 +457,7 @@ def test_markdown_has_a_table_a_board_and_names_what_is_refused(gallery: Path, t
         "Refused",
     ]
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {15, 13}  # twins have neither a first success nor a gain
+    assert {line.count("|") for line in table} == {16, 14}  # twins have neither a first success nor a gain
     assert re.search(r"\| test/Tiny-v0 \| 1 \| `banel` \| 1 \| −0.29 n=1 \|", text)
     assert "seed-9`: ledger.lines is" in text
 

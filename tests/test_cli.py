@@ -18,7 +18,8 @@ from banel_leaderboard.settings import parse_seeds, read_settings
 from tests.harness_tasks import HERE
 
 TASK, STEPS = HERE + "build", HERE + "Steps"
-RUN = ("run", "--task", TASK, "--agent", STEPS)
+OWN = ("--task", TASK, "--agent", STEPS)
+RUN = ("run", *OWN)
 MINE = """
 from dataclasses import dataclass
 
@@ -253,24 +254,24 @@ def test_board_writes_what_the_suffix_says(done, tmp_path, capsys, suffix, holds
 
 
 def test_show_samples_the_final_policy_of_a_task_of_ones_own(done, capsys):
-    code, out, _ = banel(capsys, "show", run_folder(done), "-n", "6")
+    code, out, _ = banel(capsys, "show", run_folder(done), "-n", "6", "--task", TASK)
     lines = [line.split() for line in out.splitlines()]
     assert code == 0 and len(lines) == 6
     assert {text for _, text in lines} & {"ddd", "ddc"} and all(float(log_prob) <= 0 for log_prob, _ in lines)
 
 
 def test_replay_proves_a_run_and_names_a_changed_record(done, tmp_path, capsys):
-    code, out, _ = banel(capsys, "replay", done)
-    assert code == 0 and "1 proved" in out
+    code, out, _ = banel(capsys, "replay", done, *OWN)
+    assert code == 0 and "1 of 1 proved" in out
     for path, content in tree(done).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     record = run_folder(tmp_path) / "record.json"
     fields = json.loads(record.read_text())
     record.write_text(json.dumps(fields | {"successes_asked": fields["successes_asked"] + 1}))
-    code, out, errors = banel(capsys, "replay", tmp_path)
-    assert code == 1 and "0 of 1 proved" in out
-    assert "the record's successes_asked is" in errors
+    code, out, errors = banel(capsys, "replay", tmp_path, *OWN)
+    assert code == 1 and "0 of 1 proved" in out and "1 disproved" in out
+    assert re.search(r"^disproved .*successes_asked is", errors)
 
 
 def test_replay_of_an_inherited_run_needs_no_old_run(done, tmp_path, capsys):
@@ -282,8 +283,8 @@ def test_replay_of_an_inherited_run_needs_no_old_run(done, tmp_path, capsys):
     fields = json.loads((run_folder(tmp_path / "new") / "record.json").read_text())
     assert fields["off_board"] and fields["inherits"]
     old.unlink()
-    code, out, errors = banel(capsys, "replay", tmp_path / "new")
-    assert code == 0 and "1 proved" in out, errors
+    code, out, errors = banel(capsys, "replay", tmp_path / "new", *OWN)
+    assert code == 0 and "1 of 1 proved" in out, errors
 
 
 def test_a_failing_run_is_reported_and_the_rest_kept(tmp_path):
@@ -304,7 +305,7 @@ def test_a_task_and_an_agent_of_ones_own(tmp_path):
     assert result.returncode == 0 and "1 done in o" in result.stdout, result.stderr
     folder = tmp_path / "o" / "me" / "Sum-v0" / "mine" / "failures" / "seed-0"
     assert json.loads((folder / "record.json").read_text())["config"] == {"batch": 7}
-    shown = command(tmp_path, "show", folder, "-n", "4")
+    shown = command(tmp_path, "show", folder, "-n", "4", "--task", "my_module:build")
     assert shown.returncode == 0 and len(shown.stdout.splitlines()) == 4, shown.stderr
     assert "1 kept in o" in command(tmp_path, *run).stdout
 

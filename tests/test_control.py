@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 from runs import MISS, make_run, tiny
 
+from banel_agents import make_agent
 from banel_envs import TASKS
 from banel_leaderboard.board import write_markdown, write_page
+from banel_leaderboard.grid import as_json
 
 ID = "test/Control-v0"
 
@@ -24,7 +26,8 @@ def task(monkeypatch):
 def board(tmp_path, task, seeds, bar, other):
     for seed in range(seeds):
         for agent, good in (("without_replacement", bar), ("banel", other)):
-            make_run(tmp_path, agent, seed, task=task, good=good, feedback="full", ask=MISS)
+            config = as_json(make_agent(agent).config)
+            make_run(tmp_path, agent, seed, task=task, good=good, feedback="full", ask=MISS, config=config)
     write_page(tmp_path, tmp_path / "page.html")
     write_markdown(tmp_path, tmp_path / "board.md")
     page, table = (tmp_path / "page.html").read_text(), (tmp_path / "board.md").read_text()

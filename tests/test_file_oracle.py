@@ -23,6 +23,7 @@ from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
 from banel_leaderboard import run
 from banel_leaderboard.cli import main
+from banel_leaderboard.lookup import own_code
 from banel_leaderboard.replay import prove
 from tests import small
 from tests.small import only_run
@@ -269,7 +270,9 @@ def test_the_command_waits_by_exit_code_and_goes_on(
     assert asked.count == 60 and len(asked.asks) == 2
     put = np.concatenate([rows_of(q) for q in questions(lab)])
     assert len(np.unique(put, axis=0)) == len(put)
-    record = prove(folder)
+    proof = prove(folder, own_code(["tests.small:task"], ["tests.small:Small"]))
+    record = proof.record
+    assert "its answers came by files" in str(proof.answers)
     truth = run("tests.small:task", "tests.small:Small", out=tmp_path / "truth", settings={"batch": 30})
     assert record.first_success == truth.first_success and record.successes_asked == truth.successes_asked
     assert {p.success.method for p in record.points} == {"asked"}

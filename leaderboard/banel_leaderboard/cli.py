@@ -28,9 +28,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 done, 1 a run failed, 2 bad input, 75 waiting for the answers of an external oracle."""
+    """Run the command.
+
+    Returns:
+        0 done; 1 a run failed, or was disproved; 2 bad input; 3 a run could not be proved here; 75 waiting for the answers of
+        an external oracle.
+    """
     options = parser().parse_args(arguments)
-    sys.path.insert(0, str(Path.cwd()))  # agents and tasks of the user's own are modules in the working folder
+    os.environ["PYTHONSAFEPATH"] = (
+        "1"  # for the processes started from here: no module of the working folder comes first
+    )
     try:
         kernel.kind()  # a bad word in the environment is bad input, not a failure of every run
         return int(options.command(options))
@@ -93,11 +100,16 @@ def parser() -> Parser:
     board = subparsers.add_parser("board", help="the leaderboard of a folder of runs")
     board.add_argument("folder", type=Path)
     board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
+    board.add_argument(
+        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
+    )
+    _add_own_code(board)
     board.set_defaults(command=commands.board)
 
     show = subparsers.add_parser("show", help="samples of a run's final policy with their log-probabilities")
     show.add_argument("run", type=Path)
     show.add_argument("-n", type=int, default=10, help="how many (default 10)")
+    _add_own_code(show, agents=False)
     show.set_defaults(command=commands.show)
 
     data = subparsers.add_parser("data", help="fetch raw data that is not shipped, and check it")
@@ -107,8 +119,32 @@ def parser() -> Parser:
 
     replay = subparsers.add_parser("replay", help="prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
+    replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
+    replay.add_argument("--sample-seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
+    replay.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
+    replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")
+    _add_own_code(replay)
     replay.set_defaults(command=commands.replay)
     return top
+
+
+def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:
+    """Code of a person's own that a name in the folder may stand for; nothing else outside the package is ever imported."""
+    command.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="code of a task of your own in the folder",
+    )
+    if agents:
+        command.add_argument(
+            "--agent",
+            action="append",
+            default=[],
+            metavar="MODULE:CLASS",
+            help="code of an agent of your own, likewise",
+        )
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:

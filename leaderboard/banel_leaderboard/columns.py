@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from banel_leaderboard.rows import Board, Estimate, Row
 
 NONE = "–"
+MOST_REASONS = 3  # in a hint
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Column:
     hint: str
     cell: Callable[[Row], Cell]
     first: str = "descending"  # order on the first click
+    role: str = ""  # main: the result; hindsight: what could only be picked afterwards
 
 
 def columns(board: Board) -> list[Column]:
@@ -39,9 +41,15 @@ def columns(board: Board) -> list[Column]:
         Column("gain over twin", f"decades of final {name} over the oracle-free twin, paired by seed", _gain),
     ]
     return [
+        Column("standing", "how far the final rates are proved: reported, recomputed or replayed", _standing),
         Column("seeds", "runs behind the row", lambda r: Cell(str(len(r.runs)), sort=len(r.runs))),
-        Column(f"final {name}", "log10 rate at the budget; ranks the row", lambda r: _estimate(r.final)),
-        Column("best (hindsight)", f"log10 of the highest {name} on the curve: hindsight, not a method", _best),
+        Column(f"final {name}", "log10 rate at the budget; ranks the row", lambda r: _estimate(r.final), role="main"),
+        Column(
+            "best (hindsight)",
+            f"log10 of the highest {name} on the curve: hindsight, not a method",
+            _best,
+            role="hindsight",
+        ),
         Column("mixture", "log10 of the curve's mean: its policies, mixed evenly", lambda r: _estimate(r.mixture)),
         Column(f"final {other}", f"log10 {other} rate at the budget", lambda r: _estimate(r.other)),
         Column("effective successes", "how many distinct successes carry the final rate", _effective),
@@ -85,6 +93,13 @@ def interval_text(estimate: Estimate, sign: bool = False) -> str:
     if estimate.low is None or estimate.high is None:
         return f"n={estimate.n}"
     return f"[{log10_text(estimate.low, sign)}, {log10_text(estimate.high, sign)}]"
+
+
+def _standing(row: Row) -> Cell:
+    """The standing of the rates, that of the answers beside it where it is another, and why they are no higher."""
+    detail = "" if row.answers == row.rates else f"answers {row.answers.word}"
+    reasons = list(dict.fromkeys(reason for run in row.runs for reason in run.proved.reasons))
+    return Cell(row.rates.word, detail, row.rates, "; ".join(reasons[:MOST_REASONS]))
 
 
 def _estimate(estimate: Estimate) -> Cell:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from banel_leaderboard.sweep import Engine
 
 EXIT_RUN_FAILED = 1
+EXIT_NOT_PROVED = 3
 
 
 def listing(options: argparse.Namespace) -> int:
@@ -59,8 +60,10 @@ def _base(known: dict[str, Any] | None) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """One agent on one task, one run a seed."""
+    from banel_leaderboard.lookup import allow_own_modules
     from banel_leaderboard.spec import Spec
 
+    allow_own_modules([options.task, options.agent])
     feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
     settings = read_settings(options.config, options.set)
     lanes = [
@@ -160,13 +163,18 @@ def _number(log10: float | None) -> str:
 def board(options: argparse.Namespace) -> int:
     """The page, table or figure of a folder of runs."""
     from banel_leaderboard import board
+    from banel_leaderboard.lookup import own_code
+    from banel_leaderboard.standing import read_attestations
 
     writers = {".html": "write_page", ".md": "write_markdown", ".png": "write_figure"}
     if options.out.suffix not in writers:
         raise BadValue(f"--out is {options.out}; name a file that ends in {', '.join(writers)}")
     if not options.folder.is_dir():
         raise BadValue(f"{options.folder} is not a folder of runs; `banel bench --out {options.folder}` makes one")
-    getattr(board, writers[options.out.suffix])(options.folder, options.out)
+    known = own_code(options.task, options.agent)
+    attestations = [] if options.attestations is None else read_attestations(options.attestations, options.folder)
+    loaded = board.load_runs(options.folder, known, attestations)
+    getattr(board, writers[options.out.suffix])(loaded, options.out)
     print(f"wrote {options.out}")
     return 0
 
@@ -175,9 +183,9 @@ def show(options: argparse.Namespace) -> int:
     """Samples of a run's final policy."""
     import numpy as np
 
-    from banel_leaderboard.folder import RECORD, load_policy, spec_of
+    from banel_leaderboard.folder import RECORD, load_policy
+    from banel_leaderboard.lookup import own_code
     from banel_leaderboard.record import RunRecord
-    from banel_leaderboard.spec import load_task
 
     if options.n < 1:
         raise BadValue(f"-n is {options.n}; it must be at least 1")
@@ -186,7 +194,7 @@ def show(options: argparse.Namespace) -> int:
             f"{options.run} is not the folder of a finished run; name one that holds {RECORD}, OUT/.../seed-K"
         )
     record = RunRecord.load(options.run / RECORD)
-    problem = load_task(spec_of(options.run, record).task).problem
+    problem = own_code(options.task).task(record.task).problem
     policy = load_policy(options.run)
     tokens = policy.sample(options.n, np.random.default_rng(0))
     for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
@@ -208,22 +216,34 @@ def data(options: argparse.Namespace) -> int:
 
 def replay(options: argparse.Namespace) -> int:
     """Prove finished runs; what does not replay is listed and the rest goes on."""
-    from tqdm import tqdm
+    from banel_leaderboard.proving import Proving, draw, prove_all
+    from banel_leaderboard.replay import finished_runs
+    from banel_leaderboard.standing import write_attestations
 
-    from banel_leaderboard.replay import finished_runs, prove
-
+    if options.jobs < 1:
+        raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    if options.attest is not None and options.attest.resolve().is_relative_to(options.folder.resolve()):
+        raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, which it speaks of")
     folders = finished_runs(options.folder)
-    failures: list[str] = []
-    with tqdm(folders, unit="run", disable=None, mininterval=0.5) as bar:
-        for folder in bar:
-            try:
-                prove(folder)
-            except Exception as error:  # whatever an agent raises: the other runs are still to be proved
-                failures.append(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}")
-                bar.set_postfix(failed=len(failures))
-            else:
-                bar.write(f"proved {folder}")
-    for failure in failures:
-        print(f"not proved {failure}", file=sys.stderr)
-    print(f"{len(folders) - len(failures)} of {len(folders)} proved: same questions, same ledger head, same record")
-    return EXIT_RUN_FAILED if failures else 0
+    whole = len(folders)
+    if options.sample is not None:
+        folders = draw(folders, options.sample, options.sample_seed)
+    proving = Proving(tuple(options.task), tuple(options.agent))
+    verdicts = prove_all(folders, proving, options.jobs)
+    if options.attest is not None:
+        write_attestations(options.attest, [v.attestation for v in verdicts if v.attestation is not None])
+    for verdict in verdicts:
+        if verdict.status != "proved":
+            print(f"{verdict.status} {verdict.folder}: {verdict.reason}", file=sys.stderr)
+    counts = {
+        status: sum(v.status == status for v in verdicts) for status in ("proved", "disproved", "not proved here")
+    }
+    drawn = f" ({len(folders)} of {whole} drawn by seed {options.sample_seed})" if options.sample is not None else ""
+    rest = ", ".join(f"{n} {status}" for status, n in counts.items() if n and status != "proved")
+    print(
+        f"{counts['proved']} of {len(folders)} proved: same answers, same questions, same ledger head, same record"
+        f"{drawn}{'; ' if rest else ''}{rest}"
+    )
+    if counts["disproved"]:
+        return EXIT_RUN_FAILED
+    return EXIT_NOT_PROVED if counts["not proved here"] else 0

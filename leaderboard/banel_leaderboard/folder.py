@@ -10,7 +10,6 @@ OUT/<task>/<agent>/<feedback>/seed-<k>/
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 from banel_envs import kernel
 from banel_envs.errors import AssetError, BadValue
 from banel_envs.policies import Policy, load_policy_file
-from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec
 
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
@@ -64,13 +62,9 @@ def begun_with(folder: Path) -> str:
     return kernel.nearest(noted) if noted in kernel.KINDS else kernel.kind()
 
 
-def spec_of(folder: Path, record: RunRecord) -> Spec:
-    """What was run: the record's own words, and where to find a task or an agent of the user's own."""
-    status = read_status(folder)
-    spec = Spec(
-        record.task, record.agent, record.seed, record.feedback, record.twin, record.budget, settings=record.config
-    )
-    return dataclasses.replace(spec, **{name: status[name] for name in WHERE if name in status})
+def device_of(folder: Path) -> str:
+    """The device that a run was computed on, as run.json says; cpu where it says nothing."""
+    return str(read_status(folder).get("device", "cpu"))
 
 
 def load_policy(folder: str | Path) -> Policy:

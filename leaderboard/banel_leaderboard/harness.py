@@ -144,28 +144,28 @@ def _measured(
         ) from error
 
 
-def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path, *, replayed: RunRecord | None = None) -> Oracle:
-    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything.
-
-    Of a run that is replayed the ledger has every answer: its task is sealed, and an old run it inherited is not read.
-    """
-    binding: dict[str, Any] = {
-        "agent": agent.name,
-        "config": as_json(agent.config),
-        "seed": spec.seed,
-        "twin": spec.twin,
-    }
-    answering = task.blind() if spec.twin and replayed is None else task
-    if spec.device != "cpu":
-        base = task.problem.base
-        problem = dataclasses.replace(task.problem, base=lambda: base().to(spec.device))  # type: ignore[attr-defined]
-        answering = dataclasses.replace(answering, problem=problem)
-    if replayed is not None and replayed.inherits is not None:
-        binding["inherits"] = replayed.inherits
-    elif spec.inherit is not None:
+def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path) -> Oracle:
+    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
+    binding = binding_of(spec, agent)
+    answering = on_device(task.blind() if spec.twin else task, spec.device)
+    if spec.inherit is not None:
         old = old_ledger(Path(spec.inherit), task)
         answering, binding["inherits"] = inheriting(answering, old), old.head
     return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=ledger, binding=binding)
+
+
+def binding_of(spec: Spec, agent: Agent) -> dict[str, Any]:
+    """What the first line of a run's ledger binds beside the task."""
+    return {"agent": agent.name, "config": as_json(agent.config), "seed": spec.seed, "twin": spec.twin}
+
+
+def on_device(task: Task, device: str) -> Task:
+    """The task, with its base policy's weights on this device."""
+    if device == "cpu":
+        return task
+    base = task.problem.base
+    problem = dataclasses.replace(task.problem, base=lambda: base().to(device))  # type: ignore[attr-defined]
+    return dataclasses.replace(task, problem=problem)
 
 
 def finished(spec: Spec, out: Path) -> RunRecord | None:

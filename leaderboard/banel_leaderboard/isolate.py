@@ -101,7 +101,7 @@ def hidden(spec: Spec, folder: Path) -> list[Path]:
 
 def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
     """The agent's process, its temporary files in `scratch`."""
-    command = [sys.executable, "-m", "banel_leaderboard.isolated", scratch]
+    command = [sys.executable, "-P", "-m", "banel_leaderboard.isolated", scratch]  # -P: see sweep.py
     if wall.version():
         command = wall.behind(hidden, [scratch], command)
     else:
@@ -193,7 +193,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "budget": oracle.budget,
         "threads": torch.get_num_threads(),  # float32 sums in another order would be another run
         "feedback": oracle.feedback,
-        "path": [entry for entry in (str(Path.cwd()), *sys.path) if entry],
+        "path": [entry for entry in sys.path if entry],
     }
 
 

@@ -68,7 +68,7 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     pipe = Pipe(incoming, outgoing)
     order, _ = pipe.receive()
-    sys.path[:0] = [entry for entry in order["path"] if entry not in sys.path]
+    sys.path += [entry for entry in order["path"] if entry not in sys.path]
     torch.set_num_threads(order["threads"])
     try:
         _learn(order, pipe, Path(sys.argv[1]))

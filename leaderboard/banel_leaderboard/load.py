@@ -1,38 +1,38 @@
-"""Read run folders and believe none of them: a record counts only if its own ledger says the same.
+"""load: read run folders and believe none of them; what counts is what can be checked, and how far is said of each run.
 
-Verified here, without the task: every line of the ledger follows from the line before; the record's head, line count
-and number of sequences are the ledger's; the ledger's first line binds the same run; successes asked and the NRE of the
-first one follow from the answers. What fails is refused by name. The success rates themselves are not recomputed:
-that takes the task and the stored policies.
+A run is refused, by name, where its files contradict each other (see verify.py), where the package contradicts them, or where an
+answer or a rate is not what is recomputed (see recompute.py). What can be neither proved nor disproved here counts as *reported*.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.ledger import Ledger
-from banel_leaderboard.record import Rate, RunRecord
+from banel_leaderboard.lookup import CannotTell, Known
+from banel_leaderboard.recompute import check_answers, check_package_facts, check_rates, recorded_task
+from banel_leaderboard.record import RunRecord
+from banel_leaderboard.standing import Attestation, Standing, digest_of
+from banel_leaderboard.verify import RunRefused, questions_digest, verify
 
 Identity: TypeAlias = tuple[str, str, str, str, int, str]
 """Task, digest, agent, config, budget, version."""
 
-SLACK = 1e-6  # float32 models sum to 1 within about this
-BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twin")
-"""Fields that record and ledger header hold alike."""
 
+@dataclass(frozen=True)
+class Proved:
+    """How far a run is proved, and why no further."""
 
-class RunRefused(BanelError):
-    """A record and its ledger do not tell the same story."""
+    answers: Standing
+    rates: Standing  # of the final success and fresh success
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Run:
     path: str  # of its folder, below the folder that was read
     record: RunRecord
     version: str  # of the package that made it, as its ledger binds it
+    questions: str  # SHA-256 of what it asked
+    proved: Proved
 
     @cached_property
     def identity(self) -> Identity:
@@ -66,8 +68,13 @@ class Loaded:
     refused: tuple[Refused, ...]
 
 
-def load_runs(folder: Path) -> Loaded:
+def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[Attestation] = ()) -> Loaded:
     """Every run below a folder, verified; what is refused is named on stderr too.
+
+    Args:
+        folder: of runs.
+        known: tasks and agents of your own, see lookup.own_code.
+        attestations: what was replayed, see standing.py.
 
     Raises:
         BadValue: not a folder, or no record.json in it.
@@ -77,12 +84,13 @@ def load_runs(folder: Path) -> Loaded:
     paths = sorted(folder.rglob("record.json"))
     if not paths:
         raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
+    known, replayed = known or Known(), {a.record: a for a in attestations}
     runs: dict[Any, Run] = {}
     refused: list[Refused] = []
     for path in paths:
         name = path.parent.relative_to(folder).as_posix()
         try:
-            run = _read(path, name)
+            run = _read(path.parent, name, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
             if key in runs:
                 raise RunRefused(f"the same run stands in {runs[key].path}, which is counted")
@@ -93,66 +101,36 @@ def load_runs(folder: Path) -> Loaded:
     return Loaded(tuple(runs.values()), tuple(refused))
 
 
-def answers(ledger: Ledger) -> tuple[int, int | None]:
-    """Successes asked, repeats included, and the NRE of the first one, counted from 1 (None where there is none)."""
-    rewards = np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)])
-    hits = np.flatnonzero(rewards == 1)
-    return len(hits), int(hits[0]) + 1 if len(hits) else None
+def _read(folder: Path, name: str, known: Known, replayed: Mapping[str, Attestation]) -> Run:
+    record = RunRecord.load(folder / "record.json")
+    ledger = Ledger.read(folder / "ledger.jsonl")
+    verify(record, ledger)
+    proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)))
+    return Run(name, record, str(ledger.header.get("version", "unknown")), questions_digest(ledger), proved)
 
 
-def verify(record: RunRecord, ledger: Ledger) -> None:
-    """Hold a record against its ledger.
+def how_far(
+    record: RunRecord, ledger: Ledger, folder: Path, known: Known, attestation: Attestation | None = None
+) -> Proved:
+    """Recompute what can be recomputed here.
 
     Raises:
-        RunRefused: names the first field that differs, its value in the record and in the ledger.
+        Disproved: something that was recomputed differs.
     """
-    header = ledger.header
-    for name in BOUND:
-        if name not in header:
-            raise RunRefused(f"the ledger's first line does not bind {name}; records need a ledger of the harness")
-        _same(name, getattr(record, name), header[name])
-    _same("ledger.lines", record.ledger.lines, ledger.lines)
-    _same("ledger.count", record.ledger.count, ledger.count)
-    _same("ledger.head", record.ledger.head, ledger.head)
-    if any(ask.open for ask in ledger.asks):
-        raise RunRefused("the ledger's last question is unanswered: run the same command again to finish the run")
-    if ledger.count > record.budget:
-        raise RunRefused(f"{ledger.count} sequences were asked on a budget of {record.budget}")
-    successes, first = answers(ledger)
-    _same("successes_asked", record.successes_asked, successes)
-    _same("first_success", record.first_success, first)
-    _same("errors", record.errors, sum(len(ask.errors) for ask in ledger.asks))
-    if record.twin and successes:
-        raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
-    _check_curve(record)
+    reasons: list[str] = []
 
+    def holds(check: Callable[[], object]) -> bool:
+        try:
+            check()
+        except CannotTell as error:
+            reasons.append(str(error))
+            return False
+        return True
 
-def _read(path: Path, name: str) -> Run:
-    record = RunRecord.load(path)
-    ledger = Ledger.read(path.with_name("ledger.jsonl"))
-    verify(record, ledger)
-    return Run(name, record, str(ledger.header.get("version", "unknown")))
-
-
-def _same(name: str, recorded: Any, bound: Any) -> None:
-    if json.dumps(recorded, sort_keys=True) != json.dumps(bound, sort_keys=True):
-        raise RunRefused(f"{name} is {recorded!r} in the record and {bound!r} in its ledger")
-
-
-def _check_curve(record: RunRecord) -> None:
-    """What a curve cannot be, whatever the policy was."""
-    grid = [p.nre for p in record.points]
-    if not grid or grid[0] != 0 or grid[-1] > record.budget or any(a > b for a, b in itertools.pairwise(grid)):
-        raise RunRefused(f"the curve's NREs are {grid}; they must rise from 0 and stay within {record.budget}")
-    _check_rates(rate for p in record.points for rate in (p.success, p.fresh))
-
-
-def _check_rates(rates: Iterable[Rate]) -> None:
-    for rate in rates:
-        if rate.zero != (rate.log10 is None):
-            raise RunRefused(f"a rate says zero={rate.zero} and log10={rate.log10}; zero is null and nothing else is")
-        if rate.log10 is not None and rate.log10 > SLACK:
-            raise RunRefused(f"a success rate is 10^{rate.log10}; it is a probability, at most 1")
-        known = [value for value in (rate.low, rate.log10, rate.high) if value is not None]
-        if any(a > b + SLACK for a, b in itertools.pairwise(known)):
-            raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")
+    holds(lambda: check_package_facts(record, known))
+    if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
+        return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    if attestation is not None and attestation.head == record.ledger.head:
+        return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
+    again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))
+    return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))

@@ -26,9 +26,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def instructions() -> str:
+    """The widest vector instructions that PyTorch uses on this processor, such as AVX2 or AVX512."""
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on, and whether the compiled kernel computes."""
-    found = {"python": platform.python_version(), "kernel": kernel.kind()}
+    found = {"python": platform.python_version(), "kernel": kernel.kind(), "instructions": instructions()}
     if (compiler := kernel.compiler()) is not None:
         found["compiler"] = compiler
     for package in PACKAGES:

@@ -1,8 +1,11 @@
 """replay: prove a finished run by running its agent again over its own ledger.
 
-The agent must ask exactly the recorded questions; the ledger answers, the reward is never called, and the record that
-comes out must equal the one that was submitted but for times. Exact for the same package, processor kind and threads; the
-record says whether the compiled kernel has to compute.
+First what can be computed without the agent: the record follows from its ledger, and every answer is the task's (see
+recompute.py). Then the agent is run again: it must ask exactly the recorded questions; the ledger answers, the reward is never
+called, and the record that comes out must equal the one that was submitted but for its `execution` block.
+
+The last step is exact for the same package, libraries, kernel and processor kind. Where one of them differs and the run does not
+come out the same, it is *not proved here*, which is not the same as *disproved*.
 """
 
 from __future__ import annotations
@@ -10,21 +13,35 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from banel_envs import kernel
-from banel_envs.errors import BanelError, LedgerMismatch, ReplayDiverged
+from banel_agents.base import Agent
+from banel_envs import Oracle, Task, kernel
+from banel_envs.errors import AssetError, BanelError, LedgerMismatch, MissingExtra, ReplayDiverged
+from banel_envs.file_oracle import digest_by_files
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
-from banel_leaderboard.folder import LEDGER, RECORD, spec_of
-from banel_leaderboard.harness import make_oracle, measure
+from banel_leaderboard.folder import LEDGER, RECORD, device_of
+from banel_leaderboard.harness import binding_of, measure, on_device
+from banel_leaderboard.lookup import CannotTell, Known
+from banel_leaderboard.machine import versions
+from banel_leaderboard.recompute import Disproved, check_answers, check_package_facts, recorded_task
 from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec, load_agent, task_of
+from banel_leaderboard.spec import Spec
+from banel_leaderboard.verify import verify
+
+DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
+"""Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
 
 
-class NotProved(BanelError):
-    """A replayed run gave another record, or its ledger is not the record's."""
+@dataclass(frozen=True)
+class Proof:
+    """A run that was proved."""
+
+    record: RunRecord  # as recomputed, its times those of the replay
+    answers: str | None  # why its answers were not recomputed; None where they were
 
 
 def finished_runs(folder: Path) -> list[Path]:
@@ -35,60 +52,103 @@ def finished_runs(folder: Path) -> list[Path]:
     return found
 
 
-def prove(folder: Path) -> RunRecord:
+def prove(folder: Path, known: Known | None = None) -> Proof:
     """Replay one run.
 
-    Returns:
-        The record as recomputed, its times those of the replay.
+    Args:
+        folder: of the run.
+        known: tasks and agents of your own, see lookup.own_code; names in the folder stand for nothing else.
 
     Raises:
-        LedgerCorrupt: a line of the ledger is not what was written.
-        ReplayDiverged: the agent asked something else than the ledger holds.
-        NotProved: the ledger is not the record's, or the record came out different; names the first difference.
+        CannotTell: it can be neither proved nor disproved here; says what is missing or differs.
+        Disproved: it is not what it says; names the first difference.
+        BanelError: a file of it is damaged or breaks a rule, which disproves it too.
     """
+    known = known or Known()
     record = RunRecord.load(folder / RECORD)
     ledger = Ledger.read(folder / LEDGER)
-    if (ledger.head, ledger.lines, ledger.count) != (record.ledger.head, record.ledger.lines, record.ledger.count):
-        raise NotProved(
-            f"{folder}: the ledger ends in line {ledger.lines} ({ledger.head[:12]}) after {ledger.count} evaluations, "
-            f"the record says line {record.ledger.lines} ({record.ledger.head[:12]}) after {record.ledger.count}"
-        )
-    spec = spec_of(folder, record)
+    verify(record, ledger)
+    answers = None
+    try:
+        check_answers(record, ledger, recorded_task(record, ledger, known))
+    except CannotTell as error:
+        answers = str(error)
+    check_package_facts(record, known)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         shutil.copy(folder / LEDGER, copy / LEDGER)
         try:
             with kernel.using(kernel.nearest(record.execution.kernel)):
-                again = _measure_again(spec, copy, record)
+                again = _measure_again(record, ledger, device_of(folder), copy, known)
+        except (AssetError, MissingExtra) as error:
+            raise CannotTell(str(error)) from error
         except LedgerMismatch as error:
-            raise NotProved(f"{folder}: {str(error).replace(str(copy), str(folder))}") from error
+            raise CannotTell(str(error).replace(str(copy), str(folder))) from error
         except ReplayDiverged as error:
-            found = error.found.replace(str(copy), str(folder))
-            raise ReplayDiverged(f"{found}{_without_kernel(record)}") from error
+            raise _not_the_same(record, error.found.replace(str(copy), str(folder))) from error
     if again.canonical() != record.canonical():
-        raise NotProved(f"{folder}: {_first_difference(record, again)}{_without_kernel(record)}")
-    return again
+        raise _not_the_same(record, _first_difference(record, again))
+    return Proof(again, answers)
 
 
-def _measure_again(spec: Spec, folder: Path, record: RunRecord) -> RunRecord:
-    def sealed(tokens: Tokens) -> NoReturn:
-        raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
-
-    task = task_of(spec)
-    agent = load_agent(spec.agent, spec.settings)
-    oracle = make_oracle(spec, dataclasses.replace(task, reward=sealed), agent, folder / LEDGER, replayed=record)
+def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path, known: Known) -> RunRecord:
+    spec = Spec(
+        task=record.task,
+        agent=record.agent,
+        seed=record.seed,
+        feedback=record.feedback,
+        twin=record.twin,
+        budget=record.budget,
+        settings=record.config,
+        device=device,
+    )
+    spec.check()
+    task, agent = _task(record, known), known.agent(record.agent, record.config)
+    oracle = _answering(spec, task, agent, folder / LEDGER, ledger.header)
     try:
         return measure(spec, task, agent, oracle, folder, resumed=0)
     finally:
         oracle.close()
 
 
-def _without_kernel(record: RunRecord) -> str:
-    """What may be the reason where another kernel than the run's had to do."""
-    made_with = record.execution.kernel
-    if made_with == kernel.nearest(made_with):
-        return ""
-    return f"; the run was computed with the compiled kernel, {kernel.MISSING}"
+def _task(record: RunRecord, known: Known) -> Task:
+    """The task to measure on: where the answers came by files, nothing is evaluated off the meter."""
+    task = known.task(record.task).of_seed(record.seed)
+    if record.digest == task.digest:
+        return task
+    if record.digest != digest_by_files(task):
+        raise CannotTell(
+            f"it was run on other assets of {record.task} than are here; BANEL_ASSETS names a folder with others"
+        )
+    return Task(task.problem, task.reward, threshold=task.threshold, free_evaluation=False, digest=record.digest)
+
+
+def _answering(spec: Spec, task: Task, agent: Agent, path: Path, header: dict[str, Any]) -> Oracle:
+    """An oracle that answers from the run's ledger and from nothing else."""
+
+    def sealed(tokens: Tokens) -> NoReturn:
+        raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
+
+    binding = binding_of(spec, agent)
+    if "inherits" in header:
+        binding["inherits"] = header["inherits"]
+    sealed_task = on_device(dataclasses.replace(task, reward=sealed), spec.device)
+    return Oracle(sealed_task, budget=spec.budget, feedback=spec.feedback, ledger=path, binding=binding)
+
+
+def _not_the_same(record: RunRecord, difference: str) -> CannotTell | Disproved:
+    """What to make of a run that came out different: on the same kind of machine it is disproved."""
+    here = versions() | {"kernel": kernel.nearest(record.execution.kernel)}
+    made_with = record.execution.versions | {"kernel": record.execution.kernel}
+    others = [
+        f"{name} {made_with.get(name, 'unknown')} (here {here.get(name, 'none')})"
+        for name in DECISIVE
+        if made_with.get(name) != here.get(name)
+    ]
+    if not others:
+        return Disproved(difference)
+    missing = f"; {kernel.MISSING}" if made_with["kernel"] != here["kernel"] else ""
+    return CannotTell(f"it came out different, and it was computed with {', '.join(others)}{missing}: {difference}")
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -19,6 +19,8 @@ import numpy as np
 from banel_envs.statistics import clopper_pearson
 from banel_leaderboard.load import Identity, Run
 from banel_leaderboard.record import RunRecord
+from banel_leaderboard.seeds import incomplete, seeds_text, without_copies
+from banel_leaderboard.standing import Standing
 from banel_leaderboard.stats import first_success_median, median, median_interval
 
 Kind: TypeAlias = Literal["fixed", "tuned", "off"]
@@ -60,11 +62,24 @@ class Row:
     other: Estimate  # the final rate of the other name
     gain: Estimate | None  # decades over the oracle-free twin, paired by seed
     missing: tuple[int, ...]  # seeds that met a success elsewhere and did not run here: what is here is a selection
+    incomplete: str | None  # what is wrong with its set of seeds
+    copies: Mapping[int, int]  # seeds that asked the same questions as an earlier one, and count as one run with it
+    unranked: str | None = None  # why it has no rank, beside the above
 
     @property
     def first(self) -> RunRecord:
         """A record that stands for what all of them share."""
         return self.runs[0].record
+
+    @property
+    def rates(self) -> Standing:
+        """How far the final rates of all its runs are proved."""
+        return min(r.proved.rates for r in self.runs)
+
+    @property
+    def answers(self) -> Standing:
+        """How far the answers in all its ledgers are proved."""
+        return min(r.proved.answers for r in self.runs)
 
     @property
     def nre(self) -> float:
@@ -182,6 +197,8 @@ def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
 
 
 def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ...], twins: Twins) -> Row:
+    wrong = incomplete(runs[0].record.task, [r.record.seed for r in runs])
+    runs, copies = without_copies(runs)
     records = [r.record for r in runs]
     other: RateName = "success" if rate == "fresh" else "fresh"
     gains = [] if regime == "twin" else [g for r in runs if (g := _gain(r, rate, twins)) is not None]
@@ -195,6 +212,8 @@ def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ..
         other=Estimate.of([r.final(other) for r in records]),
         gain=Estimate.of(gains) if len(gains) == len(runs) else None,  # else only the unlucky seeds have one
         missing=missing,
+        incomplete=wrong,
+        copies=copies,
     )
 
 
@@ -208,13 +227,23 @@ def _gain(run: Run, rate: RateName, twins: Twins) -> float | None:
 
 
 def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
-    """Best median final rate first, equal ones sharing a rank; a selected sample is shown and not ranked."""
-    rows = sorted(rows, key=lambda r: (bool(r.missing), -r.final.value, r.first.agent))
-    values = [r.final.value for r in rows if not r.missing]
-    return tuple(
-        dataclasses.replace(r, rank=None if r.missing or not fair else 1 + sum(v > r.final.value for v in values))
-        for r in rows
-    )
+    """Best median final rate first, equal ones sharing a rank; what would mislead is shown and not ranked.
+
+    Rates that are only reported have no rank beside rates that were recomputed or replayed.
+    """
+    whole = [r for r in rows if fair and not r.missing and r.incomplete is None]
+    bar = min(Standing.RECOMPUTED, max((r.rates for r in whole), default=Standing.REPORTED))
+    values = [r.final.value for r in whole if r.rates >= bar]
+
+    def placed(row: Row) -> Row:
+        if not any(row is r for r in whole):
+            return row
+        if row.rates < bar:
+            return dataclasses.replace(row, unranked="its rates are only reported, beside others that are recomputed")
+        return dataclasses.replace(row, rank=1 + sum(v > row.final.value for v in values))
+
+    done = [placed(r) for r in rows]
+    return tuple(sorted(done, key=lambda r: (fair and r.rank is None, -r.final.value, r.first.agent)))
 
 
 def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
@@ -230,6 +259,13 @@ def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
     if row.missing:
         seeds = f"seed{'s' * (len(row.missing) > 1)} " + ", ".join(map(str, row.missing))
         found.append(f"not ranked, a selection: {seeds} met a success elsewhere and did not run here")
+    elif row.incomplete and not record.off_board:
+        found.append(f"not ranked: {row.incomplete}")
+    elif row.unranked:
+        found.append(f"not ranked: {row.unranked}")
+    for earlier in sorted(set(row.copies.values())):
+        again = [seed for seed, first in row.copies.items() if first == earlier]
+        found.append(f"seeds {seeds_text(again)} asked the same questions as seed {earlier}: counted as one run")
     return found
 
 

@@ -79,7 +79,10 @@ def task_of(spec: Spec) -> Task:
 
 
 def load_task(name: str) -> Task:
-    """A registered task by id, or the Task that "module:function" returns."""
+    """A registered task by id, or the Task that "module:function" returns.
+
+    Only names that a person gave (on the command line, from Python) come here; names in files go through lookup.py.
+    """
     if ":" not in name:
         return TASKS[name]
     module, _, function = name.partition(":")

@@ -188,7 +188,7 @@ class Workers:
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
         environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
         process = subprocess.Popen(
-            [sys.executable, "-m", "banel_leaderboard.worker", order],
+            [sys.executable, "-P", "-m", "banel_leaderboard.worker", order],  # -P: no module of the folder we are in
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -27,6 +27,10 @@ GLOSSARY = {
     "twin": "the same agent, told “failure” for everything and charged nothing. The gain over it is in decades.",
     "interval": "95% percentile bootstrap of the median over seeds, written [low, high]. n=1: one seed, so none.",
     "−∞": "log10 of a rate that is zero, or too small for its estimate. Infinities are ordered, never averaged.",
+    "standing": "how far a row's final rates are proved. Reported: its records say so. Recomputed: every answer was computed "
+    "again from the task's reward, and the final rates from the stored policies. Replayed: the agents were run again and "
+    "gave the same. "
+    "Points of the curve before the last, and so best and mixture, are reported unless replayed; seconds always are.",
     "> budget": "the median run met no success within the budget.",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from banel_envs.errors import AnswersPending, BanelError
 from banel_leaderboard.harness import execute
+from banel_leaderboard.lookup import allow_own_modules
 from banel_leaderboard.spec import Spec
 
 WAITING = os.EX_TEMPFAIL  # 75: answers of an external oracle are missing; try again
@@ -21,7 +22,9 @@ def main() -> int:
     order = json.loads(sys.argv[1])
     end_with_parent()
     try:
-        execute(Spec(**order["spec"]), Path(order["out"]), isolate=order["isolate"])
+        spec = Spec(**order["spec"])
+        allow_own_modules([spec.task, spec.agent])
+        execute(spec, Path(order["out"]), isolate=order["isolate"])
     except BanelError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return WAITING if isinstance(error, AnswersPending) else 2

@@ -1,0 +1,250 @@
+"""recompute: what of a run can be computed again from the task and the files, without running its agent.
+
+Answers: every answer of the ledger is compared with the task's own reward. Rates: the final success and fresh success are
+computed again from the stored final policy. A difference disproves the run. Where the task, its assets, the version of a
+judging library or the policy is missing, the run can be neither proved nor disproved here: that is `CannotTell`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs import Ledger, Task
+from banel_envs.answers import answers as task_answers
+from banel_envs.chain import Ask
+from banel_envs.errors import AssetError, BanelError, MissingExtra
+from banel_envs.file_oracle import digest_by_files
+from banel_envs.policies import load_policy_file
+from banel_envs.success import SuccessRate, score
+from banel_envs.tasks import SHIPPED
+from banel_leaderboard import cache
+from banel_leaderboard.folder import FINAL
+from banel_leaderboard.grid import Questions, as_json, file_sha256, grid
+from banel_leaderboard.lookup import CannotTell, Known
+from banel_leaderboard.record import Rate, RunRecord
+
+CHUNK = 50_000  # sequences judged at once
+TOLERANCE = 1e-5
+"""Decades by which a rate computed elsewhere may differ: float32 models on other processors (see DESIGN, precision)."""
+TOLERANCE_EFFECTIVE = 1e-3  # relative, of an effective number of successes
+EVALUATION_SEED = 2**31 - 1  # of the samples where a rate is not exact: another stream than any run's
+
+
+class Disproved(BanelError):
+    """What a run says is wrong: an answer, a hash, a rule of the package or a rate differs from what is recomputed."""
+
+
+def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
+    """The task that a record is on, with the package's own facts of it compared.
+
+    Raises:
+        CannotTell: the task is not known here, or is known with other assets.
+        Disproved: the ledger says another vocabulary or horizon than the task has.
+    """
+    task = known.task(record.task).of_seed(record.seed)
+    if record.digest == digest_by_files(task):
+        raise CannotTell("its answers came by files: the package has nothing to compare them with")
+    if record.digest != task.digest:
+        raise CannotTell(
+            f"it was run on other assets of {record.task} ({record.digest[:8]}) than are here ({task.digest[:8]}); "
+            f"BANEL_ASSETS names a folder with others"
+        )
+    sizes = {"vocabulary": task.problem.V, "horizon": task.problem.T}
+    for name, size in sizes.items():
+        if ledger.header.get(name) != size:
+            raise Disproved(f"{name} is {ledger.header.get(name)!r} in the ledger; {record.task} has {size}")
+    return task
+
+
+def check_package_facts(record: RunRecord, known: Known) -> None:
+    """Hold against the package what a record may not decide for itself: grid, budget, whether it is tuned.
+
+    Raises:
+        CannotTell: the task or the agent is not known here.
+        Disproved: names the field, what the record says and what the package says.
+    """
+    places = [point.nre for point in record.points]
+    if places != grid(record.budget):
+        raise Disproved(
+            f"the curve's NREs are {places}; a budget of {record.budget} is measured at {grid(record.budget)}"
+        )
+    task = known.task(record.task)
+    off = record.budget != task.problem.budget or record.inherits is not None
+    if record.off_board != off:
+        raise Disproved(f"off_board is {record.off_board} in the record; the budget and the ledger make it {off}")
+    try:
+        default = as_json(known.agent(record.agent).config)
+        tuned = record.config != default
+        if tuned:
+            known.agent(record.agent, record.config)  # BadValue where these are no settings of the agent
+    except MissingExtra as error:
+        raise CannotTell(f"the settings of {record.agent!r} cannot be checked here: {error}") from error
+    if record.tuned != tuned:
+        raise Disproved(f"tuned is {record.tuned} in the record; beside the agent's default settings it is {tuned}")
+
+
+def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
+    """Compare every answer of the ledger with the task's reward; "failure" for each answer of a twin.
+
+    Raises:
+        CannotTell: the reward is paid for, or other versions of the judging libraries are installed here.
+        Disproved: names the first answer that differs.
+    """
+    if not task.free_evaluation:
+        raise CannotTell(f"the reward of {record.task} is paid for and is never evaluated off the meter")
+    _check_judges(ledger, task)
+    entry = cache.key("answers", ledger.sha256, record.task, task.digest, record.seed, record.twin, judges_here(task))
+    shipped = record.task in SHIPPED  # the cache knows nothing of the code of other rewards
+    if shipped and cache.passed(entry):
+        return
+    meter = task.blind() if record.twin else task
+    start = 0
+    for number, asks in _chunks(ledger.asks):
+        tokens = np.concatenate([ledger.tokens(ask) for ask in asks])
+        start = _compare(meter, tokens, asks, number, start)
+    if shipped:
+        cache.note(entry)
+
+
+def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> None:
+    """Compute the final success and fresh success again from the stored policy.
+
+    Raises:
+        CannotTell: there is no stored policy, what measures it is not here, or two estimates do not settle it.
+        Disproved: the policy is another than the record names, or its rate is.
+    """
+    path = folder / FINAL
+    found = file_sha256(path)
+    if record.policy_sha256 is None:
+        raise CannotTell("its final policy has no stored form")
+    if found is None:
+        raise CannotTell(f"its final policy is not in the folder ({FINAL})")
+    if found != record.policy_sha256:
+        raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
+    last = record.points[-1]
+    said = [last.success.model_dump(), last.fresh.model_dump()]
+    entry = cache.key("rates", found, ledger.sha256, record.task, task.digest, record.seed, said, judges_here(task))
+    shipped = record.task in SHIPPED
+    if shipped and cache.passed(entry):
+        return
+    known = Questions.of(task.problem, ledger).successes(ledger.count)
+    try:
+        policy = load_policy_file(path)
+        measured = score(task, policy, np.random.default_rng(EVALUATION_SEED))
+        rates = {"success": (last.success, measured.rate()), "fresh": (last.fresh, measured.rate(known))}
+    except (AssetError, MissingExtra) as error:
+        raise CannotTell(f"its rates cannot be measured here: {error}") from error
+    for name, (recorded, again) in rates.items():
+        _compare_rates(name, recorded, again)
+    if shipped:
+        cache.note(entry)
+
+
+def judges_here(task: Task) -> dict[str, str]:
+    """The versions, installed here, of the libraries that judge a task's sequences; CannotTell where one is missing."""
+    try:
+        return task.judge_versions()
+    except MissingExtra as error:
+        raise CannotTell(str(error)) from error
+
+
+def _check_judges(ledger: Ledger, task: Task) -> None:
+    said, here = ledger.header.get("judges", {}), judges_here(task)
+    if said != here:
+        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)}")
+
+
+def _versions(found: Any) -> str:
+    if not isinstance(found, dict) or not found:
+        return "libraries of unknown versions"
+    return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
+    """The questions in groups of some CHUNK rows, each with the number of its first."""
+    groups: list[tuple[int, list[Ask]]] = []
+    rows = CHUNK
+    for number, ask in enumerate(asks):
+        if rows + ask.n > CHUNK:
+            groups.append((number, []))
+            rows = 0
+        groups[-1][1].append(ask)
+        rows += ask.n
+    return groups
+
+
+def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
+    """Judge one group of questions; the NRE behind it."""
+    try:
+        rewards, values, errors = _judge(task, tokens)
+    except (AssetError, MissingExtra) as error:
+        raise CannotTell(f"its answers cannot be judged here: {error}") from error
+    said = np.concatenate([ask.rewards for ask in asks])
+    wrong = said != rewards
+    if task.threshold is not None:
+        real = np.concatenate([np.full(ask.n, np.nan) if ask.values is None else ask.values for ask in asks])
+        wrong |= (real != values) & ~(np.isnan(real) & np.isnan(values))  # both are NaN where the reward raised
+    starts = np.cumsum([0, *(ask.n for ask in asks)])
+    noted = {
+        int(begin) + row: name for begin, ask in zip(starts, asks, strict=False) for row, name in ask.errors.items()
+    }
+    wrong[[row for row in noted.keys() | errors.keys() if noted.get(row) != errors.get(row)]] = True
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        which = number + int(np.searchsorted(starts[1:], row, side="right"))
+        raise Disproved(
+            f"the answer at NRE {start + row + 1} (question {which}) is {noted.get(row, said[row])} in the ledger; the "
+            f"reward of {task.problem.decode(tokens[row : row + 1])[0]!r} is {errors.get(row, rewards[row])}; "
+            f"{int(wrong.sum())} answers are wrong"
+        )
+    return start + len(tokens)
+
+
+def _judge(task: Task, tokens: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.float64], dict[int, str]]:
+    """Of each row: whether it succeeds [n], its reward [n], and by row the errors that count as failures."""
+    rewards, values = np.zeros(len(tokens), np.int8), np.full(len(tokens), np.nan)
+    errors: dict[int, str] = {}
+    for answer in task_answers(task, tokens):
+        rewards[answer.rows] = answer.success
+        if answer.error is None:
+            values[answer.rows] = answer.values
+        else:
+            errors[int(answer.rows[0])] = answer.error
+    return rewards, values, errors
+
+
+def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
+    here = Rate.of(again)
+    exact = {"exact", "filtered"}
+    if recorded.method in exact and here.method in exact:
+        if _far(recorded.log10, here.log10, TOLERANCE) or _far_effective(recorded.effective, here.effective):
+            raise Disproved(f"final {name} is {_said(recorded)} in the record, recomputed {_said(here)}")
+        return
+    if recorded.method in exact or here.method in exact:
+        raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
+    ends = [(-math.inf if r.low is None else r.low, math.inf if r.high is None else r.high) for r in (recorded, here)]
+    if max(low for low, _ in ends) > min(high for _, high in ends):
+        raise CannotTell(
+            f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
+            f"two intervals of 95% that do not meet, which happens by chance too"
+        )
+
+
+def _far(a: float | None, b: float | None, tolerance: float) -> bool:
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerance)
+
+
+def _far_effective(a: float | None, b: float | None) -> bool:
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a / b - 1) > TOLERANCE_EFFECTIVE)
+
+
+def _said(rate: Rate) -> str:
+    value = "zero" if rate.log10 is None else f"10^{rate.log10:.6f}"
+    interval = "" if rate.method == "exact" else f" [{rate.low}, {rate.high}]"
+    effective = "" if rate.effective is None else f" on {rate.effective:.3g} successes"
+    return value + interval + effective
