@@ -69,6 +69,10 @@ class AnswersPending(BanelError):
     """The answers of an external oracle have not arrived; run again when they have."""
 
 
+class ContractBroken(BanelError):
+    """A task or a policy does not keep what DESIGN promises of it."""
+
+
 class LedgerError(BanelError):
     """Base of what can go wrong with a ledger file."""
 
