@@ -26,8 +26,10 @@ MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24  # so that sizes are sizes; what is
 _NUMBER, _BASE64 = rb"(0|[1-9][0-9]{0,17})", rb'"([^"]*)"'
 _ASK = re.compile(rb'\{"ask":%b,"n":%b,"tokens":%b' % (_NUMBER, _NUMBER, _BASE64))
 _ANSWER = re.compile(
-    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?' % (*[_NUMBER] * 3, *[_BASE64] * 2)
+    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?(?:,"error":%b)?'
+    % (*[_NUMBER] * 3, *[_BASE64] * 2, rb'"([A-Za-z0-9_]+)"')
 )
+ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the class of an exception
 _MARK = b',"sha":"'
 _SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 
@@ -39,7 +41,8 @@ class Ask:
     n: int  # rows
     packed: str  # its tokens, as in the file
     rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
-    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold
+    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold; NaN for an error
+    errors: dict[int, str] = field(default_factory=dict)  # rows that failed because the reward raised, and what
 
     @property
     def open(self) -> bool:
@@ -51,7 +54,9 @@ class Ask:
         if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
             raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
 
-    def take(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> None:
+    def take(
+        self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+    ) -> None:
         """Note the answers to rows start, start + 1, ..., which `expect` allows."""
         stop = start + len(rewards)
         self.expect(start, stop)
@@ -60,6 +65,8 @@ class Ask:
             if self.values is None:
                 self.values = np.full(self.n, np.nan)
             self.values[start:stop] = values
+        if error is not None:
+            self.errors[start] = error
 
 
 @dataclass
@@ -108,13 +115,25 @@ def ask_body(index: int, ask: Ask) -> str:
     return f'{{"ask":{index},"n":{ask.n},"tokens":"{ask.packed}"'
 
 
-def answer_body(index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None) -> str:
+def answer_body(
+    index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+) -> str:
     """An answer's line, not yet sealed."""
     bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
         body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
+    if error is not None:
+        body += f',"error":"{error}"'
     return body
+
+
+def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: Any) -> None:
+    """ValueError unless this may be an answer's error: the name of an exception, of one failed row without a value."""
+    if error is None:
+        return
+    if not isinstance(error, str) or not ERROR.fullmatch(error) or rewards.tolist() != [0] or values is not None:
+        raise ValueError(f"the error {str(error)[:40]!r} is not the name of what the reward raised on one failed row")
 
 
 def seal(head: str, body: str) -> tuple[str, bytes]:
@@ -219,7 +238,9 @@ def _apply_ask(events: Events, index: bytes, rows: bytes, packed: bytes) -> None
     asks.append(Ask(n, packed.decode(), np.full(n, -1, np.int8)))
 
 
-def _apply_answer(events: Events, index: bytes, first: bytes, end: bytes, packed: bytes, real: bytes | None) -> None:
+def _apply_answer(
+    events: Events, index: bytes, first: bytes, end: bytes, packed: bytes, real: bytes | None, name: bytes | None
+) -> None:
     asks, start, stop = events.asks, int(first), int(end)
     if int(index) != len(asks) - 1:
         raise ValueError(f"answer to question {int(index)}, which is not the last one")
@@ -234,7 +255,9 @@ def _apply_answer(events: Events, index: bytes, first: bytes, end: bytes, packed
         if content is None:
             raise ValueError(f"its values are not {stop - start} numbers")
         values = np.frombuffer(content, "<f8")
-    asks[-1].take(start, rewards, values)
+    error = None if name is None else name.decode()
+    check_error(rewards, values, error)
+    asks[-1].take(start, rewards, values, error)
 
 
 def _unpacked(packed: bytes, bits: int) -> bytes | None:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadTokens, BadValue, BudgetExhausted
-from banel_envs.oracle import Feedback, Oracle
+from banel_envs.oracle import Feedback, Oracle, check_meter
 from banel_envs.problem import Problem
 from banel_envs.task import TASKS
 
@@ -38,7 +38,8 @@ def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]
 
 
 def check_oracle(problem: Problem, oracle: Oracle) -> None:
-    """BadValue unless the oracle is this problem's."""
+    """BadValue unless the oracle is this problem's, and the meter itself."""
+    check_meter(oracle, stand_ins=True)
     if oracle.problem is not problem:
         raise BadValue(f"the oracle answers for {oracle.problem.id}, not for {problem.id}: give one of the same task")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from banel_envs.errors import BadValue
 from banel_envs.oracle import Feedback
+from banel_leaderboard import wall
 from banel_leaderboard.settings import parse_seeds, read_settings
 
 if TYPE_CHECKING:
@@ -142,15 +143,19 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
     if options.log:
         parse(",".join(options.log))
         os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes inherit it
+    if options.isolate and not wall.version():
+        print(f"--isolate: {wall.MISSING}", file=sys.stderr)
     how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
     outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
         regime = "twin" if record.twin else record.feedback
         first = record.first_success or f"> {record.ledger.count}"
+        errors = f", {record.errors:,} failures are errors of the reward" if record.errors else ""
         print(
             f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
             f"{_ends(record.points[0].success.at)} -> {_ends(partial(record.final, 'success'))} "
-            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
+            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, "
+            f"{record.execution.wall_s:.1f} s{errors}"
         )
     counts = {
         status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
