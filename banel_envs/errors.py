@@ -83,3 +83,7 @@ class LedgerWriteError(LedgerError, OSError):
 
 class ReplayDiverged(LedgerError):
     """A replayed run asked something else than the ledger holds."""
+
+
+class SeveralBudgets(UserWarning):
+    """Several environments were made together that each have a budget of their own; the message names what shares one."""
