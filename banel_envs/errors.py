@@ -141,3 +141,7 @@ class ReplayDiverged(LedgerError):
 
     def __reduce__(self) -> tuple[type[ReplayDiverged], tuple[str, str]]:
         return type(self), (self.found, self.way_out)
+
+
+class SeveralBudgets(UserWarning):
+    """Several environments were made together that each have a budget of their own; the message names what shares one."""

@@ -16,6 +16,7 @@ import random
 import struct
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from banel_envs.errors import (
     OracleClosed,
     OracleMoved,
     ReplayDiverged,
+    SeveralBudgets,
 )
 from banel_envs.policies import Uniform
 from banel_envs.task import TASKS, register_task
@@ -334,7 +336,9 @@ def made_vec(world: Pattern, account: Account) -> None:
 def sync_vec(world: Pattern, account: Account) -> None:
     """SyncVectorEnv over gym.make: as many meters as copies."""
     make = lambda: gym.make("fuzz/Meter-v0", budget=world.rng.randint(1, 9), disable_env_checker=True)  # noqa: E731
-    env = SyncVectorEnv([make, make])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SeveralBudgets)
+        env = SyncVectorEnv([make, make])
     world.accounts += [Account(e.unwrapped.oracle, None) for e in env.envs]
     play_many(world, env)
 
