@@ -3,8 +3,10 @@
 Importing registers the task ids with Gymnasium and loads nothing heavier than NumPy.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from banel_envs.env import GenerationEnv
-from banel_envs.errors import BanelError, BudgetExhausted
+from banel_envs.errors import BanelError, BudgetExhausted, MissingExtra, SeveralBudgets
 from banel_envs.file_oracle import FileReward
 from banel_envs.ledger import Ledger
 from banel_envs.oracle import Oracle
@@ -14,6 +16,9 @@ from banel_envs.task import TASKS, Task, register_task
 from banel_envs.tasks import SHIPPED
 from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
 from banel_envs.version import __version__
+
+if TYPE_CHECKING:
+    from banel_envs.sb3 import StopAtBudget as StopAtBudget
 
 for _id, _builder in SHIPPED.items():
     register_task(_id, _builder)
@@ -28,6 +33,7 @@ __all__ = [
     "Ledger",
     "Oracle",
     "Problem",
+    "SeveralBudgets",
     "SuccessRate",
     "Task",
     "__version__",
@@ -35,3 +41,14 @@ __all__ = [
     "register_task",
     "success_rate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """StopAtBudget, loaded with Stable-Baselines3 when it is first asked for."""
+    if name != "StopAtBudget":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from banel_envs.sb3 import StopAtBudget
+    except ModuleNotFoundError as error:
+        raise MissingExtra("StopAtBudget needs stable-baselines3: pip install 'banel-envs[agents]'") from error
+    return StopAtBudget

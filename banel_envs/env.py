@@ -11,8 +11,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from banel_envs import separate
+from banel_envs.arguments import check_seed
 from banel_envs.errors import BadTokens, BadValue, BudgetExhausted
-from banel_envs.oracle import Feedback, Oracle
+from banel_envs.oracle import Feedback, Oracle, check_meter
 from banel_envs.problem import Problem
 from banel_envs.task import TASKS
 
@@ -30,15 +32,30 @@ def observation_space(problem: Problem) -> spaces.Dict:
 
 
 def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]:
-    """What an env of this problem can render; BadValue unless render_mode is None or among it."""
+    """What an env of this problem can render; BadValue unless render_mode is None or one of RENDER_MODES."""
     modes = RENDER_MODES if problem.image is not None else RENDER_MODES[:1]
-    if render_mode is not None and render_mode not in modes:
+    if render_mode is not None and render_mode not in RENDER_MODES:
         raise BadValue(f"render_mode is {render_mode!r}; on {problem.id} it is None or one of {', '.join(modes)}")
     return {"render_modes": modes, "render_fps": 4}
 
 
+def has_no_picture(problem: Problem, render_mode: str | None) -> bool:
+    """Whether pictures are asked of a task without any.
+
+    Stable-Baselines3 asks for "rgb_array" whenever it makes an environment by its id, so this is no error until
+    somebody looks: `render_mode` is None then, and `render()` raises.
+    """
+    return render_mode == "rgb_array" and problem.image is None
+
+
+def no_picture(problem: Problem) -> BadValue:
+    """What render() raises where pictures were asked of a task without any."""
+    return BadValue(f"{problem.id} has no pictures (render_mode='rgb_array'); make it with render_mode='ansi' for text")
+
+
 def check_oracle(problem: Problem, oracle: Oracle) -> None:
-    """BadValue unless the oracle is this problem's."""
+    """BadValue unless the oracle is this problem's, and the meter itself."""
+    check_meter(oracle, stand_ins=True)
     if oracle.problem is not problem:
         raise BadValue(f"the oracle answers for {oracle.problem.id}, not for {problem.id}: give one of the same task")
 
@@ -48,10 +65,12 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0
     until the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a
-    withheld success. `info["action_mask"]` int8 [V] marks the tokens that keep the sequence well-formed: advice, never
-    enforced. Once the budget is spent a finished sequence is *truncated* with reward 0.0 and `info["unevaluated"]`, and
-    the next step or reset raises BudgetExhausted. `spent` and `left` tell the meter. A step that raises has written
-    nothing: the same action can be tried again. Closing releases an oracle that `gym.make` made, never one handed in.
+    withheld success; of the latter (feedback "failures") `info["withheld"]` is True, where the oracle answers NaN.
+    `info["action_mask"]` int8 [V], and `action_masks()` bool [V], mark the tokens that keep the sequence well-formed:
+    advice, never enforced. Once the budget is spent a finished sequence is *truncated* with reward 0.0 and
+    `info["unevaluated"]`, and the next step or reset raises BudgetExhausted. `spent` and `left` tell the meter. A step
+    that raises has written nothing: the same action can be tried again. Closing releases an oracle that `gym.make`
+    made, never one handed in.
 
         >>> import gymnasium as gym
         >>> env = gym.make("banel_envs:banel/AdditionAttack-v0")
@@ -72,7 +91,8 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         self.problem = problem
         self.oracle = oracle
         self._owns_oracle = owns_oracle
-        self.render_mode = render_mode
+        self._has_no_picture = has_no_picture(problem, render_mode)
+        self.render_mode = None if self._has_no_picture else render_mode
         self.observation_space = observation_space(problem)
         self.action_space = spaces.Discrete(problem.V)
         self._tokens = np.full(problem.T, problem.V, np.int64)  # [T]
@@ -94,7 +114,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """An empty sequence. The meter is not touched: nothing but a new experiment gives budget back."""
-        super().reset(seed=seed)
+        super().reset(seed=check_seed(seed))
         self._check_budget()
         self._tokens = np.full(self.problem.T, self.problem.V, np.int64)
         self._position, self._live = 0, True
@@ -102,6 +122,8 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Write one token; see the class for what comes back."""
+        if separate.NEW:
+            separate.NEW.clear()
         self._check_budget()
         if not self._live:
             raise BadValue("the episode has ended or not begun; call reset() first")
@@ -110,17 +132,30 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         tokens[self._position] = action
         ended = bool(action == self.problem.end or position == self.problem.T)
         unevaluated = ended and self.left + self.oracle.open == 0
-        reward = 0.0
+        answer = 0.0
         if ended and not unevaluated:
-            reward = float(np.nan_to_num(self.oracle(finished(tokens[None], self.problem)), nan=0.0)[0])
+            answer = float(self.oracle(finished(tokens[None], self.problem))[0])
+        withheld = answer != answer  # NaN
         # Only now: had the oracle raised, the same step could be taken again.
         self._tokens, self._position = tokens, position
         self._live, self._refused = not ended, unevaluated
-        extra = {"unevaluated": True} if unevaluated else {}
-        return self._observe(), reward, ended and not unevaluated, unevaluated, self._info() | extra
+        info = self._info()
+        if unevaluated or withheld:
+            info["unevaluated" if unevaluated else "withheld"] = True
+        return self._observe(), 0.0 if withheld else answer, ended and not unevaluated, unevaluated, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Tokens [V] that keep the sequence well-formed, by the name that sb3-contrib's MaskablePPO looks for."""
+        return self._mask().astype(bool)
 
     def render(self) -> str | NDArray[np.uint8] | None:
-        """The sequence so far: as text with the meter (ansi), or as a picture [height, width, 3] (rgb_array)."""
+        """The sequence so far: as text with the meter (ansi), or as a picture [height, width, 3] (rgb_array).
+
+        Raises:
+            BadValue: rgb_array was asked for, and the task has no pictures.
+        """
+        if self._has_no_picture:
+            raise no_picture(self.problem)
         if self.render_mode is None:
             return None
         if self.render_mode == "rgb_array" and self.problem.image is not None:
@@ -134,6 +169,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
     def close(self) -> None:
         """Release the ledger of an oracle of its own; one that was handed in stays open."""
         if self._owns_oracle:
+            separate.forget(self)
             self.oracle.close()
 
     def _check_action(self, action: Any) -> None:
@@ -149,7 +185,11 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         return {"tokens": self._tokens.copy(), "position": np.int64(self._position)}
 
     def _info(self) -> dict[str, Any]:
-        return {"action_mask": self.problem.action_mask(self._tokens[None, : self._position])[0]}
+        return {"action_mask": self._mask()}
+
+    def _mask(self) -> NDArray[np.int8]:
+        mask: NDArray[np.int8] = self.problem.action_mask(self._tokens[None, : self._position])[0]  # [V]
+        return mask
 
 
 def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int8]:
@@ -179,7 +219,12 @@ def make_env(
     ledger: str | Path | None = None,
     render_mode: str | None = None,
 ) -> GenerationEnv:
-    """What `gym.make` calls: an environment with an oracle, and a budget, of its own."""
+    """What `gym.make` calls: an environment with an oracle, and a budget, of its own.
+
+    A loop that makes several of them is warned of (SeveralBudgets), since each spends a budget.
+    """
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
-    return GenerationEnv(made.problem, oracle, render_mode, owns_oracle=True)
+    env = GenerationEnv(made.problem, oracle, render_mode, owns_oracle=True)
+    separate.note(env, ledger)
+    return env

@@ -75,6 +75,14 @@ class OracleMoved(BanelError):
     """An oracle was copied, pickled, forked or called from a thread that did not make it; nothing was charged."""
 
 
+class OracleBusy(BanelError):
+    """A reward used the very oracle that is asking it; nothing was charged."""
+
+
+class OracleSubclassed(BanelError, TypeError):
+    """A class inherits from Oracle; the meter cannot be overridden."""
+
+
 class OracleClosed(BanelError):
     """The oracle, or the environment that owned it, was closed."""
 
@@ -89,6 +97,10 @@ class BadReward(BanelError):
 
 class AnswersPending(BanelError):
     """The answers of an external oracle have not arrived; run again when they have."""
+
+
+class ContractBroken(BanelError):
+    """A task or a policy does not keep what DESIGN promises of it."""
 
 
 class LedgerError(BanelError):
@@ -116,4 +128,20 @@ class LedgerWriteError(LedgerError, OSError):
 
 
 class ReplayDiverged(LedgerError):
-    """A replayed run asked something else than the ledger holds."""
+    """A replayed run asked something else than the ledger holds.
+
+    Args:
+        found: what differs.
+        way_out: what whoever meant to run, and not to check, can do.
+    """
+
+    def __init__(self, found: str, way_out: str = "") -> None:
+        super().__init__(found + way_out)
+        self.found, self.way_out = found, way_out
+
+    def __reduce__(self) -> tuple[type[ReplayDiverged], tuple[str, str]]:
+        return type(self), (self.found, self.way_out)
+
+
+class SeveralBudgets(UserWarning):
+    """Several environments were made together that each have a budget of their own; the message names what shares one."""

@@ -4,9 +4,11 @@ r"""Ledger: what was asked and what was answered, written ahead and hash-chained
     {"ask": 0, "n": 64, "tokens": "base64", "sha": H1}              written before anything is evaluated
     {"answer": 0, "rows": [0, 64], "rewards": "base64", "sha": H2}  written before the answer is given, maybe in parts
 
-Tokens are packed in ceil(log2 V) bits each, rewards in one bit. Each line ends in SHA-256(digest of the line before
-+ the line's own bytes up to there), so that any changed, missing, repeated or moved line shows. Lines cut from the end
-show against the head kept in the run's record. A last line without its newline was torn by a crash and is repaired.
+Tokens are packed in ceil(log2 V) bits each, rewards in one bit. An answer has "values" too where the task has a
+threshold, and "error", the name of an exception, where the reward raised on its one row and that counts as a failure
+(`Task.on_error`). Each line ends in SHA-256(digest of the line before + the line's own bytes up to there), so that any
+changed, missing, repeated or moved line shows. Lines cut from the end show against the head kept in the run's record.
+A last line without its newline was torn by a crash and is repaired.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from banel_envs.errors import (
     LedgerLocked,
     LedgerMismatch,
     LedgerWriteError,
+    OpenQuestion,
 )
 from banel_envs.problem import Tokens
 from banel_envs.visible import shown, visible
@@ -151,25 +154,35 @@ class Ledger:
         """Record a question [n, T], before it is evaluated.
 
         Raises:
+            OpenQuestion: the question before has rows without an answer; nothing is written.
             LedgerWriteError: the line could not be stored; nothing was asked.
         """
+        if self.asks and self.asks[-1].open:
+            raise OpenQuestion(f"question {len(self.asks) - 1} of the ledger is still open; answer it before the next")
         ask = Ask(len(tokens), self.pack(tokens), np.full(len(tokens), -1, np.int8))
         with self._change() as events:
             self._append(chain.ask_body(len(events.asks), ask))
             events.asks.append(ask)
         return ask
 
-    def answer(self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None = None) -> None:
+    def answer(
+        self,
+        start: int,
+        rewards: NDArray[np.int8],
+        values: NDArray[np.float64] | None = None,
+        error: str | None = None,
+    ) -> None:
         """Record answers to rows start, start + 1, ... of the last question, before they are given.
 
         Raises:
-            ValueError: one of the rows is answered already or does not exist; nothing is written.
+            ValueError: a row is answered already or does not exist, or an error is not one row's; nothing is written.
             LedgerWriteError: the line could not be stored; the question stays open.
         """
         self.asks[-1].expect(start, start + len(rewards))
+        chain.check_error(rewards, values, error)
         with self._change() as events:
-            self._append(chain.answer_body(len(events.asks) - 1, start, rewards, values))
-            events.asks[-1].take(start, rewards, values)
+            self._append(chain.answer_body(len(events.asks) - 1, start, rewards, values, error))
+            events.asks[-1].take(start, rewards, values, error)
 
     def sync(self) -> None:
         """Force what was written onto the disk (a checkpoint)."""

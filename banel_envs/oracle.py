@@ -15,20 +15,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, TypeVar, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.answers import Answer, answers
 from banel_envs.chain import Ask
 from banel_envs.errors import (
-    BadReward,
     BadValue,
     BudgetExhausted,
     OpenQuestion,
+    OracleBusy,
     OracleClosed,
     OracleMoved,
+    OracleSubclassed,
     ReplayDiverged,
 )
 from banel_envs.ledger import Ledger
@@ -37,8 +40,15 @@ from banel_envs.task import Task
 from banel_envs.version import __version__
 
 Feedback = Literal["full", "failures"]
+Kind = TypeVar("Kind")
+_STAND_INS: set[type] = set()
+BEGIN_ANEW = (
+    ". To begin anew instead, move that file away or name another (`banel run`: another --out; with --inherit and the "
+    "old run's folder, what it paid for is answered for nothing)"
+)
 
 
+@final
 class Oracle:
     """Rewards for sequences, until the budget is spent.
 
@@ -58,6 +68,7 @@ class Oracle:
     # No __dict__: assigning a misspelt or read-only name raises instead of quietly shadowing the meter.
     __slots__ = (
         "__weakref__",
+        "_answering",
         "_binding",
         "_budget",
         "_closed",
@@ -95,6 +106,13 @@ class Oracle:
         # (questions answered, the sequences in them, sequences of a question not yet answered): one tuple, replaced
         # as one, so that an interrupt finds it before or after a change and never in between.
         self._meter = (0, 0, 0)
+        self._answering = False  # whether the reward is being asked at this moment
+
+    def __init_subclass__(cls, **_: Any) -> NoReturn:
+        raise OracleSubclassed(
+            f"{cls.__name__} inherits from Oracle, whose count, left and answers are not to be overridden: put what is "
+            f"to be added into the Task's reward, or hold an oracle and call it"
+        )
 
     @property
     def problem(self) -> Problem:
@@ -123,13 +141,27 @@ class Oracle:
         return self._meter[2]
 
     @property
+    def errors(self) -> int:
+        """Sequences so far that count as failures because the reward raised on them (`Task.on_error="failure"`)."""
+        self._check_home()
+        number, _, pending = self._meter
+        asks = [] if self._ledger is None else self._ledger.asks[: number + (pending > 0)]
+        return sum(len(ask.errors) for ask in asks)
+
+    @property
     def feedback(self) -> Feedback:
         """What is told: "full", or "failures" with successes withheld."""
         return self._feedback
 
     @property
     def ledger(self) -> Ledger:
-        """The record of every question and answer, for whoever checks the run; agents have no use for it."""
+        """The record of every question and its true answer, for whoever checks the run.
+
+        An agent has no use for it, and under "failures" it is not to look: code in this process can read here, and in
+        the ledger's file, which of its sequences were successes. The meter does not prevent that. `banel run --isolate`
+        does on Linux: there the agent's process holds no oracle, and the system refuses it the files of the run
+        (banel_leaderboard.wall says how far that goes).
+        """
         self._check_home()
         return self._open()
 
@@ -140,6 +172,7 @@ class Oracle:
             BadTokens: not sequences of this problem; nothing is charged.
             BudgetExhausted: n is more than what is left; nothing is evaluated or charged.
             OracleMoved: called from another process or thread than the one that made it.
+            OracleBusy: called by the reward that is being asked; nothing is charged, the question goes on.
             OpenQuestion: an earlier question was interrupted and has to be asked again first.
             ReplayDiverged: resuming from a ledger, this is not the question it holds.
         """
@@ -159,7 +192,7 @@ class Oracle:
         return rewards
 
     def close(self) -> None:
-        """Release the ledger; every later question raises OracleClosed."""
+        """Release the ledger; every later question raises OracleClosed. The reward itself cannot close its oracle."""
         self._check_home()
         self._closed = True
         if self._ledger is not None:
@@ -183,6 +216,11 @@ class Oracle:
             raise OracleMoved(
                 "an oracle answers only in the process and thread that made it: nothing was charged; "
                 "gather the sequences there and ask them as one batch"
+            )
+        if self._answering:
+            raise OracleBusy(
+                "the reward used the oracle that is asking it: nothing was charged, and the question stays open until "
+                "the reward has answered; compute the answer without the oracle"
             )
 
     def _open(self) -> Ledger:
@@ -219,7 +257,7 @@ class Oracle:
                         f"question {number} ({ask.n} sequences) was interrupted before its answer; "
                         f"ask it again first, it is charged once"
                     )
-                raise ReplayDiverged(_divergence(ledger, number, tokens, self._problem))
+                raise ReplayDiverged(_divergence(ledger, number, tokens, self._problem), BEGIN_ANEW)
             self._meter = (number, answered, ask.n)
             return ask
         self._meter = (number, answered, 0)  # a question that never reached the ledger was never asked
@@ -234,62 +272,45 @@ class Oracle:
             raise
 
     def _evaluate(self, ledger: Ledger, number: int, tokens: Tokens) -> Ask:
-        """Ask the reward for the rows that have no answer yet, and record what comes."""
-        rows = np.flatnonzero(ledger.asks[number].rewards < 0)
-        result: Any = self._task.reward(tokens[rows])
-        if hasattr(result, "__next__"):
-            for part in result:
-                start, stop, rewards = _check_part(part, len(rows))
-                if not (ledger.asks[number].rewards[rows[start:stop]] < 0).all():
-                    raise BadReward(f"the reward answered some of rows {start}..{stop - 1} a second time")
-                self._record(ledger, rows[start:stop], rewards)
-        else:
-            self._record(ledger, rows, result)
-        if ledger.asks[number].open:
-            missing = int((ledger.asks[number].rewards < 0).sum())
-            raise BadReward(f"the reward left {missing} of {len(rows)} sequences unanswered; they stay open")
+        """Ask the reward for the rows that have no answer yet, and record each piece before the next is evaluated."""
+        ask = ledger.asks[number]
+        try:
+            self._answering = True
+            with closing(answers(self._task, tokens, np.flatnonzero(ask.rewards < 0), ask.errors)) as pieces:
+                for answer in pieces:
+                    self._record(ledger, answer)
+        finally:
+            self._answering = False
         return ledger.asks[number]
 
-    def _record(self, ledger: Ledger, rows: NDArray[np.int64], rewards: Any) -> None:
-        """Check the rewards of these rows and write them down, one line for each run of neighbouring rows."""
-        threshold = self._task.threshold
-        values = _check_rewards(rewards, len(rows), threshold)
-        success = values == 1 if threshold is None else values >= threshold
+    def _record(self, ledger: Ledger, answer: Answer) -> None:
+        """Write an answer down, one line for each run of neighbouring rows."""
+        rows, real = answer.rows, self._task.threshold is not None and answer.error is None
         whole = rows[-1] - rows[0] == len(rows) - 1  # rows rise, and nearly always without a gap
         breaks = [] if whole else (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
         for low, high in zip([0, *breaks], [*breaks, len(rows)], strict=True):
-            real = None if threshold is None else values[low:high]
-            ledger.answer(int(rows[low]), success[low:high].astype(np.int8), real)
+            values = answer.values[low:high] if real else None
+            ledger.answer(int(rows[low]), answer.success[low:high].astype(np.int8), values, answer.error)
 
 
-def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
-    """One piece of an answer to n rows; BadReward unless it is (first row, row after the last, their rewards)."""
-    if not isinstance(part, tuple) or len(part) != 3:
-        raise BadReward(f"the reward answered {part!r} as a part; a part is (first row, row after the last, rewards)")
-    start, stop, rewards = part
-    whole = all(isinstance(row, int | np.integer) and not isinstance(row, bool) for row in (start, stop))
-    if not whole or not 0 <= start < stop <= n:
-        raise BadReward(f"the reward answered rows {start!r}..{stop!r} of {n}; a part is one row or more of 0..{n}")
-    return int(start), int(stop), rewards
+def stands_in(kind: type[Kind]) -> type[Kind]:
+    """Mark a class whose objects an env takes for an Oracle: the agent's side of `--isolate`, its meter elsewhere."""
+    _STAND_INS.add(kind)
+    return kind
 
 
-def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.float64]:
-    """The rewards of n rows as float64 [n]; BadReward unless each row has one that decides it."""
-    try:
-        values = np.asarray(rewards)
-        if values.dtype.kind not in "biufO":
-            raise TypeError(f"{values.dtype} is not a number")
-        values = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise BadReward(f"the reward answered a {type(rewards).__name__}, not {n} numbers: {error}") from error
-    if values.shape != (n,):
-        raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
-    undecided = np.isnan(values) if threshold is not None else (values != 0) & (values != 1)  # NaN is neither
-    if undecided.any():
-        if np.isnan(values).any():
-            raise BadReward("the reward answered NaN; it must decide every sequence")
-        raise BadReward(f"the reward answered {values[undecided][0]}; give 0 or 1, or give the Task a threshold")
-    return values
+def check_meter(oracle: object, *, stand_ins: bool = False) -> None:
+    """BadValue unless this is an Oracle and nothing else: what counts must not be another class's say.
+
+    Args:
+        oracle: what is to be asked.
+        stand_ins: whether a class marked by `stands_in` will do.
+    """
+    if type(oracle) is not Oracle and not (stand_ins and type(oracle) in _STAND_INS):
+        raise BadValue(
+            f"the oracle is a {type(oracle).__name__}; it must be a banel_envs.Oracle itself, whose count nobody else "
+            f"keeps: put what is to be added into the Task's reward, or around the oracle"
+        )
 
 
 def _divergence(ledger: Ledger, number: int, tokens: Tokens, problem: Problem) -> str:

@@ -61,13 +61,13 @@ class Problem:
         return self.base()
 
     def check_tokens(self, tokens: object) -> Tokens:
-        """The batch as contiguous int64 [n, T].
+        """A copy of the batch, contiguous int64 [n, T], taken before it is checked: no later change reaches it.
 
         Raises:
             BadTokens: not integers, not [n, T], a token outside 0..V-1, or a token after the end token.
         """
         try:
-            array = np.asarray(tokens)
+            array = np.array(np.asarray(tokens), order="C")  # asarray sheds what an object may do; the copy is ours
         except (TypeError, ValueError) as error:
             raise BadTokens(f"tokens are not an array: {error}; {self.id} takes integers [n, {self.T}]") from error
         if array.dtype.kind not in "iu":

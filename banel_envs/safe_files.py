@@ -27,6 +27,7 @@ LEDGER = 2**28  # 265,881 for 7,500 questions of 8 tokens: room for a thousand t
 POLICY = 2**28  # 514,408: room for a mixture of 500 of the largest shipped network
 SETTINGS = 2**20  # a table of an agent's settings: typed by hand
 ANSWERS = 2**26  # a question, or its answers, of a reward that is answered by files: a million rows of 60 letters
+ATTESTATIONS = 2**26  # what was replayed, about 400 bytes a run
 TABLE = 2**28  # an .npz file, and its arrays unpacked: MNIST has 55 million bytes
 
 MOST_LEVELS = 16  # folders in each other that are searched for runs; OUT/<space>/<task>/<agent>/<feedback>/<seed> has 6

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.answers import succeeded
 from banel_envs.errors import BadValue
 from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
@@ -145,10 +146,10 @@ def _estimated(
         raise BadValue(f"{task.problem.id}: samples is {samples}; its rate is estimated from at least 1")
     if pool is None or isinstance(policy, Filtered):  # a filtered policy's log_prob is itself an estimate
         tokens = policy.sample(samples, rng)
-        return Scored(tokens[_hits(task, tokens)], None, samples)
+        return Scored(tokens[succeeded(task, tokens)], None, samples)
     if known is not None:
         known = task.problem.check_tokens(known)
-        known = known[_hits(task, known)]  # before the counting sample is drawn
+        known = known[succeeded(task, known)]  # before the counting sample is drawn
     tokens, weighed = weigh(Checked(policy, task.problem), _draw_hits(task, policy, samples, rng), samples, pool, known)
     return Scored(tokens, None, samples, weighed=weighed)
 
@@ -158,7 +159,7 @@ def _draw_hits(task: Task, policy: Policy, samples: int, rng: np.random.Generato
     parts = []
     for begin in range(0, samples, CHUNK):
         tokens = policy.sample(min(CHUNK, samples - begin), rng)
-        parts.append(tokens[_hits(task, tokens)])
+        parts.append(tokens[succeeded(task, tokens)])
     return np.concatenate(parts)
 
 
@@ -190,19 +191,6 @@ def exact_rate(log_probs: NDArray[np.float64]) -> SuccessRate:
     entropy = -float((share * np.log(np.where(share > 0, share, 1))).sum())
     value = total / LN10
     return SuccessRate(value, value, value, "exact", 0, math.exp(entropy))
-
-
-def _hits(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
-    """Which rows [n] the reward calls a success, whether it answers at once or in parts."""
-    answer: Any = task.reward(tokens)
-    if hasattr(answer, "__next__"):
-        values = np.full(len(tokens), np.nan)  # a row left out is a failure
-        for start, stop, part in answer:
-            values[start:stop] = part
-    else:
-        values = np.asarray(answer, np.float64)
-    hits: NDArray[np.bool_] = values >= (1 if task.threshold is None else task.threshold)
-    return hits
 
 
 def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:

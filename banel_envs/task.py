@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Part: TypeAlias = tuple[int, int, Any]
 
 Reward: TypeAlias = Callable[[Tokens], "NDArray[Any] | list[float] | Iterable[Part]"]
 """Sequences [n, T] to rewards [n], or to an iterator of Parts as they become known."""
+
+
+OnError = Literal["fail", "failure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +63,23 @@ class Task:
     judges: tuple[str, ...] = ()
     """Installed distributions whose version decides rewards, such as ("rdkit",): their versions are bound into every
     ledger, and a ledger judged by other versions is not continued."""
+    rows_at_once: int | None = None
+    """The reward is called on at most so many rows, and their answers are in the ledger before it is called again: what
+    a kill can lose. None calls it once for a whole question. A reward that answers in Parts is called on as many rows,
+    and each Part is written as it comes."""
+    on_error: OnError = "fail"
+    """What it means that the reward raises: "fail" stops the run, its question open; "failure" asks the rows of that
+    call one by one and takes those that raise again for failures, marked in the ledger and counted (`Oracle.errors`).
+    Errors of this package, MemoryError and what is no Exception (KeyboardInterrupt) always stop the run."""
 
     def __post_init__(self) -> None:
+        rows = self.rows_at_once
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
+            raise BadValue(
+                f"{self.problem.id}: rows_at_once is {rows!r}; it must be a whole number, at least 1, or None for all"
+            )
+        if self.on_error not in get_args(OnError):
+            raise BadValue(f"{self.problem.id}: on_error is {self.on_error!r}; it is {' or '.join(get_args(OnError))}")
         if not isinstance(self.judges, tuple) or not all(isinstance(name, str) and name for name in self.judges):
             raise BadValue(
                 f"{self.problem.id}: judges is {self.judges!r}; it is a tuple of names of installed distributions, "

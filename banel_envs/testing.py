@@ -21,49 +21,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.draws import check_draws
-from banel_envs.errors import BadPolicy, BanelError
+from banel_envs.errors import BadPolicy, BanelError, ContractBroken
 from banel_envs.policies.protocol import METHODS, Policy
 from banel_envs.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.problem import Problem, Tokens
+from banel_envs.reward_checks import ASKED, check_complete, check_reward, check_spend, check_telling, judged, neighbours
 from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
+
+__all__ = ["ContractBroken", "check_policy", "check_task", "sequences"]
 
 PREFIXES = 5_000  # distinct beginnings compared at most; all sequences where there are no more
 TOLERANCE = 1e-5  # relative, of probabilities computed in float32
 
 
-class ContractBroken(BanelError):
-    """A task or a policy does not keep what DESIGN promises of it."""
-
-
 def check_task(
-    task: Task, samples: int = 5_000, rng: np.random.Generator | None = None, needs_witness: bool = True
+    task: Task,
+    samples: int = 5_000,
+    rng: np.random.Generator | None = None,
+    needs_witness: bool | None = None,
+    *,
+    spend: int = 0,
 ) -> None:
     """Check a task, its problem and its base policy.
 
-    Where `task.free_evaluation` is False nothing is asked of the reward.
+    Of the reward it is checked that it decides every sequence, the same way whenever and beside whatever it is asked;
+    that the known successes succeed; that it is not the same for everything tried; and that the base policy does not
+    always succeed. A paid reward (`task.free_evaluation` is False) is not asked at all, unless `spend` says how often.
 
     Args:
         task: what is checked.
         samples: sequences drawn from the base policy.
         rng: draws them; a fixed stream by default.
-        needs_witness: whether a task without a known success is broken.
+        needs_witness: whether a task without a known success is broken; by default where evaluation is free.
+        spend: evaluations that may be asked of a paid reward, each of them off the meter: three a sequence, the
+            witness's first.
 
     Raises:
         ContractBroken: names what broke.
+        BadValue: spend is too little, or is given for a reward whose evaluation is free.
+        MissingExtra: a library that judges (`task.judges`) is not installed.
     """
     rng = rng or np.random.default_rng(0)
+    check_spend(task, spend)
+    task.judge_versions()
     problem = task.problem
     _check_names(problem)
     _check_hidden(task)
     _check_copies(problem)
     check_policy(problem.base_policy(), problem, samples, rng)
-    known = _check_successes(task, needs_witness)
+    known = _check_successes(task, task.free_evaluation if needs_witness is None else needs_witness)
     _check_mask(problem, known)
-    if task.free_evaluation:
-        tokens = np.concatenate((known[:1_000], problem.base_policy().sample(min(samples, 1_000), rng)))
-        _check_reward(task, tokens, rng)
-        _check_complete(task, tokens)
+    if not (task.free_evaluation or spend):
+        return
+    known = known[:1_000] if task.free_evaluation else known[:1]
+    tried = (known, neighbours(problem, known[:1], rng), problem.base_policy().sample(min(samples, 1_000), rng))
+    if spend:
+        tried = (known, known[:0], tried[2][: spend // ASKED - len(known)])
+    tokens = np.concatenate(tried)
+    successful = check_reward(task, tokens, rng)
+    check_telling(task, successful, *map(len, tried))
+    check_complete(task, tokens[successful])
 
 
 def check_policy(
@@ -236,52 +254,11 @@ def _check_successes(task: Task, needs_witness: bool) -> Tokens:
     except BanelError as error:
         raise ContractBroken(f"{problem.id}: a success is no sequence of the problem: {error}") from error
     for start in range(0, len(known) if task.free_evaluation else 0, 100_000):
-        failed = np.flatnonzero(~_successful(task, known[start : start + 100_000]))
+        failed = np.flatnonzero(~judged(task, known[start : start + 100_000]))
         if len(failed):
             text = problem.decode(known[start + failed[:1]])[0]
             raise ContractBroken(f"{problem.id}: {text!r} is in the success set or its witness, and fails")
     return known
-
-
-def _successful(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
-    """Which rows succeed [n], once the reward has been found to be one number a row that decides it."""
-    rewards = np.asarray(task.reward(tokens.copy()))
-    where = f"{task.problem.id}: its reward answers {rewards.dtype} {list(rewards.shape)} to {len(tokens)} sequences"
-    if rewards.shape != (len(tokens),):
-        raise ContractBroken(f"{where}; give one a sequence")
-    if task.threshold is not None:
-        if np.isnan(rewards.astype(np.float64)).any():
-            raise ContractBroken(f"{where}, with NaN among them")
-        return np.array(rewards >= task.threshold, bool)
-    if rewards.dtype != np.int8 or not np.isin(rewards, (0, 1)).all():
-        raise ContractBroken(f"{where}; give int8 in {{0, 1}}, or give the Task a threshold")
-    return np.array(rewards == 1, bool)
-
-
-def _check_reward(task: Task, tokens: Tokens, rng: np.random.Generator) -> None:
-    """The reward is a function of each row alone, and leaves its argument as it was."""
-    id, order = task.problem.id, rng.permutation(len(tokens))
-    first = _successful(task, tokens)
-    if not np.array_equal(_successful(task, tokens), first):
-        raise ContractBroken(f"{id}: its reward answers the same sequences differently the second time")
-    if not np.array_equal(_successful(task, tokens[order]), first[order]):
-        raise ContractBroken(f"{id}: its reward of a sequence depends on the sequences beside it")
-    given = tokens.copy()
-    task.reward(given)
-    if not np.array_equal(given, tokens):
-        raise ContractBroken(f"{id}: its reward changes the sequences it is given")
-
-
-def _check_complete(task: Task, tokens: Tokens) -> None:
-    """Every sequence here that succeeds is in the success set, where there is one."""
-    successes = task.successes()
-    if successes is None:
-        return
-    known = {row.tobytes() for row in np.ascontiguousarray(successes, np.int64)}
-    for row in tokens[_successful(task, tokens)]:
-        if row.tobytes() not in known:
-            text = task.problem.decode(row[None])[0]
-            raise ContractBroken(f"{task.problem.id}: {text!r} succeeds and is not in its success set")
 
 
 def _check_mask(problem: Problem, known: Tokens) -> None:

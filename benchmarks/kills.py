@@ -4,7 +4,8 @@ Every run is a worker process as the sweep starts it, of a tiny task of its own.
 seed is the reference. Then each run is killed with SIGKILL one to three times: at a moment uniform over what is left
 of the reference's time since learning began, or by itself amid the write of a line of its ledger, any share of the
 line being on the disk. It is resumed by the same command and at last finished. The reward is its own witness: it
-appends each batch to a file before it answers, and what stands there is held against the ledger after every kill.
+appends each batch to a file before it answers, and what stands there is held against the ledger after every kill. With
+--isolate the agent is in a process of its own; with --rows-at-once K the reward is called on at most K rows.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ SECONDS_A_ROW = 0.012  # that the reward sleeps
 REFERENCE_FOR = 10  # runs held against one reference
 AMID_A_WRITE = 0.25  # share of the kills
 WITNESS, ROW_TIME, TEAR = "BANEL_KILLS_WITNESS", "BANEL_KILLS_ROW_TIME", "BANEL_KILLS_TEAR"
+ROWS_AT_ONCE = "BANEL_KILLS_ROWS_AT_ONCE"
 SPECS: Mapping[str, Mapping[str, Any]] = {
     "banel": {"settings": {"batch": 24, "pool": 300, "minibatch": 32, "phi_epochs": 1.0}},
     "ppo": {"feedback": "full"},
@@ -60,6 +62,7 @@ WRONG = (
     "records different",
     "resumed wrong",
     "rows evaluated beyond what was in flight",
+    "kills that lost more than the rows at once",
     "rows answered without evaluation",
 )
 
@@ -74,7 +77,8 @@ def build() -> Task:
     whole = everything[(ended[:, :-1] <= ended[:, 1:]).all(axis=1)]
     successes = whole[(whole[:, : len(START)] == START).all(axis=1)]
     problem = Problem("bench/Kills-v0", ("a", "b", "c", "."), T, BUDGET, base_policy, END)
-    return Task(problem, reward, successes=lambda: successes, witness=lambda: successes[0])
+    most = int(os.environ.get(ROWS_AT_ONCE) or 0) or None
+    return Task(problem, reward, lambda: successes, lambda: successes[0], rows_at_once=most)
 
 
 def base_policy() -> TorchPolicy:
@@ -119,6 +123,8 @@ class Run:
     spec: Spec
     out: Path
     row_time: float
+    isolate: bool = False
+    rows_at_once: int | None = None
     taken_up: int = 0
     seconds: float = 0.0  # of the last start, since learning began
     tally: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -164,11 +170,16 @@ class Run:
         rows = Counter(self.rows[seen:])
         self.tally["rows evaluated beyond what was in flight"] += (rows - full).total()
         self.tally["rows answered without evaluation"] += (answered - rows).total()
+        lost = (rows - answered).total()
+        self.tally["rows evaluated and lost"] += lost
+        if self.rows_at_once is not None:
+            self.tally["kills that lost more than the rows at once"] += lost > self.rows_at_once
 
     def _work(self, after: float | None, tear: str) -> int:
         """The exit status of one process."""
-        order = json.dumps({"spec": dataclasses.asdict(self.spec), "out": str(self.out), "isolate": False})
+        order = json.dumps({"spec": dataclasses.asdict(self.spec), "out": str(self.out), "isolate": self.isolate})
         own = {WITNESS: str(self.witness), ROW_TIME: str(self.row_time), TEAR: tear}
+        own[ROWS_AT_ONCE] = str(self.rows_at_once or "")
         earlier = stamp(self.folder / "run.json")
         with (self.out / "errors").open("w") as errors:
             process = subprocess.Popen(
@@ -238,10 +249,10 @@ def between(before: Events, after: Events) -> tuple[Counter[bytes], Counter[byte
     return full, answered
 
 
-def reference_of(key: tuple[str, int], out: Path, row_time: float) -> Run:
+def reference_of(key: tuple[str, int], out: Path, **how: Any) -> Run:
     """A run of this agent and seed that is never killed."""
     agent, seed = key
-    run = Run(Spec("benchmarks.kills:build", agent, seed, **SPECS[agent]), out / f"{agent}-{seed}", row_time)
+    run = Run(Spec("benchmarks.kills:build", agent, seed, **SPECS[agent]), out / f"{agent}-{seed}", **how)
     run.start()
     if run.record is None or len(run.rows) != BUDGET:
         raise RuntimeError(f"the uninterrupted run of {agent} did not finish, or did not evaluate {BUDGET} rows")
@@ -250,7 +261,7 @@ def reference_of(key: tuple[str, int], out: Path, row_time: float) -> Run:
 
 def killed(reference: Run, out: Path, rng: random.Random, most: int) -> Counter[str]:
     """Kill a run 1 to `most` times, finish it, and count what is wrong with it."""
-    run = Run(reference.spec, out, reference.row_time)
+    run = Run(reference.spec, out, reference.row_time, reference.isolate, reference.rows_at_once)
     lines = len(reference.content.splitlines())
     for _ in range(rng.randint(1, most)):
         held = run.content.count(b"\n")
@@ -273,6 +284,8 @@ def kills(
     jobs: int = 1,
     most: int = 3,
     row_time: float = SECONDS_A_ROW,
+    isolate: bool = False,
+    rows_at_once: int | None = None,
 ) -> Counter[str]:
     """Kill, resume and compare `runs` runs, the agents in turn.
 
@@ -283,6 +296,8 @@ def kills(
         jobs: processes at once.
         most: kills a run.
         row_time: seconds that the reward sleeps for each row.
+        isolate: run the agents in processes of their own.
+        rows_at_once: of the task; None asks the reward for a whole question.
 
     Returns:
         What was counted; all of WRONG should be 0.
@@ -291,7 +306,8 @@ def kills(
     keys = list(dict.fromkeys(plan))
     tally: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
-        begin = partial(reference_of, out=Path(folder), row_time=row_time)
+        how = {"row_time": row_time, "isolate": isolate, "rows_at_once": rows_at_once}
+        begin = partial(reference_of, out=Path(folder), **how)
         references = dict(zip(keys, progress(pool.map(begin, keys), len(keys), "uninterrupted"), strict=True))
 
         def one(k: int) -> Counter[str]:
@@ -317,7 +333,7 @@ def report(tally: Counter[str]) -> str:
             line("runs", "kills", "kills amid a write", "ended before their kill", "times resumed"),
             line("kills before the first line", "kills after the record"),
             line("kills that left an open question", "torn lines"),
-            line("rows asked", "rows evaluated", "rows in flight"),
+            line("rows asked", "rows evaluated", "rows in flight", "rows evaluated and lost"),
             line(*WRONG[:5]),
             line(*WRONG[5:]),
         )
@@ -333,8 +349,13 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first runs and of the kills (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once (default 1)")
+    parser.add_argument("--isolate", action="store_true", help="agents in processes of their own")
+    parser.add_argument(
+        "--rows-at-once", type=int, help="rows that the reward is called on (default: the whole question)"
+    )
     options = parser.parse_args()
-    tally = kills(options.runs, options.agents, options.seed, jobs=options.jobs)
+    how = {"isolate": options.isolate, "rows_at_once": options.rows_at_once}
+    tally = kills(options.runs, options.agents, options.seed, jobs=options.jobs, **how)
     print(report(tally))
     return int(any(tally[name] for name in WRONG))
 

@@ -16,6 +16,7 @@ import random
 import struct
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,9 +36,11 @@ from banel_envs.errors import (
     BadValue,
     LedgerLocked,
     OpenQuestion,
+    OracleBusy,
     OracleClosed,
     OracleMoved,
     ReplayDiverged,
+    SeveralBudgets,
 )
 from banel_envs.policies import Uniform
 from banel_envs.task import TASKS, register_task
@@ -60,6 +63,7 @@ class Witness:
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 8)
         self.mood = "well"
+        self.oracle: Oracle | None = None  # what the mood "asks" asks
 
     @property
     def answered(self) -> int:
@@ -74,6 +78,8 @@ class Witness:
             raise Boom
         if mood == "interrupt":
             raise KeyboardInterrupt
+        if mood == "asks" and self.oracle is not None:
+            self.oracle(tokens[::-1])
         if mood in ("parts", "torn parts"):
             return self._parts(tokens, torn=mood == "torn parts")
         if mood == "bad":
@@ -330,7 +336,9 @@ def made_vec(world: Pattern, account: Account) -> None:
 def sync_vec(world: Pattern, account: Account) -> None:
     """SyncVectorEnv over gym.make: as many meters as copies."""
     make = lambda: gym.make("fuzz/Meter-v0", budget=world.rng.randint(1, 9), disable_env_checker=True)  # noqa: E731
-    env = SyncVectorEnv([make, make])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SeveralBudgets)
+        env = SyncVectorEnv([make, make])
     world.accounts += [Account(e.unwrapped.oracle, None) for e in env.envs]
     play_many(world, env)
 
@@ -409,6 +417,15 @@ def another(world: Pattern, account: Account) -> None:
     world.new_oracle()
 
 
+def asking_reward(world: Pattern, account: Account) -> None:
+    """A reward that asks the oracle which is asking it; then the same call again."""
+    tokens = legal(world.rng.randint(1, 5), world.rng)
+    for mood in ("asks", "well"):
+        WITNESS.mood, WITNESS.oracle = mood, account.oracle
+        world.attempt(lambda: account.oracle(tokens), OracleBusy)
+    WITNESS.oracle = None
+
+
 def torn_call(world: Pattern, account: Account) -> None:
     """A call whose reward fails, at once followed by the same call."""
     tokens = legal(world.rng.randint(1, 5), world.rng)
@@ -420,6 +437,7 @@ def torn_call(world: Pattern, account: Account) -> None:
 ROUTES: dict[str, tuple[Callable[[Pattern, Account], None], float]] = {
     "direct call": (direct, 8),
     "failing call": (torn_call, 2),
+    "reward that asks": (asking_reward, 1),
     "batch too large": (too_large, 2),
     "illegal tokens": (illegal, 1),
     "GenerationEnv": (single_env, 4),

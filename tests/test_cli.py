@@ -339,6 +339,7 @@ def test_the_examples_name_what_there_is(capsys):
 
 
 def test_the_package_runs_as_a_module(tmp_path):
+    (tmp_path / "argparse.py").write_text("raise RuntimeError('the working folder came first')")
     for arguments in (("--help",), ("board", "nowhere", "--out", "page.html")):
         result = subprocess.run(
             [sys.executable, "-m", "banel_leaderboard", *arguments], cwd=tmp_path, capture_output=True, text=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import random
 import warnings
 from functools import partial
 
@@ -18,34 +17,10 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorSta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_envs import TASKS, BudgetExhausted, GenerationEnv, GenerationVectorEnv, Oracle, Problem, Task, as_sb3_vec_env
-from banel_envs.errors import BadTokens, BadValue, OracleClosed, OracleMoved, UnknownName
-from banel_envs.policies import Uniform
+from banel_envs import TASKS, BudgetExhausted, GenerationEnv, GenerationVectorEnv, Oracle, Task, as_sb3_vec_env
+from banel_envs.errors import BadTokens, BadValue, OracleClosed, OracleMoved, SeveralBudgets, UnknownName
 from tests.fuzz_meter import END, Boom, truth
-
-ID = "banel_envs:banel/AdditionAttack-v0"
-
-
-def no_b_twice(prefix):
-    """A mask that depends on the whole prefix."""
-    mask = np.ones((len(prefix), 4), np.int8)
-    mask[:, 1] = (prefix != 1).all(axis=1)
-    return mask
-
-
-def task(end=END, allowed=no_b_twice):
-    base = partial(Uniform, 4, 3, end)
-    return Task(Problem("test/Env-v0", ("a", "b", "c", "$"), 3, 50, base, end=end, allowed=allowed), truth)
-
-
-def single(budget=50, made=None, **kwargs):
-    made = made or task()
-    return GenerationEnv(made.problem, Oracle(made, budget=budget, **kwargs))
-
-
-def vector(n, budget=50, made=None, **kwargs):
-    made = made or task()
-    return GenerationVectorEnv(made.problem, Oracle(made, budget=budget, **kwargs), n)
+from tests.worlds import ID, asked, no_b_twice, single, task, vector
 
 
 def write(env, tokens):
@@ -86,11 +61,13 @@ def test_make_vec_gives_the_native_one():
 
 
 def test_one_budget_a_make_and_one_for_all_copies_of_make_vec():
-    a, b = (gym.make(ID, budget=5).unwrapped for _ in range(2))
+    a = gym.make(ID, budget=5).unwrapped
     a.reset()
     write(a, [1, 10, 1, 11])
+    b = gym.make(ID, budget=5).unwrapped
     assert (a.spent, a.left, b.spent, b.left) == (1, 4, 0, 5)
-    envs = SyncVectorEnv([partial(gym.make, ID, budget=5)] * 2)
+    with pytest.warns(SeveralBudgets):
+        envs = SyncVectorEnv([partial(gym.make, ID, budget=5)] * 2)
     assert envs.envs[0].unwrapped.oracle is not envs.envs[1].unwrapped.oracle
 
 
@@ -176,14 +153,24 @@ def test_an_episode():
     assert env.spent == 2 and set(info) == {"action_mask"}
 
 
-def test_withheld_successes_look_like_failures():
-    env, envs = single(feedback="failures"), vector(2, feedback="failures")
+def test_a_withheld_success_is_rewarded_like_a_failure_and_said_to_be_withheld():
+    env, envs = single(feedback="failures"), vector(3, feedback="failures")
     env.reset()
     envs.reset()
-    assert write(env, [2, 2, 1])[1:4] == (0.0, True, False)
-    for column in ([2, 0], [2, 0], [1, 0]):
-        rewards = envs.step(np.array(column))[1]
-    assert rewards.tolist() == [0.0, 0.0]
+    assert env.step(2)[4].keys() == {"action_mask"}
+    _, reward, terminated, _, info = write(env, [2, 1])
+    assert (reward, terminated, info.pop("withheld"), info.keys()) == (0.0, True, True, {"action_mask"})
+    env.reset()
+    assert write(env, [0, 1, 0])[4].keys() == {"action_mask"}  # a failure
+    for column in ([2, 0, 2], [2, 0, 2], [1, 1, 1]):
+        _, rewards, terminated, _, infos = envs.step(np.array(column))
+    assert rewards.tolist() == [0.0, 0.0, 0.0] and terminated.all()
+    final = infos["final_info"]
+    assert final["withheld"].tolist() == final["_withheld"].tolist() == [True, False, True]
+    assert envs.oracle.ledger.asks[0].rewards.tolist() == [1, 0, 1]
+    full = single()
+    full.reset()
+    assert write(full, [2, 2, 1])[4].keys() == {"action_mask"}  # nothing is withheld in "full"
 
 
 def test_running_out_alone():
@@ -390,39 +377,36 @@ def test_rendering():
     assert single().render() is None
 
 
-def test_stable_baselines_form():
-    envs = as_sb3_vec_env(vector(3, budget=4))
-    assert envs.reset()["tokens"].shape == (3, 3)
-    envs.step(np.array([2, 0, 2]))
-    envs.step(np.array([2, END, 2]))
-    observation, rewards, dones, infos = envs.step(np.array([1, 0, 1]))
-    assert rewards.tolist() == [1, 0, 1] and rewards.dtype == np.float32
-    assert dones.tolist() == [True, False, True]
-    assert infos[0]["terminal_observation"]["tokens"].tolist() == [2, 2, 1] and infos[1] == {}
-    assert infos[0]["TimeLimit.truncated"] is False and observation["tokens"][0].tolist() == [4, 4, 4]
-    _, rewards, dones, infos = envs.step(np.full(3, END))
-    assert dones.all() and [i["TimeLimit.truncated"] for i in infos] == [False, True, True]
-    assert infos[2]["unevaluated"] and (envs.env.spent, rewards[2]) == (4, 0)
-    with pytest.raises(BudgetExhausted):
-        envs.step(np.zeros(3, int))
-    with pytest.raises(AttributeError, match="share one environment and one meter"):
-        envs.set_attr("oracle", None)
-    assert envs.get_attr("left", [0, 1]) == [0, 0]
+@pytest.mark.parametrize("id", TASKS)
+def test_pictures_are_taken_everywhere_and_shown_where_there_are_any(id):
+    made = asked(id)
+    env, envs = gym.make(id, render_mode="rgb_array"), gym.make_vec(id, num_envs=2, render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+    env.reset()
+    envs.reset()
+    if made.problem.image is None:
+        assert env.render_mode is envs.render_mode is None and env.metadata["render_modes"] == ["ansi"]
+        for call in (env.render, envs.render):
+            with pytest.raises(BadValue, match=f"{id} has no pictures.*render_mode='ansi'"):
+                call()
+    else:
+        assert env.render().shape == envs.render()[1].shape and env.render().dtype == np.uint8
 
 
-def test_ppo_takes_some_steps():
-    import torch
-    from stable_baselines3 import PPO
-
-    generators = (random.getstate(), np.random.get_state(), torch.get_rng_state())
-    try:
-        envs = as_sb3_vec_env(vector(4, budget=1_000))
-        model = PPO("MultiInputPolicy", envs, n_steps=16, batch_size=32, n_epochs=2, seed=0, device="cpu")
-        before = [weight.detach().clone() for weight in model.policy.parameters()]
-        model.learn(128)
-        assert envs.env.spent > 20
-        assert any(not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))
-    finally:
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
-        torch.set_rng_state(generators[2])
+def test_masks_by_the_name_that_others_look_for():
+    env, envs = single(), vector(2)
+    assert env.action_masks().tolist() == [True] * 4 and env.action_masks().dtype == bool
+    assert envs.action_masks().tolist() == [[True] * 4] * 2 and envs.action_masks().dtype == bool
+    env.reset()
+    envs.reset()
+    for actions in ([1, 0], [0, 1], [2, END]):
+        info, infos = env.step(actions[0])[4], envs.step(np.array(actions))[4]
+        assert env.action_masks().tolist() == (info["action_mask"] == 1).tolist()
+        assert envs.action_masks().tolist() == (infos["action_mask"] == 1).tolist()
+    infos["action_mask"][:] = 0  # whoever changes what was told changes nothing here
+    assert (
+        envs.action_masks().all()
+        and gym.make(ID).get_wrapper_attr("action_masks")().tolist() == [True] * 10 + [False] * 2
+    )

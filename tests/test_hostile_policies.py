@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from banel_envs import assets, data, safe_files, safe_npz
 from banel_envs.assets import FOLDER, asset, write_digests
 from banel_envs.data import DataAltered, mnist
-from banel_envs.errors import AssetError, BadValue
+from banel_envs.errors import AssetError, BadPolicy, BadValue
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, checks, container
 from banel_envs.policies import load_policy_file as load
 from banel_envs.policies.chained import chained_policy
@@ -33,6 +33,8 @@ from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy, sizes
 from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.problem import Problem
+from banel_leaderboard.folder import load_policy
 
 V, T = 5, 4
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -446,6 +448,35 @@ def test_what_is_read_is_the_readers_own(tmp_path: Path) -> None:
         for w in one.network.parameters():
             w.sub_(w.grad)
     assert not np.array_equal(one.log_prob(SEQUENCES), before) and np.array_equal(two.log_prob(SEQUENCES), before)
+
+
+@pytest.mark.parametrize(("vocabulary", "horizon"), [(2**20, T), (V, 2**13), (V - 1, T), (V, T - 1)])
+def test_a_policy_of_other_sizes_is_none_of_the_problem(vocabulary: int, horizon: int, tmp_path: Path) -> None:
+    """It would be asked for T probabilities of V tokens at once: one of a million tokens takes any memory."""
+    problem = Problem("me/X-v0", tuple("abcde"), T, 10, base=lambda: Uniform(V, T, None))
+    path = put(tmp_path / "final.safetensors", {**UNIFORM, "vocabulary": vocabulary, "horizon": horizon}, {})
+    load(path)
+    for read in (lambda: load(path, problem=problem), lambda: load_policy(tmp_path, problem)):
+        with pytest.raises(AssetError, match=rf"it writes {horizon} of {vocabulary} tokens; .* me/X-v0 are 4 of 5"):
+            read()
+    load(put(path, UNIFORM, {}), problem=problem)
+
+
+def test_a_filter_that_passes_nothing_is_given_up(tmp_path: Path) -> None:
+    """Its normaliser was typed: sampling would never end."""
+    spec, arrays = parts("filtered")
+    spec["log_taus"] = [1e300, 1e300]
+    policy = load(put(tmp_path / "p", spec, dict(arrays)))
+    with within(20), pytest.raises(BadPolicy, match=r"passes 0 of .* its normaliser says that 900 of 1,000 do"):
+        policy.sample(10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("n", [0, 1, 5_000])
+def test_an_honest_filter_is_not_given_up(n: int) -> None:
+    policy = Filtered(
+        Uniform(V, T, None), [Repeating(SEQUENCES[0], V)], [0.0], 10_000, 10
+    )  # says a hundredth of what passes
+    assert policy.sample(n, np.random.default_rng(0)).shape == (n, T)
 
 
 # Tables

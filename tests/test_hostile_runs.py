@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from banel_leaderboard.folder import device_of, load_policy, read_status
 from banel_leaderboard.grid import as_json
 from banel_leaderboard.names import Reported, check_run
 from banel_leaderboard.record import RecordError, RunRecord
+from banel_leaderboard.standing import read_attestations
 
 SUBMISSIONS = Path(__file__).parents[1] / "leaderboard" / "submissions"
 
@@ -370,6 +372,25 @@ def test_a_strange_status_says_nothing(content: bytes, honest: tuple[dict[str, A
     with within(5):
         assert read_status(folder) == {}
         assert device_of(folder) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"record": 1, "record": 2}', "line 1: the key 'record' stands there twice"),
+        (b"\n\n" + b"[" * 100_000, "line 3: it is nested more than 64"),
+        (b"\xff", "utf-8"),
+        (None, "is a pipe"),
+    ],
+)
+def test_a_strange_attestation_is_named(content: bytes | None, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with within(5), pytest.raises(BadValue, match=says):
+        read_attestations(path)
 
 
 # What a run may be called, and what its agent may say

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from banel_envs import Ledger
 from banel_envs.errors import AnswersPending
+from banel_leaderboard import wall
+from banel_leaderboard.cli import main
 from banel_leaderboard.harness import RunFailed, execute
-from banel_leaderboard.isolate import AgentFailed
+from banel_leaderboard.isolate import AgentFailed, hidden
 from banel_leaderboard.spec import Spec
+from tests import harness_peek
 from tests import harness_tasks as own
 from tests.harness_tasks import BUDGET, HERE, SUCCESSES
 
 NETWORK = HERE + "network"
+WALLED = pytest.mark.skipif(not wall.version(), reason="this system has no Landlock")
 
 
 def files(out):
@@ -39,11 +47,11 @@ def same(tmp_path, spec):
 
 
 @pytest.mark.parametrize(
-    ("agent", "settings"),
+    ("agent", "options"),
     [("base", {"batch": 16}), ("without_replacement", {"batch": 16}), ("banel", own.BANEL)],
 )
-def test_the_run_is_the_same(tmp_path, agent, settings):
-    inside, apart = same(tmp_path, Spec(NETWORK, agent, settings=settings))
+def test_the_run_is_the_same(tmp_path, agent, options):
+    inside, apart = same(tmp_path, Spec(NETWORK, agent, settings=options))
     asked = 24 if agent == "without_replacement" else 64  # hardly a sequence is left that was not asked
     assert inside.ledger.count == asked and inside.work.sampled > 0
     assert apart.execution.wall_s > 0 and apart.execution.cpu_s > 0 and apart.execution.peak_memory_mb > 10
@@ -75,6 +83,101 @@ def test_the_agents_process_holds_no_task_and_no_reward(tmp_path):
     seen, found = ({name: values[-1][1] for name, values in r.reported.items()} for r in (inside, apart))
     assert all(seen[name] >= 1 for name in ("tasks", "oracles", "rewards", "modules")), "the search finds nothing"
     assert found == {"tasks": 0, "oracles": 0, "rewards": 0, "modules": 0}
+
+
+@pytest.fixture
+def peek(tmp_path, monkeypatch):
+    """Another run of the task, and a Peeks run beside it: what each way found, and how often it tried."""
+
+    def run(isolate, **options):
+        out = tmp_path / "runs"
+        monkeypatch.setenv(harness_peek.OUT, str(out))
+        (tmp_path / "notes").mkdir(exist_ok=True)
+        execute(Spec(HERE + "build", HERE + "Scripted", seed=1), out)
+        record = execute(Spec(HERE + "build", "tests.harness_peek:Peeks", **options), out, isolate=isolate)
+        return {name: values[-1][1] for name, values in record.reported.items()}
+
+    monkeypatch.setattr(own, "SCRIPT", [SUCCESSES])
+    return run
+
+
+SANE = dict.fromkeys((f"sane_{name}" for name in harness_peek.SANE), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:this system has no Landlock")
+def test_without_the_wall_a_process_of_its_own_hides_no_file(peek, monkeypatch):
+    monkeypatch.setattr(wall, "version", lambda: 0)
+    """What the wall is there for, and what tells that the search below would find something."""
+    found = peek(True)
+    ways = {name for name in harness_peek.WAYS if found[name]}
+    assert found["ledgers"] == 2
+    assert ways >= {"by_path", "by_copy", "by_link", "by_moving", "by_other_process", "by_writing", "by_making"}
+    assert {name: found[name] for name in SANE} == SANE
+
+
+@WALLED
+def test_behind_the_wall_no_way_leads_to_an_answer(peek, tmp_path):
+    found = peek(True)
+    assert found["ledgers"] == 2  # names can be seen
+    assert {name: found[name] for name in harness_peek.WAYS} == dict.fromkeys(harness_peek.WAYS, 0.0)
+    assert {name: found[name] for name in SANE} == SANE
+    for path in tmp_path.rglob("ledger.jsonl"):
+        assert b'{"answer"' in path.read_bytes()  # and the answers are there
+
+
+@WALLED
+def test_the_files_that_answer_and_the_run_that_is_inherited_are_hidden_too(tmp_path):
+    lab, old = tmp_path / "lab", tmp_path / "old" / "seed-0"
+    spec = Spec(HERE + "build", "base", oracle=f"file:{lab}", inherit=str(old))
+    walls = hidden(spec, tmp_path / "out/own/Tiny-v0/base/full/seed-0")
+    assert walls == [tmp_path / "out/own/Tiny-v0", lab, old]
+    for folder in (*walls, tmp_path / "open"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    code = "import sys; print(*[open(path).read() for path in sys.argv[1:]])"
+    for folder in (*walls, tmp_path / "open"):
+        command = wall.behind(walls, [], [sys.executable, "-c", code, str(folder / "file")])
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout == "x\n") == (folder.name == "open"), done.stderr
+        assert folder.name == "open" or "PermissionError" in done.stderr
+
+
+@WALLED
+def test_what_is_kept_open_may_lie_in_what_is_hidden(tmp_path):
+    (tmp_path / "hidden" / "kept").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "hidden")
+    code = "import sys; open(sys.argv[1], 'w').close()"
+    for place, works in (("hidden/kept/a", True), ("hidden/b", False), ("link/c", False), ("link/kept/d", True)):
+        program = [sys.executable, "-c", code, str(tmp_path / place)]
+        for folder in ("hidden", "link"):  # a link to what is hidden hides the same
+            command = wall.behind([tmp_path / folder], [tmp_path / folder / "kept"], program)
+            assert (subprocess.run(command, capture_output=True).returncode == 0) == works, place
+
+
+def test_where_there_is_no_wall_the_run_is_the_same_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(wall, "version", lambda: 0)
+    with pytest.warns(RuntimeWarning, match="could open the ledger by its path"):
+        same(tmp_path, Spec(HERE + "build", HERE + "Prints"))
+    options = ["--task", HERE + "build", "--agent", HERE + "Prints", "--jobs", "1", "--out", str(tmp_path / "cli")]
+    assert main(["run", *options, "--isolate"]) == 0
+    assert "--isolate: this system has no Landlock" in capsys.readouterr().err
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join), max_size=4))
+def test_what_is_allowed_is_everything_but_what_is_hidden(names):
+    with tempfile.TemporaryDirectory() as folder:
+        root = os.path.realpath(folder)
+        for name in ("a/b/c", "a/b/a", "b/a", "b/c/a/b", "c"):
+            Path(root, name).mkdir(parents=True)
+        every = {path for path, _, _ in os.walk(root)}
+        walls = frozenset(f"{root}/{name}" for name in names)
+        opened = set(wall.allowed(walls, root))
+        for path in every:
+            shut = any(path == w or path.startswith(w + "/") for w in walls)
+            above = any(w.startswith(path + "/") for w in walls)
+            is_open = any(path == o or path.startswith(o + "/") for o in opened)
+            assert is_open == (not shut and not above), path
 
 
 def test_an_agent_that_dies_is_told_and_its_answers_kept(tmp_path):
@@ -111,6 +214,8 @@ def test_answers_that_are_not_there_yet_wait(tmp_path):
 def test_an_agent_that_reads_its_input_takes_no_frame(tmp_path):
     code = f"""
 from pathlib import Path
+from banel_leaderboard import wall
+from banel_leaderboard.cli import main
 from banel_leaderboard.harness import execute
 from banel_leaderboard.spec import Spec
 print(execute(Spec("{HERE}build", "{HERE}Reads"), Path({str(tmp_path)!r}), isolate=True).ledger.count)

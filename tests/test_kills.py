@@ -17,6 +17,23 @@ def test_three_killed_runs_are_the_uninterrupted_ones():
     check(kills(3, most=1, row_time=0.002), 3)
 
 
+def check_lost(tally, runs, rows_at_once):
+    check(tally, runs)
+    assert tally["rows evaluated"] <= tally["rows asked"] + rows_at_once * tally["kills"], report(tally)
+
+
+def test_a_kill_loses_no_more_than_the_rows_at_once_also_with_the_agent_in_a_process_of_its_own():
+    how = {"seed": 2, "most": 1, "row_time": 0.005}
+    check_lost(kills(2, ["banel"], **how, isolate=True, rows_at_once=3), 2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize("rows_at_once", [1, 5])
+def test_twelve_kills_lose_no_more_than_the_rows_at_once(rows_at_once, isolate):
+    check_lost(kills(12, seed=rows_at_once, isolate=isolate, rows_at_once=rows_at_once), 12, rows_at_once)
+
+
 @pytest.mark.slow
 def test_twenty_killed_runs_are_the_uninterrupted_ones():
     tally = kills(20, seed=1)

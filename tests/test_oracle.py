@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import sys
@@ -57,7 +58,8 @@ def assert_sound(tally):
 def test_fuzz_in_process():
     tally = fuzz(1_000, seed=1)
     assert_sound(tally)
-    for refusal in ("BudgetExhausted", "OpenQuestion", "OracleMoved", "ReplayDiverged", "OracleClosed", "LedgerLocked"):
+    refusals = ("BudgetExhausted", "OpenQuestion", "OracleMoved", "ReplayDiverged", "OracleClosed", "LedgerLocked")
+    for refusal in (*refusals, "OracleBusy"):
         assert tally[f"raised {refusal}"] > 0, "the fuzzer has lost this route"
 
 
@@ -242,8 +244,11 @@ def test_replay_costs_nothing_and_divergence_is_named(tmp_path):
     oracle.close()
 
     oracle, reward = make(ledger=path)
-    with pytest.raises(ReplayDiverged, match=r"question 0 .* holds 3 sequences, 1 were asked"):
+    with pytest.raises(ReplayDiverged, match=r"question 0 .* holds 3 sequences, 1 were asked") as diverged:
         oracle(batches[1])
+    message = str(diverged.value)
+    assert "To begin anew" in message and all(way in message for way in ("move that file away", "--out", "--inherit"))
+    assert str(path) in message and str(pickle.loads(pickle.dumps(diverged.value))) == message
     assert all(np.array_equal(oracle(batch), old) for batch, old in zip(batches, first, strict=True))
     assert (reward.rows, oracle.count, oracle.ledger.head) == ([], 9, head)
     oracle(batches[0])

@@ -6,14 +6,20 @@ import dataclasses
 import doctest
 import importlib
 import pkgutil
+import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import banel_envs
 from banel_envs import Problem, Task
-from banel_envs.policies import Uniform
+from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.policies import Repeating, Uniform
+from banel_envs.reward_checks import neighbours
 from banel_envs.testing import ContractBroken, check_policy, check_task
 
 V, T, END = 3, 3, 2
@@ -41,6 +47,88 @@ def test_a_sound_task():
     check_task(task(threshold=0.5, reward=lambda tokens: reward(tokens) * 0.7))
     check_task(task(successes=lambda: None))
     check_task(task(successes=lambda: None, witness=lambda: None), needs_witness=False)
+    check_task(task(rows_at_once=7))
+    check_task(task(reward=lambda tokens: iter([(k, k + 1, reward(tokens[k : k + 1])) for k in range(len(tokens))])))
+    check_task(task(reward=fragile, on_error="failure"))
+
+
+def fragile(tokens):
+    """Raises on the sequences that begin with "b"."""
+    if (tokens[:, 0] == 1).any():
+        raise KeyError("b")
+    return reward(tokens)
+
+
+def test_the_task_that_the_readme_shows():
+    """Its own words, run: README, "Bring your own oracle"."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (code,) = re.findall(r"Save as `my_task.py`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    module: dict = {}
+    exec(code, module)
+    check_task(module["build"]())
+    check_task(module["build"](), spend=30)
+    check_task(dataclasses.replace(module["build"](), free_evaluation=True), needs_witness=False)
+
+
+class Bill:
+    """A paid reward that counts what it is asked."""
+
+    def __init__(self, answer=reward):
+        self.answer, self.asked = answer, 0
+
+    def __call__(self, tokens):
+        self.asked += len(tokens)
+        return self.answer(tokens)
+
+
+@pytest.mark.parametrize("rows_at_once", [None, 1, 4])
+@settings(max_examples=15, deadline=None)
+@given(spend=st.integers(6, 400), known=st.booleans())
+def test_of_a_paid_reward_no_more_is_asked_than_may_be_spent(rows_at_once, spend, known):
+    bill = Bill()
+    paid = task(reward=bill, free_evaluation=False, rows_at_once=rows_at_once, successes=lambda: None)
+    check_task(paid if known else dataclasses.replace(paid, witness=lambda: None), 500, spend=spend)
+    assert spend - 3 < bill.asked <= spend
+
+
+@pytest.mark.parametrize(
+    ("spend", "free", "message"),
+    [(5, False, "at least 6"), (True, False, "at least 6"), (7.0, False, "at least 6"), (30, True, "is free")],
+)
+def test_what_cannot_be_spent(spend, free, message):
+    with pytest.raises(BadValue, match=message):
+        check_task(task(free_evaluation=free), spend=spend)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda t: np.zeros(len(t), np.int8), "its witness fails"),
+        (lambda t: reward(t) * 1.0, "give int8"),
+        (lambda t: np.ones(len(t), np.int8), "the same for everything tried: 1 known successes, 0 sequences"),
+    ],
+)
+def test_a_paid_reward_that_is_broken_is_named(answer, message):
+    with pytest.raises(ContractBroken, match=message):
+        check_task(task(reward=answer, free_evaluation=False), spend=900)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([None, 0, 2]))
+def test_neighbours_are_sequences_and_differ_in_one_token(seed, end):
+    rng = np.random.default_rng(seed)
+    problem = Problem("test/Beside-v0", ("a", "b", "c"), 4, 9, partial(Uniform, 3, 4, end), end=end)
+    known = Uniform(3, 4, end).sample(1, rng)
+    beside = problem.check_tokens(neighbours(problem, known, rng))
+    assert len(np.unique(np.concatenate((known, beside)), axis=0)) == 1 + 2 * problem.lengths(known)[0]
+    for row in beside:
+        first = np.flatnonzero(row != known[0])[0]
+        assert row[first] == end or (row[first + 1 :] == known[0, first + 1 :]).all()
+
+
+def test_a_judge_that_is_not_installed_is_named():
+    with pytest.raises(MissingExtra, match="judged by no-such-library"):
+        check_task(task(judges=("no-such-library",)))
 
 
 def test_a_paid_reward_is_not_asked():
@@ -107,6 +195,14 @@ BROKEN = {
         "depends on the sequences beside it",
     ),
     "vandal": (task(reward=vandal), "changes the sequences"),
+    "vandal in parts": (task(reward=lambda t: iter([(0, len(t), vandal(t))])), "changes the sequences"),
+    "raises": (task(reward=fragile), 'raises KeyError.*on_error="failure"'),
+    "short parts": (task(reward=lambda t: iter([(0, 1, [1])]), successes=lambda: None), "sequences unanswered"),
+    "no headroom": (with_problem(base=lambda: Repeating(ABA, V)), "base policy always succeeds, in 1000 of 1000"),
+    "constant": (
+        task(reward=lambda t: np.ones(len(t), np.int8), successes=lambda: None),
+        "the same for everything tried: 1 known successes, 6 sequences that differ",
+    ),
     "shared policy": (with_problem(base=lambda: ONE_POLICY), "one object twice"),
     "mask of floats": (with_problem(allowed=mask(2, dtype=float)), "its mask is float64"),
     "mask too tight": (with_problem(allowed=mask(1)), "forbids position 1 of the success 'aba'"),

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadValue
+from banel_envs.errors import BadPolicy, BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.protocol import Policy
 from banel_envs.statistics import clopper_pearson
 
 LEAST_ACCEPTANCE = 1e-3  # below it a sample costs over a thousand proposals and the normaliser is noise
+PATIENCE = 100  # times the proposals that the normaliser makes likely, until a sample is given up
 
 
 class Filtered:
@@ -59,11 +60,19 @@ class Filtered:
         return inside
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """N independent sequences [n, T], by rejection."""
+        """N independent sequences [n, T], by rejection.
+
+        Raises:
+            BadPolicy: hardly any proposal passes, though the normaliser says that many do: it would take for ever.
+        """
         kept: list[Ints] = []
-        missing = n
+        missing, drawn, most = n, 0, PATIENCE * (64 + n * self.proposed / self.accepted)
         while missing > 0 or not kept:
+            if drawn > most:
+                says = f"its normaliser says that {self.accepted:,} of {self.proposed:,} do"
+                raise BadPolicy(f"a filtered policy passes {n - missing} of {drawn:,} proposals; {says}")
             tokens = self.policy.sample(max(64, int(1.2 * missing / math.exp(self.log_normaliser))), rng)
+            drawn += len(tokens)
             passed = tokens[self.accepts(tokens, self.policy.log_prob(tokens))][:missing]
             kept.append(passed)
             missing -= len(passed)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from banel_envs.policies.container import Arrays, split
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 from banel_envs.visible import shown
+
+if TYPE_CHECKING:
+    from banel_envs.problem import Problem
 
 LEAVES: dict[str, str] = {
     "transformer": "banel_envs.policies.network:TorchPolicy",
@@ -66,12 +69,18 @@ def digest(policy: Policy) -> str:
 
 
 def load_policy_file(
-    path: str | Path, *, below: Path | None = None, links: bool = False, finite: bool = True
+    path: str | Path,
+    *,
+    problem: Problem | None = None,
+    below: Path | None = None,
+    links: bool = False,
+    finite: bool = True,
 ) -> Policy:
     """Read what save_policy wrote.
 
     Args:
         path: the file, of at most safe_files.POLICY bytes.
+        problem: whose sequences it must write: one of another size could take any memory when it is asked.
         below: a folder that the path is below: no folder between the two may be a link.
         links: whether the file itself may be a link.
         finite: refuse weights that are NaN or infinite.
@@ -81,7 +90,13 @@ def load_policy_file(
     """
     try:
         spec, arrays = split(safe_files.read(path, safe_files.POLICY, below=below, links=links))
-        return _Reader(arrays, finite).policy(spec)
+        policy = _Reader(arrays, finite).policy(spec)
+        if problem is not None and sizes(policy)[:2] != (problem.V, problem.T):
+            V, T, _ = sizes(policy)
+            raise ValueError(
+                f"it writes {T} of {V} tokens; the sequences of {problem.id} are {problem.T} of {problem.V}"
+            )
+        return policy
     except FileRefused as error:
         raise AssetError(str(error)) from error
     except (BadJson, BadValue, BadTokens, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:

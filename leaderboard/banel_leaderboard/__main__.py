@@ -2,7 +2,9 @@
 
 import sys
 
-from banel_leaderboard.cli import main
-
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # -m puts the working folder first: a file in it that is named like a library would win
+    from banel_leaderboard.cli import main
+
     sys.exit(main())

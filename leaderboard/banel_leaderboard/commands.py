@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from banel_envs.errors import BadValue
 from banel_envs.oracle import Feedback
+from banel_envs.visible import terminal
+from banel_leaderboard import wall
 from banel_leaderboard.settings import parse_seeds, read_settings
 
 if TYPE_CHECKING:
@@ -142,15 +144,19 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
     if options.log:
         parse(",".join(options.log))
         os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes inherit it
+    if options.isolate and not wall.version():
+        print(f"--isolate: {wall.MISSING}", file=sys.stderr)
     how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
     outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
         regime = "twin" if record.twin else record.feedback
         first = record.first_success or f"> {record.ledger.count}"
+        errors = f", {record.errors:,} failures are errors of the reward" if record.errors else ""
         print(
             f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
             f"{_ends(record.points[0].success.at)} -> {_ends(partial(record.final, 'success'))} "
-            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, {record.execution.wall_s:.1f} s"
+            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, "
+            f"{record.execution.wall_s:.1f} s{errors}"
         )
     counts = {
         status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
@@ -200,7 +206,7 @@ def show(options: argparse.Namespace) -> int:
         raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(options.run)}")
     record = RunRecord.load(options.run / RECORD)
     problem = own_code(options.task).task(record.task).problem
-    policy = load_policy(options.run)
+    policy = load_policy(options.run, problem)
     tokens = policy.sample(options.n, np.random.default_rng(0))
     for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
         print(f"{log_prob:10.4f}  {problem.render(row)}")
@@ -239,7 +245,7 @@ def replay(options: argparse.Namespace) -> int:
         write_attestations(options.attest, [v.attestation for v in verdicts if v.attestation is not None])
     for verdict in verdicts:
         if verdict.status != "proved":
-            print(f"{verdict.status} {verdict.folder}: {verdict.reason}", file=sys.stderr)
+            print(terminal(f"{verdict.status} {verdict.folder}: {verdict.reason}"), file=sys.stderr)
     counts = {
         status: sum(v.status == status for v in verdicts) for status in ("proved", "disproved", "not proved here")
     }

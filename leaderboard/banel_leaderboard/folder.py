@@ -17,6 +17,7 @@ from typing import Any
 from banel_envs import kernel, safe_files, strict_json
 from banel_envs.errors import AssetError, BadJson, BadValue, FileRefused
 from banel_envs.policies import Policy, load_policy_file
+from banel_envs.problem import Problem
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec
 
@@ -73,16 +74,16 @@ def device_of(folder: Path) -> str:
     return str(read_status(folder).get("device", "cpu"))
 
 
-def load_policy(folder: str | Path) -> Policy:
+def load_policy(folder: str | Path, problem: Problem | None = None) -> Policy:
     """The final policy of a run, from its folder.
 
     Raises:
-        AssetError: there is none, or it is damaged.
+        AssetError: there is none, it is damaged, or it writes no sequences of the problem.
     """
     path = Path(folder) / FINAL
     if not (path.exists() or path.is_symlink()):
         raise AssetError(f"{folder} holds no {FINAL}: {why_no_policy(Path(folder))}")
-    return load_policy_file(path)
+    return load_policy_file(path, problem=problem)
 
 
 def why_no_policy(folder: Path) -> str:

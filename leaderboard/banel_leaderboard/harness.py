@@ -22,7 +22,7 @@ from banel_agents.silence import asking
 from banel_envs import BudgetExhausted, Oracle, Task, kernel, safe_files
 from banel_envs.errors import AnswersPending, BadPolicy, BanelError, LedgerMismatch
 from banel_envs.ledger import Ledger
-from banel_envs.oracle import Feedback
+from banel_envs.oracle import Feedback, check_meter
 from banel_envs.policies import COST, Policy
 from banel_envs.visible import visible
 from banel_leaderboard.folder import (
@@ -81,7 +81,8 @@ def run(
         oracle: "file:DIR" asks by files in DIR (FileReward) instead of the task's own reward.
         inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
         wait: seconds to wait for an answer in DIR; math.inf waits for ever.
-        isolate: run the agent in a process of its own, which holds neither task nor reward.
+        isolate: run the agent in a process of its own, which holds neither task nor reward and, on Linux with Landlock,
+            cannot open the files that hold answers; elsewhere a RuntimeWarning says that it could.
 
     Raises:
         BanelError: bad input, or a folder that holds another run: nothing is written over.
@@ -216,6 +217,7 @@ def measure(
     watchers: Sequence[Watcher] = (),
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    check_meter(oracle)
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     streams = np.random.SeedSequence(spec.seed).spawn(3)
     agent_rng, evaluation_rng, checks_rng = map(np.random.default_rng, streams)
@@ -225,7 +227,7 @@ def measure(
     reported = Reported()
     places = grid(oracle.budget)
     current: Yielded | None = None
-    learn = partial(isolated_policies, spec) if isolate else _policies
+    learn = partial(isolated_policies, spec, folder) if isolate else _policies
     for policy in asking(learn(agent, oracle, agent_rng, clock), oracle, agent.name):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
@@ -298,6 +300,7 @@ def _record(
         points=evaluator.finish(questions),
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
+        errors=sum(len(ask.errors) for ask in ledger.asks),
         ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
         policy_sha256=file_sha256(folder / FINAL),
         reported=reported.series,

@@ -66,11 +66,11 @@ def _in_parts(answers: NDArray[np.float64], rows: NDArray[np.int64], parts: Iter
 
 
 def _answers(ledger: Ledger, *, real: bool) -> Iterator[tuple[bytes, float]]:
-    """Every answered sequence with its reward, of real value where the task has a threshold."""
+    """Every answered sequence with its reward, of real value where the task has a threshold; errors left out."""
     for ask in ledger.asks:
         answers = ask.values if real else np.where(ask.rewards < 0, np.nan, ask.rewards)
         if answers is None:
             continue
-        for row, answer in zip(ledger.tokens(ask), answers, strict=True):
-            if not np.isnan(answer):
+        for k, (row, answer) in enumerate(zip(ledger.tokens(ask), answers, strict=True)):
+            if not np.isnan(answer) and k not in ask.errors:  # what raised then is asked again
                 yield row.tobytes(), float(answer)

@@ -3,17 +3,19 @@
 Frames go both ways over two pipes: a JSON header with the length of the raw bytes behind it. Tokens and rewards
 travel as raw arrays, policies as safetensors; nothing is unpickled. The agent's process imports its agent and asks; this process
 answers from the one Oracle, and measures the policies that come back. Same questions, same ledger, same record.
+Where the system can (see wall.py), the agent's process is also kept from opening the files that hold answers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ from banel_agents.base import Agent
 from banel_envs import Oracle
 from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
 from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
+from banel_leaderboard import wall
 from banel_leaderboard.spec import Spec
 
 
@@ -60,19 +63,16 @@ class Pipe:
 
 
 def isolated_policies(
-    spec: Spec, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any
+    spec: Spec, folder: Path, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any
 ) -> Iterator[Policy]:
     """The policies of an agent that learns in another process, as `learn` itself would yield them.
 
-    `agent` here only takes over what the other one reports; `clock` gets the other process's times and token counts.
+    `folder` is the run's, kept from the other process; `agent` here only takes over what the other one reports; `clock`
+    gets the other process's times and token counts.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        order = {"spec": asdict(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "banel_leaderboard.isolated", scratch],  # -P: see sweep.py
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        order = {"spec": _told(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
+        process = _start(hidden(spec, folder), scratch)
         if process.stdin is None or process.stdout is None:  # never with PIPE; for the type checker
             raise AgentFailed("the agent's process has no pipes")
         pipe = Pipe(process.stdout, process.stdin)
@@ -91,6 +91,28 @@ def isolated_policies(
             with contextlib.suppress(BrokenPipeError):  # what was not sent has no reader any more
                 process.stdin.close()
             process.stdout.close()
+
+
+def hidden(spec: Spec, folder: Path) -> list[Path]:
+    """Where answers to a run's questions stand: all runs of its task beside it, the files that answer, an old run's."""
+    others = (None if spec.oracle is None else spec.oracle.removeprefix("file:"), spec.inherit)
+    return [folder.parents[2], *(Path(other) for other in others if other is not None)]
+
+
+def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
+    """The agent's process, its temporary files in `scratch`."""
+    command = [sys.executable, "-P", "-m", "banel_leaderboard.isolated", scratch]  # -P: see sweep.py
+    if wall.version():
+        command = wall.behind(hidden, [scratch], command)
+    else:
+        warnings.warn(wall.MISSING, RuntimeWarning, stacklevel=2)
+    environment = os.environ | {"TMPDIR": scratch}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _told(spec: Spec) -> dict[str, Any]:
+    """What the other process needs of a Spec; no path to an answer is among it."""
+    return {"agent": spec.agent, "settings": dict(spec.settings), "device": spec.device}
 
 
 def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
@@ -138,8 +160,9 @@ def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[st
     try:
         rewards = oracle(tokens)
     except (BudgetExhausted, BadTokens) as error:
-        return {"error": type(error).__name__, "message": str(error), "asked": len(tokens), "count": oracle.count}, b""
-    return {"count": oracle.count}, rewards.tobytes()
+        said = {"error": type(error).__name__, "message": str(error), "asked": len(tokens)}
+        return {**said, "count": oracle.count, "errors": oracle.errors}, b""
+    return {"count": oracle.count, "errors": oracle.errors}, rewards.tobytes()
 
 
 def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:

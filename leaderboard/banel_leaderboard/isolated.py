@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
+from banel_envs.oracle import stands_in
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.problem import Tokens
 from banel_leaderboard.isolate import Pipe
 from banel_leaderboard.machine import Clock, peak_memory_mb
 
 
+@stands_in
 class RemoteOracle:
     """Asks over the pipe; answers and raises as Oracle does."""
 
     def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Pipe) -> None:
         self.problem, self.budget, self.feedback = problem, budget, feedback
-        self.count = 0
+        self.count = self.errors = 0
         self._pipe = pipe
 
     @property
@@ -45,7 +47,7 @@ class RemoteOracle:
         clean = self.problem.check_tokens(tokens)
         self._pipe.send({"event": "ask", "shape": clean.shape, "dtype": "int64"}, clean.tobytes())
         header, raw = self._pipe.receive()
-        self.count = header["count"]
+        self.count, self.errors = header["count"], header["errors"]
         if "error" not in header:
             return np.frombuffer(raw, np.float32).copy()
         if header["error"] == "BudgetExhausted":

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from banel_envs.errors import BadValue, BanelError
+from banel_envs.visible import terminal
 from banel_leaderboard.lookup import CannotTell, Known, own_code
 from banel_leaderboard.replay import prove
 from banel_leaderboard.standing import Attestation, attest
@@ -75,7 +76,7 @@ def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verd
             bar.update()
             bar.set_postfix(disproved=sum(v.status == "disproved" for v in verdicts.values()))
             if verdict.status == "proved":
-                bar.write(f"proved {verdict.folder}")
+                bar.write(terminal(f"proved {verdict.folder}"))
     return [verdicts[folder] for folder in folders]
 
 

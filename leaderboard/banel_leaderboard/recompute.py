@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import Ledger, Task
+from banel_envs.answers import answers
 from banel_envs.chain import Ask
 from banel_envs.draws import check_draws
 from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, MissingExtra
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.policies import Policy, load_policy_file
 from banel_envs.probability import FALSE_ALARM
-from banel_envs.problem import Tokens
+from banel_envs.problem import Problem, Tokens
 from banel_envs.success import SuccessRate, score
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard import cache
@@ -144,7 +145,7 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
 def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
     """Success and fresh success of the stored policy, which is tested to be a probability."""
     try:
-        policy, rng = _stored(path), np.random.default_rng(EVALUATION_SEED)
+        policy, rng = _stored(path, task.problem), np.random.default_rng(EVALUATION_SEED)
         measured = score(task, policy, rng)
         check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=measured.log_probs is not None)
         return {"success": measured.rate(), "fresh": measured.rate(asked)}
@@ -154,10 +155,10 @@ def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
         raise Disproved(f"its final policy is no probability over the task's sequences: {error}") from error
 
 
-def _stored(path: Path) -> Policy:
+def _stored(path: Path, problem: Problem) -> Policy:
     """The stored policy; a file that its own harness cannot read was not written by one."""
     try:
-        return load_policy_file(path)
+        return load_policy_file(path, problem=problem)
     except AssetError as error:
         raise Disproved(str(error)) from error
 
@@ -198,15 +199,14 @@ def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
 def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
     """Judge one group of questions; the NRE behind it."""
     try:
-        values = _judge(task, tokens)
+        values, rewards = _judge(task, tokens)
     except (AssetError, MissingExtra) as error:
         raise CannotTell(f"its answers cannot be judged here: {error}") from error
-    rewards = (values >= (1 if task.threshold is None else task.threshold)).astype(np.int8)
     said = np.concatenate([ask.rewards for ask in asks])
     wrong = said != rewards
     if task.threshold is not None:
         real = np.concatenate([np.full(ask.n, np.nan) if ask.values is None else ask.values for ask in asks])
-        wrong |= real != values
+        wrong |= ~((real == values) | (np.isnan(real) & np.isnan(values)))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         which = number + int(np.searchsorted(np.cumsum([ask.n for ask in asks]), row, side="right"))
@@ -217,15 +217,13 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
     return start + len(tokens)
 
 
-def _judge(task: Task, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The reward of each row [n], whether it comes at once or in parts."""
-    answer: Any = task.reward(tokens)
-    if not hasattr(answer, "__next__"):
-        return np.asarray(answer, np.float64)
-    values = np.full(len(tokens), np.nan)
-    for begin, end, part in answer:
-        values[begin:end] = part
-    return values
+def _judge(task: Task, tokens: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """The value [n] of each row, NaN where the reward raises and that counts as a failure, and whether it succeeds [n]."""
+    values, rewards = np.full(len(tokens), np.nan), np.zeros(len(tokens), np.int8)
+    for answer in answers(task, tokens):
+        rewards[answer.rows] = answer.success
+        values[answer.rows] = np.nan if answer.error else answer.values
+    return values, rewards
 
 
 def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:

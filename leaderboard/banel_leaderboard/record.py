@@ -152,6 +152,7 @@ class RunRecord(Strict):
     points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
     first_success: Count | None  # NRE at which the first success was asked; null: censored at the budget
     successes_asked: Count
+    errors: Count = 0  # sequences that count as failures because the reward raised on them (`Task.on_error`)
     ledger: LedgerMark
     policy_sha256: Sha256 | None  # of final.safetensors; null where the policy has no stored form
     reported: Annotated[dict[Series, Told], Field(max_length=MOST_SERIES)]

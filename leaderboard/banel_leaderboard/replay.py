@@ -79,7 +79,7 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
         except LedgerMismatch as error:
             raise CannotTell(str(error).replace(str(copy), str(folder))) from error
         except ReplayDiverged as error:
-            raise _not_the_same(record, str(error).replace(str(copy), str(folder))) from error
+            raise _not_the_same(record, error.found.replace(str(copy), str(folder))) from error
     if again.canonical() != record.canonical():
         raise _not_the_same(record, _first_difference(record, again))
     return Proof(again, answers)

@@ -285,15 +285,23 @@ def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
     found = _differences(row, [r for r in among if r is not row and r.first.agent == record.agent])
     if record.off_board:
         found.append(f"budget {record.budget:,}")
+    if errors := sum(run.record.errors for run in row.runs):
+        found.append(f"{errors:,} failures are errors of the reward")
     if row.methods != ("exact",):
         found.append("rates by " + ", ".join(m.replace("_", " ") for m in row.methods))
+    return found + _of_its_seeds(row, among)
+
+
+def _of_its_seeds(row: Row, among: Sequence[Row]) -> list[str]:
+    """How its seeds differ from the others' and from each other, and why it has no rank."""
+    found = []
     most = max((len(r.runs) for r in among), default=0)
     if len(row.runs) < most:
         found.append(f"{len(row.runs)} seed{'s' * (len(row.runs) > 1)}, where others here have {most}")
     if row.missing:
         seeds = f"seed{'s' * (len(row.missing) > 1)} " + ", ".join(map(str, row.missing))
         found.append(f"not ranked, a selection: {seeds} met a success elsewhere and did not run here")
-    elif row.incomplete and not record.off_board:
+    elif row.incomplete and not row.first.off_board:
         found.append(f"not ranked: {row.incomplete}")
     elif row.unranked:
         found.append(f"not ranked: {row.unranked}")

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from banel_envs.errors import BadValue
+from banel_envs import safe_files, strict_json
+from banel_envs.errors import BadJson, BadValue, FileRefused
 from banel_leaderboard.record import RunRecord
 
 Hex = Field(pattern=r"^[0-9a-f]{64}$")
@@ -81,9 +82,8 @@ def write_attestations(path: Path, attestations: Iterable[Attestation]) -> None:
     held = {a.record: a for a in read_attestations(path)} if path.exists() else {}
     held |= {a.record: a for a in attestations}
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text("".join(a.model_dump_json() + "\n" for a in sorted(held.values(), key=lambda a: a.run)))
-    draft.replace(path)
+    lines = "".join(a.model_dump_json() + "\n" for a in sorted(held.values(), key=lambda a: a.run))
+    safe_files.write(path, lines.encode(), path.with_suffix(".tmp"))
 
 
 def read_attestations(path: Path, outside: Path | None = None) -> list[Attestation]:
@@ -100,14 +100,17 @@ def read_attestations(path: Path, outside: Path | None = None) -> list[Attestati
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return safe_files.read(path, safe_files.ATTESTATIONS, links=True).decode().splitlines()
+    except (FileRefused, UnicodeDecodeError) as error:
         raise BadValue(f"{path} cannot be read as attestations: {error}") from error
 
 
 def _line(path: Path, number: int, line: str) -> Attestation:
     try:
+        strict_json.loads(line)
         return Attestation.model_validate_json(line)
+    except BadJson as error:
+        raise BadValue(f"{path}, line {number}: {error}; `banel replay --attest` writes such lines") from error
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the line"

@@ -56,6 +56,7 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     successes, first = answers(ledger)
     _same("successes_asked", record.successes_asked, successes)
     _same("first_success", record.first_success, first)
+    _same("errors", record.errors, sum(len(ask.errors) for ask in ledger.asks))
     if record.twin and successes:
         raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
     _check_curve(record)

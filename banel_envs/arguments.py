@@ -1,0 +1,59 @@
+"""What the environments' reset takes: seeds and the mask of the copies to reset, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+
+Seeds = int | Sequence[int | None] | NDArray[np.integer[Any]] | None
+
+
+def check_seed(seed: Any) -> int | None:
+    """The seed as an int of Python, or None; BadValue unless it is None or a whole number of at least 0."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise BadValue(f"seed is {seed!r}; it is a whole number of at least 0, or None")
+    return int(seed)
+
+
+def check_seeds(seed: Any, n: int) -> list[int | None]:
+    """One seed a copy: of one number s these are s, s + 1, ...; of a list or an array [n], its own."""
+    if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim == 1):
+        if len(seed) != n:
+            raise BadValue(f"there are {len(seed)} seeds for {n} copies; give one seed, or one a copy")
+        return [check_seed(one) for one in seed]
+    first = check_seed(seed)
+    return [None if first is None else first + k for k in range(n)]
+
+
+def check_reset_mask(options: dict[str, Any] | None, n: int) -> NDArray[np.bool_]:
+    """Which copies a reset is for, bool [n]: those of options["reset_mask"], or all where there is none.
+
+    Raises:
+        BadValue: the mask is not a bool array [n] with at least one True.
+    """
+    if options is None or "reset_mask" not in options:
+        return np.ones(n, bool)
+    mask = options["reset_mask"]
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (n,):
+        what = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else f"a {type(mask).__name__}"
+        raise BadValue(f'options["reset_mask"] is {what}; it is a NumPy array of bool [{n}], True for each to reset')
+    if not mask.any():
+        raise BadValue(f'options["reset_mask"] is False for all {n} copies; at least one must be True')
+    return mask.copy()
+
+
+def check_autoreset_mode(mode: Any) -> AutoresetMode:
+    """The mode itself or the one with this value; BadValue where there is none."""
+    try:
+        return AutoresetMode(mode)
+    except ValueError as error:
+        modes = ", ".join(repr(known.value) for known in AutoresetMode)
+        raise BadValue(f"autoreset_mode is {mode!r}; it is one of {modes}, or one of AutoresetMode") from error

@@ -1,0 +1,146 @@
+"""reward_checks: what check_task finds out about a reward. Use banel_envs.testing.check_task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.answers import succeeded
+from banel_envs.errors import BadReward, BadValue, BanelError, ContractBroken
+from banel_envs.problem import Problem, Tokens
+from banel_envs.task import Part, Task
+
+ASKED = 3  # times that check_reward asks for a sequence
+FEWEST = 100  # sequences from which "all of them" tells of the rest
+NEIGHBOURS = 200  # sequences beside the witness that are tried at most
+
+
+def check_spend(task: Task, spend: int) -> None:
+    """BadValue unless so many evaluations can be spent on checks of this task's reward."""
+    if not spend:
+        return
+    if task.free_evaluation:
+        raise BadValue(f"{task.problem.id}: spend is {spend}; its evaluation is free, leave spend out")
+    if isinstance(spend, bool) or not isinstance(spend, int) or spend < 2 * ASKED:
+        raise BadValue(
+            f"{task.problem.id}: spend is {spend!r}; it must be 0, or a whole number of at least {2 * ASKED}: "
+            f"{ASKED} evaluations a sequence"
+        )
+
+
+def judged(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
+    """Which rows succeed [n], once the reward has been found to be one number a row that decides it."""
+    id = task.problem.id
+    try:
+        return succeeded(dataclasses.replace(task, reward=lambda rows: _strict(task, rows)), tokens)
+    except BadReward as error:
+        raise ContractBroken(f"{id}: {error}") from error
+    except BanelError:
+        raise
+    except Exception as error:
+        raise ContractBroken(
+            f"{id}: its reward raises {type(error).__name__}: {error}; a run would stop there. Where that is what some "
+            f'sequences deserve, give the Task on_error="failure"'
+        ) from error
+
+
+def check_reward(task: Task, tokens: Tokens, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which rows succeed [n], the reward being a function of each row alone; asks for every row three times."""
+    id, order = task.problem.id, rng.permutation(len(tokens))
+    first = judged(task, tokens)
+    if not np.array_equal(judged(task, tokens), first):
+        raise ContractBroken(f"{id}: its reward answers the same sequences differently the second time")
+    if not np.array_equal(judged(task, tokens[order]), first[order]):
+        raise ContractBroken(f"{id}: its reward of a sequence depends on the sequences beside it")
+    return first
+
+
+def check_telling(task: Task, successful: NDArray[np.bool_], known: int, beside: int, drawn: int) -> None:
+    """The reward tells sequences apart, and leaves something to learn.
+
+    Args:
+        task: whose reward it is.
+        successful: [n]: which sequences succeeded: first those known to, then those beside one, then samples.
+        known: how many of the first kind there are.
+        beside: how many of the second.
+        drawn: how many of the last, drawn from the base policy.
+    """
+    id = task.problem.id
+    if not successful[:known].all():
+        raise ContractBroken(f"{id}: its witness fails")
+    if successful.all() and (task.free_evaluation or drawn >= FEWEST):
+        raise ContractBroken(
+            f"{id}: its reward is the same for everything tried: {known} known successes, {beside} sequences that "
+            f"differ from one in a token, and {drawn} samples of the base policy all succeed"
+        )
+    if drawn >= FEWEST and successful[known + beside :].all():
+        raise ContractBroken(
+            f"{id}: its base policy always succeeds, in {drawn} of {drawn} samples: nothing is to learn"
+        )
+
+
+def check_complete(task: Task, successful: Tokens) -> None:
+    """Every sequence here, which all succeed, is in the success set, where there is one."""
+    successes = task.successes()
+    if successes is None:
+        return
+    known = {row.tobytes() for row in np.ascontiguousarray(successes, np.int64)}
+    for row in np.ascontiguousarray(successful, np.int64):
+        if row.tobytes() not in known:
+            text = task.problem.decode(row[None])[0]
+            raise ContractBroken(f"{task.problem.id}: {text!r} succeeds and is not in its success set")
+
+
+def neighbours(problem: Problem, known: Tokens, rng: np.random.Generator) -> Tokens:
+    """Sequences [m, T] that differ from known ones [k, T] in one token, and in what follows an end token put there."""
+    rows = [
+        _changed(row, position, token, problem.end)
+        for row in known
+        for position in range(int(problem.lengths(row[None])[0]))
+        for token in range(problem.V)
+        if token != row[position]
+    ]
+    if not rows:
+        return known[:0]
+    return np.stack([rows[k] for k in rng.permutation(len(rows))[:NEIGHBOURS]])
+
+
+def _changed(row: NDArray[np.int64], position: int, token: int, end: int | None) -> NDArray[np.int64]:
+    changed = row.copy()
+    changed[position] = token
+    if token == end:
+        changed[position:] = token
+    return changed
+
+
+def _strict(task: Task, tokens: Tokens) -> Any:
+    """The reward's answer, where it keeps what the contract asks of it beyond what an Oracle takes."""
+    kept = tokens.copy()
+    answer: Any = task.reward(tokens)
+    if hasattr(answer, "__next__"):
+        return _in_parts(task, answer, tokens, kept)
+    _check_kept(task, tokens, kept)
+    rewards = np.asarray(answer)
+    where = f"{task.problem.id}: its reward answers {rewards.dtype} {list(rewards.shape)} to {len(tokens)} sequences"
+    if rewards.shape != (len(tokens),):
+        raise ContractBroken(f"{where}; give one a sequence")
+    if task.threshold is not None:
+        if np.isnan(rewards.astype(np.float64)).any():
+            raise ContractBroken(f"{where}, with NaN among them")
+    elif rewards.dtype != np.int8 or not np.isin(rewards, (0, 1)).all():
+        raise ContractBroken(f"{where}; give int8 in {{0, 1}}, or give the Task a threshold")
+    return answer
+
+
+def _in_parts(task: Task, parts: Iterator[Part], tokens: Tokens, kept: Tokens) -> Iterator[Part]:
+    yield from parts
+    _check_kept(task, tokens, kept)
+
+
+def _check_kept(task: Task, tokens: Tokens, kept: Tokens) -> None:
+    if not np.array_equal(tokens, kept):
+        raise ContractBroken(f"{task.problem.id}: its reward changes the sequences it is given")
