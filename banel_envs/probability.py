@@ -24,6 +24,7 @@ from banel_envs.errors import BadPolicy
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch, logsumexp
 from banel_envs.policies.combine import Excluding, Mixture, log_mean
 from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.mark import Mark, is_stored_whole
 from banel_envs.policies.protocol import Policy, is_plainly
 from banel_envs.policies.weights import blame
 from banel_envs.problem import Problem, Tokens
@@ -34,6 +35,9 @@ ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats by which two computations of one log-pro
 NOTHING = -700.0  # log-probabilities below it are the same: e^-700 is the smallest number that float64 holds well
 NUMBERS = 2**22  # in the distributions that are asked at once of a policy of another kind
 FALSE_ALARM = 1e-6  # probability that an honest policy is refused for what was drawn from it, over a whole run
+
+_last_set: tuple[str | None, Tokens, Floats] = (None, np.empty((0, 0), np.int64), np.empty(0))
+"""The digest of the inner policy whose excluded set was scored last, the set, and its log-probabilities."""
 
 WALK = ("log_prob", "next_log_probs", "watched_log_prob", "_score_from", "_score_sorted")
 
@@ -214,7 +218,7 @@ def _excluding(policy: Excluding, tokens: Tokens, problem: Problem) -> Floats:
     known = set(map(bytes, np.ascontiguousarray(policy.excluded, np.int64)))
     if len(known) != len(policy.excluded):
         raise BadPolicy(f"{len(policy.excluded) - len(known)} of the sequences that it excludes are repeats")
-    mass = math.exp(logsumexp(checked_log_prob(policy.policy, policy.excluded, problem)))
+    mass = math.exp(logsumexp(_excluded_log_probs(policy.policy, np.asarray(policy.excluded), problem)))
     claimed = -math.expm1(policy.log_left)
     if not abs(mass - claimed) <= TOLERANCE:
         raise BadPolicy(f"it says that it excludes {claimed:.6g} of its inner policy's mass; that set holds {mass:.6g}")
@@ -222,6 +226,23 @@ def _excluding(policy: Excluding, tokens: Tokens, problem: Problem) -> Floats:
     rows = np.ascontiguousarray(tokens, np.int64)
     excluded = np.fromiter((bytes(row) in known for row in rows), bool, len(rows))
     return np.where(excluded, -np.inf, scored)
+
+
+def _excluded_log_probs(inner: Policy, excluded: Tokens, problem: Problem) -> Floats:
+    """checked_log_prob [k] of an excluded set; what the set before held of an equal inner policy is not computed again.
+
+    Between two places of a run's grid the set only grows. The inner policy is known by the digest of its stored form.
+    """
+    global _last_set
+    digest = Mark.of(inner).digest if is_stored_whole(inner) else None
+    last_digest, last_excluded, last = _last_set
+    known = len(last) if digest is not None and digest == last_digest else 0
+    if not np.array_equal(excluded[:known], last_excluded[:known]):
+        known = 0
+    found = np.concatenate((last[:known], checked_log_prob(inner, excluded[known:], problem)))
+    if digest is not None:
+        _last_set = (digest, excluded.copy(), found)
+    return found
 
 
 def _filtered(policy: Filtered, tokens: Tokens, problem: Problem) -> Floats:

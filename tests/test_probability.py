@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from banel_envs import Problem, Task, success_rate
 from banel_envs.errors import BadPolicy, PolicyChanged
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, autoregressive
+from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.mark import Mark
@@ -296,6 +297,33 @@ def test_what_is_no_probability_is_refused(kind, end, monkeypatch):
         return
     with pytest.raises(BadPolicy, match=says):
         success_rate(task(end), policy)
+
+
+@every_end
+def test_a_set_that_grows_is_checked_as_if_it_were_new(end, monkeypatch):
+    """What was scored before is not asked again, unless the inner policy or the set is another one."""
+    asked = []
+    walked = Autoregressive.watched_log_prob
+
+    def counting(self, tokens, watch=None):
+        asked.append(len(tokens))
+        return walked(self, tokens, watch)
+
+    base, other = network(end, 3), network(end, 4)
+    sets = [space(end)[:10], space(end)[:30], space(end)[5:35], space(end)[:20]]
+    grown = [Excluding(base, rows) for rows in sets]
+    monkeypatch.setattr(Autoregressive, "watched_log_prob", counting)
+    for policy, new in zip(grown, (10, 20, 30, 20), strict=True):
+        asked.clear()
+        checked_log_prob(policy, SUCCESSES, problem(end))
+        assert asked == [new, len(SUCCESSES)]
+    liar = Excluding(other, sets[3], base.log_prob(sets[3]))  # the set before, weighed by the policy before
+    with pytest.raises(BadPolicy, match="of its inner policy's mass"):
+        checked_log_prob(liar, SUCCESSES, problem(end))
+    with torch.no_grad():
+        base.network.head.bias += torch.arange(V)
+    with pytest.raises(BadPolicy, match="of its inner policy's mass"):
+        checked_log_prob(grown[3], SUCCESSES, problem(end))
 
 
 def test_a_prefix_that_is_asked_twice_has_one_distribution(monkeypatch):

@@ -38,7 +38,7 @@ class Mark:
     def of(cls, policy: Policy) -> Mark:
         """The policy as it is now; nothing of this counts as the agent's cost."""
         digest = _digest(policy)
-        if digest is not None and _stored_whole(policy):
+        if digest is not None and is_stored_whole(policy):
             return cls(digest, None, None)
         with COST.paused():
             drawn = policy.sample(DRAWN, np.random.default_rng(0))
@@ -66,11 +66,11 @@ def _digest(policy: Policy) -> str | None:
         return None
 
 
-def _stored_whole(policy: Any) -> bool:
+def is_stored_whole(policy: Any) -> bool:
     """Whether the stored form is all of it: a kind of this package with nothing of its own, and so are its parts."""
     kind = type(policy)
     ours = kind in OURS or f"{kind.__module__}:{kind.__qualname__}" in store.LEAVES.values()
-    return ours and is_plainly(policy, kind) and all(map(_stored_whole, parts_of(policy)))
+    return ours and is_plainly(policy, kind) and all(map(is_stored_whole, parts_of(policy)))
 
 
 def _close(now: NDArray[Any], then: NDArray[Any]) -> bool:
