@@ -49,7 +49,7 @@ HONEST: tuple[tuple[str, Feedback, bool], ...] = (
     ("count", "failures", True),
 )
 SEEDS = (0, 1)
-PATIENCE = 60.0  # seconds for all commands on one forgery
+PATIENCE = 120.0  # seconds for all commands on one forgery
 LARGEST_PAGE = 2_000_000  # bytes of the page of a dozen runs
 
 
