@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 from banel_agents import AGENTS, limits, make_agent, silence
 from banel_agents.limits import OneOf, Range, Rule, check_settings, rules
 from banel_agents.silence import AgentSilent, asking
+from banel_agents.testing import check_agent
 from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
+from banel_envs.testing import ContractBroken
 from banel_leaderboard import run
+from tests import small
 from tests.test_agents_gradient import task
 
 FIELDS = [(agent, f.name) for agent in AGENTS for f in dataclasses.fields(make_agent(agent).Config)]
@@ -340,3 +343,15 @@ def test_a_value_that_cannot_be_written_out_is_still_refused():
 
 def test_the_snippet_in_the_docstring_runs():
     assert doctest.testmod(limits).failed == 0
+
+
+def test_check_agent_ends_with_an_agent_that_only_yields(monkeypatch):
+    monkeypatch.setattr(silence, "MOST_SILENT", 20)
+
+    class Yields(small.Small):
+        def learn(self, problem, oracle, rng):
+            while True:
+                yield problem.base_policy()
+
+    with pytest.raises(ContractBroken, match="policies without a question"):
+        check_agent(Yields, small.task())

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from banel_agents.base import Agent
+from banel_agents.silence import AgentSilent, asking
 from banel_envs import BudgetExhausted, Oracle, Problem, Task
 from banel_envs.draws import check_draws
 from banel_envs.errors import BadPolicy, PolicyChanged
@@ -84,9 +85,11 @@ def _policies(agent: Agent, problem: Problem, oracle: Oracle, seed: int) -> Iter
     policies = agent.learn(problem, oracle, np.random.default_rng(seed))
     check_has(policies, ("__iter__",), f"what {agent.name}.learn answers", "banel_agents.base.Agent")
     try:
-        yield from policies
+        yield from asking(policies, oracle, agent.name)
     except BadPolicy as error:
         raise ContractBroken(f"{agent.name} at NRE {oracle.count}: {error}") from error
+    except AgentSilent as error:
+        raise ContractBroken(str(error)) from error
 
 
 def _checked(agent: Agent, policy: Policy, problem: Problem, probe: Tokens, nre: int) -> Mark:
