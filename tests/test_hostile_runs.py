@@ -26,7 +26,7 @@ from banel_envs.oracle import Task
 from banel_envs.policies import Uniform
 from banel_envs.problem import Problem
 from banel_leaderboard import names
-from banel_leaderboard.board import load_runs, write_figure, write_markdown, write_page
+from banel_leaderboard.board import load_runs, write_markdown, write_page
 from banel_leaderboard.folder import device_of, load_policy, read_status
 from banel_leaderboard.grid import as_json
 from banel_leaderboard.names import Reported, check_run
@@ -46,15 +46,10 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], by
 
 
 def shown(out: Path) -> str:
-    """The board of a folder in all its forms; the page."""
+    """The page of a folder; its Markdown is written, too."""
     loaded = load_runs(out)
     write_page(loaded, out / "page.html")
     write_markdown(loaded, out / "page.md")
-    if loaded.runs:
-        try:
-            write_figure(loaded, out / "page.png")
-        except BadValue as error:
-            assert "has default settings" in str(error) or "have default settings" in str(error)
     return (out / "page.html").read_text()
 
 
@@ -216,7 +211,7 @@ def test_a_version_that_no_package_has_is_refused(
     assert "which no package has" in refused.reason and "\u202e" not in refused.reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_changed_record_is_refused_or_shown(data: Any, honest: tuple[dict[str, Any], bytes]) -> None:
     record = changed(data, honest[0])
@@ -226,7 +221,7 @@ def test_a_changed_record_is_refused_or_shown(data: Any, honest: tuple[dict[str,
     assert len(page) < 300_000 and not {"\u202e", "\x1b", "\x00"} & set(page)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_changed_record_whose_ledger_agrees_is_refused_or_shown(
     data: Any, honest: tuple[dict[str, Any], bytes]

@@ -67,7 +67,7 @@ def test_what_has_one_meaning_is_read(text: str) -> None:
     assert strict_json.loads(text) == json.loads(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(NESTED)
 def test_what_is_written_is_read_again(value: object) -> None:
     for ascii_only in (True, False):
