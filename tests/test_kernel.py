@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import kernel
-from banel_envs.errors import BadTokens, BadValue, MissingExtra
+from banel_envs.errors import BadPolicy, BadTokens, BadValue, MissingExtra
 from banel_envs.policies import compiled
 from banel_envs.policies.chained import ChainedTransformer
 from banel_envs.policies.network import TorchPolicy
@@ -90,7 +90,9 @@ def test_what_is_no_number_stays_none():
     p = policy()
     with torch.no_grad():
         p.network.blocks[1].up.weight[0, 0] = float("nan")
-    assert np.isnan(p.log_prob(uniform_sequences(3, p))).all()
+    assert np.isnan(p.next_log_probs(uniform_sequences(3, p)[:, :1])).all()
+    with pytest.raises(BadPolicy, match=r"NaN; its weight blocks.1.up.weight\[0, 0\] is nan"):
+        p.log_prob(uniform_sequences(3, p))
 
 
 @compiled_here
