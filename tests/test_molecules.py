@@ -280,6 +280,11 @@ def test_what_is_written_needlessly_is_said():
     assert problem.render(nothing) == "CC(  (not a SMILES)"
 
 
+def test_the_shipped_set_is_all_that_the_writer_writes(chem):
+    written = plain_spellings(chem.MolFromSmiles(TARGET), smiles.RINGS)
+    assert written == set(TASKS[REDISCOVERY].problem.decode(rediscovery.successes())), REFRESH
+
+
 @pytest.mark.parametrize("text", ["CCO", "c1ccncc1", "c1ccc2ccccc2c1", "C1CCCCC1"])
 def test_plain_spellings_are_of_molecules_with_one_benzene_ring(chem, text):
     with pytest.raises(BadValue, match="one ring, a benzene ring"):

@@ -13,7 +13,7 @@ full of needless signs and brackets: they cannot be listed, and those that are n
 
 The target is bupropion, CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1 (16 heavy atoms). Vocabulary 22, horizon 40 (see smiles.py),
 budget 5,000. Base success, exact (`banel list`): 10^-8.6654, carried by 138 spellings in effect; the Kekulé forms have
-3 millionths of it. BaNEL from failures alone falls below the base, as its oracle-free twin does (docs/tasks.md).
+3 millionths of it. BaNEL from failures alone ends below the base, in the median of three seeds (docs/tasks.md).
 Source: GuacaMol's rediscovery benchmarks (Brown et al. 2019), with the target's similarity withheld.
 """
 
