@@ -199,7 +199,7 @@ def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
 def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
     """Judge one group of questions; the NRE behind it."""
     try:
-        values, rewards = _judge(task, tokens)
+        values, rewards, errors = _judge(task, tokens)
     except (AssetError, MissingExtra) as error:
         raise CannotTell(f"its answers cannot be judged here: {error}") from error
     said = np.concatenate([ask.rewards for ask in asks])
@@ -207,9 +207,12 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
     if task.threshold is not None:
         real = np.concatenate([np.full(ask.n, np.nan) if ask.values is None else ask.values for ask in asks])
         wrong |= ~((real == values) | (np.isnan(real) & np.isnan(values)))
+    offsets = np.cumsum([0, *(ask.n for ask in asks)])
+    named = {int(k) + row: name for k, ask in zip(offsets, asks, strict=False) for row, name in ask.errors.items()}
+    wrong[[row for row in {*named, *errors} if named.get(row) != errors.get(row)]] = True
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        which = number + int(np.searchsorted(np.cumsum([ask.n for ask in asks]), row, side="right"))
+        which = number + int(np.searchsorted(offsets[1:], row, side="right"))
         raise Disproved(
             f"the answer at NRE {start + row + 1} (question {which}) is {said[row]} in the ledger; the reward of "
             f"{task.problem.decode(tokens[row : row + 1])[0]!r} is {rewards[row]}; {int(wrong.sum())} answers are wrong"
@@ -217,13 +220,19 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
     return start + len(tokens)
 
 
-def _judge(task: Task, tokens: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """The value [n] of each row, NaN where the reward raises and that counts as a failure, and whether it succeeds [n]."""
+def _judge(task: Task, tokens: Tokens) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
+    """The value [n] of each row, whether it succeeds [n], and the rows on which the reward raises, with what.
+
+    The value is NaN where the reward raises and that counts as a failure.
+    """
     values, rewards = np.full(len(tokens), np.nan), np.zeros(len(tokens), np.int8)
+    errors: dict[int, str] = {}
     for answer in answers(task, tokens):
         rewards[answer.rows] = answer.success
         values[answer.rows] = np.nan if answer.error else answer.values
-    return values, rewards
+        if answer.error:
+            errors[int(answer.rows[0])] = answer.error
+    return values, rewards, errors
 
 
 def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
