@@ -93,6 +93,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._copies = np.arange(self.num_envs)
+        self._every = np.ones(self.num_envs, bool)
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
         self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence; asked by reset
@@ -139,17 +140,19 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         rewards = np.zeros(self.num_envs)  # [n]
         (ended,) = done.nonzero()
         asked = ended[: self.left + self.oracle.open]
-        truncated, withheld = done.copy(), None
+        withheld = None
         if len(asked):
-            answers = self.oracle(finished(tokens[asked], self.problem))
-            hidden = np.isnan(answers)
-            if hidden.any():
+            answers = self.oracle(finished(tokens.take(asked, axis=0), self.problem))
+            if self.oracle.feedback == "failures":
+                hidden = np.isnan(answers)
                 answers[hidden], withheld = 0.0, asked[hidden]
             rewards[asked] = answers
-            truncated[asked] = False
+        truncated = np.zeros(self.num_envs, bool)
         # Only now: had the oracle raised, the same step could be taken again.
         self._refused = len(ended) - len(asked)
-        infos: dict[str, Any] = {"action_mask": masks, "_action_mask": np.ones(self.num_envs, bool)}
+        if self._refused:
+            truncated[ended[len(asked) :]] = True
+        infos: dict[str, Any] = {"action_mask": masks, "_action_mask": self._every.copy()}
         idle = None
         if len(ended):
             told = self._told(truncated, withheld)
@@ -159,7 +162,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
                 idle = done.copy()
             infos |= told
         self._tokens, self._position, self._idle = tokens, position, idle
-        return self._observe(), rewards, done & ~truncated, truncated, infos
+        return self._observe(), rewards, done ^ truncated, truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Tokens [n, V] that keep each copy's sequence well-formed, by the name that MaskablePPO looks for."""
@@ -196,10 +199,10 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
                 f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
             )
         array = array.astype(np.int64, copy=False)
-        outside = array.view(np.uint64) >= self.problem.V  # as unsigned, one comparison finds both ends
-        if self._idle is not None:
-            outside &= ~self._idle  # which ignore their actions
-        if outside.any():
+        acting = array if self._idle is None else array[~self._idle]  # the others ignore theirs
+        if (
+            len(acting) and acting.view(np.uint64).max() >= self.problem.V
+        ):  # as unsigned, one comparison finds both ends
             raise BadTokens(f"actions are {array.min()}..{array.max()}; tokens are 0..{self.problem.V - 1}")
         return array
 
@@ -234,7 +237,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         told: dict[str, Any] = {}
         if self._refused:
             told |= {"unevaluated": unevaluated.copy(), "_unevaluated": unevaluated.copy()}
-        if withheld is not None:
+        if withheld is not None and len(withheld):
             flags = np.zeros(self.num_envs, bool)
             flags[withheld] = True
             told |= {"withheld": flags, "_withheld": flags.copy()}
@@ -251,10 +254,14 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     ) -> dict[str, Any]:
         """Reset the copies that ended, in place, and say how they ended: what Gymnasium tells in SAME_STEP."""
         observations = np.empty(self.num_envs, object)  # None in each
-        for k, row, length in zip(ended.tolist(), tokens[ended], position[ended], strict=True):
+        rows = zip(ended.tolist(), tokens.take(ended, axis=0), position.take(ended), strict=True)
+        for k, row, length in rows:
             observations[k] = {"tokens": row, "position": length}
-        final = {"action_mask": masks * done[:, None], "_action_mask": done.copy(), **told}
-        tokens[ended], position[ended], masks[ended] = self.problem.V, 0, self._first
+        each = done[:, None]
+        final = {"action_mask": masks * each.view(np.int8), "_action_mask": done.copy(), **told}
+        np.copyto(tokens, self.problem.V, where=each)
+        np.copyto(position, 0, where=done)
+        np.copyto(masks, self._first, where=each)
         return {
             "final_obs": observations,
             "_final_obs": done.copy(),
