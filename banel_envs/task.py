@@ -16,6 +16,8 @@ from banel_envs.importance import Pool
 from banel_envs.names import unknown
 from banel_envs.problem import Problem, Tokens
 
+JUDGE_EXTRAS = {"rdkit": "'banel-envs[chem]'", "scikit-learn": "'banel-envs[digits]'"}  # what brings a judge
+
 Part: TypeAlias = tuple[int, int, Any]
 """(first row, row after the last, their rewards): one piece of an answer that arrives in pieces."""
 
@@ -98,7 +100,8 @@ class Task:
                 found[name] = version(name)
             except PackageNotFoundError as error:
                 raise MissingExtra(
-                    f"{self.problem.id} is judged by {name}, which is not installed; nothing was asked: pip install {name}"
+                    f"{self.problem.id} is judged by {name}, which is not installed; nothing was asked: "
+                    f"pip install {JUDGE_EXTRAS.get(name, name)}"
                 ) from error
         return found
 

@@ -155,14 +155,14 @@ def test_withheld_rows_are_read_by_nothing(name, monkeypatch):
     through, oracle = run(name, feedback="failures", budget=500)
     assert any((ask.rewards == 1).any() for ask in oracle.ledger.asks)
 
-    from banel_agents import gradient
+    from banel_agents import base
 
     def only_failures(oracle, tokens):
         tokens = tokens[: oracle.left]
         failed = oracle(tokens) == 0
-        return gradient.Answers(tokens[failed], np.zeros(failed.sum(), np.float32))
+        return base.Answers(tokens[failed], np.zeros(failed.sum(), np.float32))
 
-    monkeypatch.setattr(gradient, "ask", only_failures)
+    monkeypatch.setattr(base, "ask", only_failures)
     without, _ = run(name, feedback="full", budget=500)
     assert torch.equal(weights(through), weights(without))
 

@@ -486,7 +486,7 @@ def test_the_curves_of_intervals_follow_the_lower_end_and_reach_the_upper(tmp_pa
     panel = panel_of(board, board.tables[0])
     (curve,) = panel.curves
     assert panel.base == -5.0 and curve.middle.tolist() == [-5.0, *[-4.5] * 15] == curve.low.tolist()
-    assert curve.high.tolist() == [-3.5] * 6 and curve.bests == ((12, -4.5),) and curve.upper == -3.5
+    assert curve.high.tolist() == [-3.5] * 16 and curve.bests == ((4, -4.5),) and curve.upper == -3.5
     page = tmp_path / "page.html"
     write_page(tmp_path, page)
     text = page.read_text()
@@ -608,7 +608,7 @@ def test_markdown_has_a_table_a_board_and_names_what_is_refused(gallery: Path, t
     ]
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in table} == {16, 14}  # twins have neither a first success nor a gain
-    assert re.search(r"\| test/Tiny-v0 \| 1 \| `banel` \| 1 \| −0.29 n=1 \|", text)
+    assert re.search(r"\| test/Tiny-v0 \| 1 \| `banel` \| reported \| 1 \| −0.29 n=1 \|", text)
     assert "seed-9`: ledger.lines is" in text
 
 

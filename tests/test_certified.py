@@ -93,7 +93,10 @@ class Table:
         return np.log(self.p[tokens @ V ** np.arange(T)[::-1]])
 
     def next_log_probs(self, prefix):
-        raise NotImplementedError
+        n, t = prefix.shape
+        place = prefix @ V ** np.arange(t)[::-1] if t else np.zeros(n, np.int64)
+        masses = self.p.reshape(V**t, V, -1).sum(axis=2)[place]  # [n, V]
+        return np.log(masses / masses.sum(axis=1, keepdims=True))
 
 
 def leaning(row, share):

@@ -168,11 +168,11 @@ def run_folder(out):
         (("--set", "batch=x"), r"batch is 'x'; it must be a whole number \(int\)"),
         (("--set", "batch=1.5"), "must be a whole number"),
         (("--set", "batch=" + "9" * 5_000), "must be a whole number"),
-        (("--set", "batch=" + "[" * 100_000), "must be a whole number"),
+        (("--set", "batch=" + "[" * 100_000), "nested more than 64 levels deep"),
         (("--agent", "count", "--set", "batch=0"), "count: batch is 0; .* from 1 to 100,000"),
-        (("--agent", "count", "--set", "lr=Infinity"), "count: lr is inf; .* above 0 and at most 1"),
-        (("--agent", "count", "--set", "lr=1e999"), "count: lr is inf; .* above 0 and at most 1"),
-        (("--agent", "count", "--set", "lr=NaN"), "count: lr is nan; .* above 0 and at most 1"),
+        (("--agent", "count", "--set", "lr=Infinity"), "Infinity is not a number of JSON"),
+        (("--agent", "count", "--set", "lr=1e999"), "the number '1e999' is too large"),
+        (("--agent", "count", "--set", "lr=NaN"), "NaN is not a number of JSON"),
         (("--agent", "banel", "--set", "phi_epochs=0"), "banel: phi_epochs is 0; .* above 0 and at most 1,000"),
         (("--set", "batch"), "write NAME=VALUE"),
         (("--config", "missing.json"), "give a JSON or TOML file"),
@@ -230,11 +230,11 @@ def test_a_folder_without_runs(tmp_path, capsys, arguments):
         ("c.json", "[3]", "holds a list; give a table"),
         ("c.json", b"\xff\xfe\x00", "give a JSON or TOML file"),
         ("c.json", '{"batches": 3}', "no setting 'batches'"),
-        ("c.json", '{"batch": NaN}', "batch is nan; it must be a whole number"),
+        ("c.json", '{"batch": NaN}', "NaN is not a number of JSON"),
         ("c.json", '{"batch": null}', "batch is None; it must be a whole number"),
         ("c.json", "[" * 100_000, "give a JSON or TOML file"),
-        ("c.toml", "batch = inf", "batch is inf; it must be a whole number"),
-        ("c.toml", "batch = 2020-01-01", "it must be a whole number"),
+        ("c.toml", "batch = inf", "Infinity is not a number of JSON"),
+        ("c.toml", "batch = 2020-01-01", "give a JSON or TOML file"),
     ],
 )
 def test_bad_config_files(tmp_path, capsys, name, content, says):
@@ -334,8 +334,9 @@ def test_the_examples_name_what_there_is(capsys):
     every = [*examples(out), *(a for p in subcommands().values() for a in examples(p.format_help()))]
     options = [parser().parse_args(arguments) for arguments in every]
     assert {o.suite for o in options if "suite" in o} <= set(SUITES)
-    assert {o.task for o in options if "task" in o} <= set(TASKS)
-    assert {o.agent for o in options if "agent" in o and ":" not in o.agent} <= set(AGENTS)
+    assert {o.task for o in options if isinstance(getattr(o, "task", None), str)} <= set(TASKS)
+    named = {name for o in options if "agent" in o for name in ([o.agent] if isinstance(o.agent, str) else o.agent)}
+    assert {name for name in named if ":" not in name} <= set(AGENTS)
 
 
 def test_the_package_runs_as_a_module(tmp_path):

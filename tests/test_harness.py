@@ -349,7 +349,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, below):
         ({"budget": 1.5}, BadValue, "whole number"),
         ({"feedback": "loud"}, BadValue, "full or failures"),
         ({"settings": {"batches": 5}}, BadValue, "batch"),
-        ({"settings": {"batch": "x"}}, BadValue, "type int"),
+        ({"settings": {"batch": "x"}}, BadValue, "whole number"),
         ({"device": "abacus"}, BadValue, "cpu or cuda"),
         ({"task": "own/None-v0"}, UnknownName, "the tasks are"),
         ({"task": HERE + "nothing"}, BadValue, "module:function"),

@@ -450,7 +450,9 @@ def test_a_policy_left_alone_fits_its_mark(kind, end):
     mark.check(policy)
     policy.sample(50, np.random.default_rng(1))
     mark.check(policy)
-    assert (mark.drawn is None) == (kind not in ("a subclass with a step",) and "foreign" not in kind)
+    assert (mark.drawn is None) == (
+        kind not in ("a subclass with a step", "torch in float64") and "foreign" not in kind
+    )
 
 
 def _of(policy):

@@ -277,7 +277,7 @@ def test_the_final_policy_is_kept(tmp_path: Path) -> None:
         ({"task": "tests.small:network_problem"}, "returned a Problem"),
         ({"agent": "tests.small:Counted"}, "that can be made without arguments"),
         ({"agent": "tests.small:Config"}, "has no name, Config, config, learn"),
-        ({"agent": ":Small"}, "Empty module name"),
+        ({"agent": ":Small"}, "there is no module ''"),
         ({"seed": -1}, "at least 0"),
         ({"seed": 1.0}, "a whole number"),
         ({"seed": True}, "a whole number"),

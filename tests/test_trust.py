@@ -21,6 +21,7 @@ from banel_leaderboard.cli import main
 from banel_leaderboard.lookup import CannotTell, Known, own_code
 from banel_leaderboard.proving import Proving, draw, prove_all
 from banel_leaderboard.recompute import Disproved, check_answers, check_package_facts, check_rates, recorded_task
+from banel_leaderboard.record import RecordError
 from banel_leaderboard.replay import prove
 from banel_leaderboard.rows import make_boards, marks
 from banel_leaderboard.seeds import incomplete, seeds_text
@@ -87,11 +88,12 @@ def test_a_name_in_a_file_never_reaches_code(
     change: Any = (lambda f: f.bind(**{field: name})) if bound else (lambda f: f.status.update({field: name}))
     folder = forged(shipped, tmp_path / "run", change)
     codes = [main(a) for a in (["replay", "run"], ["show", "run", "-n", "1"], ["board", "run", "--out", "page.md"])]
-    shown = 2 if bound and field == "task" else 0  # nothing can be shown of a task that nobody knows
-    assert codes == [3 if bound else 0, shown, 0]
+    a_name = field == "agent" and name == "evil_module"  # the others are no names that a record may hold
+    shown = 2 if bound and not a_name else 0
+    assert codes == [0 if not bound else 3 if a_name else 1, shown, 0]
     assert "evil_module" not in sys.modules
     if bound:
-        with pytest.raises(CannotTell, match=r"--task module:function|--agent module:Class"):
+        with pytest.raises(CannotTell if a_name else RecordError, match=r"--agent module:Class|should match pattern"):
             prove(folder)
     else:
         prove(folder)

@@ -196,7 +196,7 @@ def show(options: argparse.Namespace) -> int:
     """Samples of a run's final policy."""
     import numpy as np
 
-    from banel_leaderboard.folder import RECORD, load_policy, why_no_policy
+    from banel_leaderboard.folder import FINAL, RECORD, load_policy, why_no_policy
     from banel_leaderboard.lookup import own_code
     from banel_leaderboard.record import RunRecord
 
@@ -205,6 +205,8 @@ def show(options: argparse.Namespace) -> int:
     if not (options.run / RECORD).is_file():
         raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(options.run)}")
     record = RunRecord.load(options.run / RECORD)
+    if not os.path.lexists(options.run / FINAL):
+        raise BadValue(f"{options.run} holds no {FINAL}: {why_no_policy(options.run)}")
     problem = own_code(options.task).task(record.task).problem
     policy = load_policy(options.run, problem)
     tokens = policy.sample(options.n, np.random.default_rng(0))

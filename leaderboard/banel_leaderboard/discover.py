@@ -38,6 +38,10 @@ def finished_runs(folder: Path) -> list[Path]:
     Raises:
         BanelError: there is none.
     """
+    if not folder.is_dir():
+        raise BanelError(
+            f"{folder} is not a folder, so it holds no finished run; name the one that was handed to --out"
+        )
     found = find(folder)
     for path, reason in found.refused:
         print(terminal(f"refused {path}: {reason}"), file=sys.stderr)
