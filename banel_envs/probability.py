@@ -22,7 +22,7 @@ import numpy as np
 
 from banel_envs.errors import BadPolicy
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch, logsumexp
-from banel_envs.policies.combine import Excluding, Mixture, log_mean
+from banel_envs.policies.combine import Excluding, Mixture, Tempered, log_mean
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.mark import Mark, is_stored_whole
 from banel_envs.policies.protocol import Policy, is_plainly
@@ -34,6 +34,7 @@ TOLERANCE = 1e-5  # by which the sum of a distribution may differ from 1: the ac
 ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats by which two computations of one log-probability may differ
 NOTHING = -700.0  # log-probabilities below it are the same: e^-700 is the smallest number that float64 holds well
 NUMBERS = 2**22  # in the distributions that are asked at once of a policy of another kind
+LEAST_PROPOSED = 1_000  # proposals that a filtered policy counts; of fewer the interval would allow too much
 FALSE_ALARM = 1e-6  # probability that an honest policy is refused for what was drawn from it, over a whole run
 
 _last_set: tuple[str | None, Tokens, Floats] = (None, np.empty((0, 0), np.int64), np.empty(0))
@@ -127,6 +128,39 @@ class Checked:
     def next_log_probs(self, prefix: Ints) -> Floats:
         """The policy's own."""
         return self.policy.next_log_probs(prefix)
+
+
+def check_structure(policy: Policy) -> None:
+    """Refuse policies whose rate would hide an estimate, or cost more with every level.
+
+    A filtered policy's normaliser is an estimate from counted proposals, and its interval travels into the rate only where
+    the filtered policy is the whole policy. Inside another one each level could claim a little more than is true.
+
+    Raises:
+        BadPolicy: a filtered policy inside another policy or of too few proposals, or one exclusion inside another.
+    """
+    inside = _descendants(policy)
+    if any(isinstance(part, Filtered) for part in inside):
+        raise BadPolicy(f"a filtered policy stands inside a {type(policy).__name__}; distil it into a network first")
+    if isinstance(policy, Filtered) and policy.proposed < LEAST_PROPOSED:
+        raise BadPolicy(f"its normaliser rests on {policy.proposed:,} proposals; count at least {LEAST_PROPOSED:,}")
+    for outer in (policy, *inside):
+        if isinstance(outer, Excluding) and any(isinstance(part, Excluding) for part in _descendants(outer)):
+            raise BadPolicy("a policy that excludes a set stands inside another; exclude both sets in one")
+
+
+def _descendants(policy: Any) -> list[Any]:
+    """Every policy that a policy of this package is made of, itself not included."""
+    found: list[Any] = []
+    waiting = [policy]
+    while waiting:
+        part = waiting.pop()
+        inner = [*getattr(part, "members", ()), *getattr(part, "failure_models", ())]
+        if isinstance(part, Excluding | Filtered | Tempered):
+            inner.append(part.policy)
+        found += inner
+        waiting += inner
+    return found
 
 
 def at_most_one(policy: Policy, log_probs: Floats) -> None:

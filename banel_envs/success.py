@@ -21,7 +21,7 @@ from banel_envs.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.policies.autoregressive import logsumexp
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
-from banel_envs.probability import Checked, at_most_one, checked_log_prob
+from banel_envs.probability import Checked, at_most_one, check_structure, checked_log_prob
 from banel_envs.problem import Tokens
 from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
@@ -118,6 +118,7 @@ def score(
     known: Tokens | None = None,
 ) -> Scored:
     """Measure a policy; arguments and errors as for success_rate."""
+    check_structure(policy)
     successes = task.successes()
     if successes is not None:
         error = None

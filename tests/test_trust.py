@@ -15,6 +15,8 @@ import pytest
 
 from banel_envs import TASKS, Ledger
 from banel_envs.errors import BadValue
+from banel_envs.policies import Mixture, load_policy_file
+from banel_envs.policies.filtered import Filtered
 from banel_leaderboard import RunRecord, cache, run
 from banel_leaderboard.board import load_runs
 from banel_leaderboard.cli import main
@@ -432,3 +434,81 @@ def test_a_copied_seed_counts_once_and_says_so(tmp_path: Path) -> None:
     row = standing(tmp_path)["base"]
     assert len(row.runs) == 2 and row.copies == {2: 0, 3: 0}
     assert marks(row) == ["seeds 2-3 asked the same questions as seed 0: counted as one run"]
+
+
+# What an attacker of our own found
+
+
+def test_tokens_that_no_oracle_takes_are_disproved_and_the_other_runs_stay(shipped: Path, tmp_path: Path) -> None:
+    """Outside the vocabulary but within its bits, and after the end token."""
+
+    def beyond(f: Forged) -> None:
+        f.asks[0][0][0, 0] = 15  # Gaussian1D has 10 tokens, in 4 bits
+
+    shutil.copytree(shipped, tmp_path / "honest")
+    folder = forged(shipped, tmp_path / "forged", lambda f: (beyond(f), f.bind(seed=1)))
+    loaded = load_runs(tmp_path)
+    assert [r.path for r in loaded.runs] == ["honest"]
+    assert "are no sequences of banel/Gaussian1D-v0: token 15" in loaded.refused[0].reason
+    with pytest.raises(Disproved, match="token 15"):
+        prove(folder)
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_a_filtered_policy_inside_another_is_no_probability(
+    wrap: bool, mine: Path, known: Known, tmp_path: Path
+) -> None:
+    """Each level passes everything and claims a third: k levels would claim 3^k times the rate."""
+
+    def nested(f: Forged) -> None:
+        (tmp_path / "old").write_bytes(f.policy or b"")
+        inner: Any = load_policy_file(tmp_path / "old")
+        f.use(Mixture([Filtered(inner, [], [], 3, 1)]) if wrap else Filtered(inner, [], [], 3, 1), tmp_path / "new")
+
+    folder = forged(mine, tmp_path / "run", nested)
+    record, ledger = parts(folder)
+    with pytest.raises(Disproved, match="stands inside a Mixture" if wrap else "rests on 3 proposals"):
+        check_rates(record, ledger, recorded_task(record, ledger, known), folder)
+
+
+def test_a_number_inside_a_typed_interval_is_compared_too(tmp_path: Path) -> None:
+    run("tests.small:unlisted", SMALL, 0, out=tmp_path / "out")
+    honest, known = only_run(tmp_path / "out"), own_code(["tests.small:unlisted"], [SMALL])
+    record, ledger = parts(honest)
+    check_rates(record, ledger, recorded_task(record, ledger, known), honest)
+
+    def wide(f: Forged) -> None:
+        for rate in ("success", "fresh"):
+            f.record["points"][-1][rate].update(log10=-0.0001, low=-9.0, high=0.0)
+
+    folder = forged(honest, tmp_path / "wide", wide)
+    with pytest.raises(CannotTell, match="too far apart"):
+        check_rates(*parts(folder), recorded_task(record, ledger, known), folder)
+
+
+def test_a_policy_swapped_under_an_honest_record_is_found_by_replay_and_board(
+    mine: Path, known: Known, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(mine, out / "run")
+    note = attest(prove(mine, known).record)
+    (out / "run" / "final.safetensors").write_bytes((mine / "final.safetensors").read_bytes() + b" ")
+    with pytest.raises(Disproved, match="policy_sha256"):
+        prove(out / "run", known)
+    assert "policy_sha256" in load_runs(out, known, [note]).refused[0].reason
+
+
+def test_a_copy_that_proves_less_does_not_take_a_runs_place(mine: Path, known: Known, tmp_path: Path) -> None:
+    shutil.copytree(mine, tmp_path / "z-honest")
+
+    def typed(f: Forged) -> None:
+        f.policy, f.record["policy_sha256"] = None, None
+
+    forged(mine, tmp_path / "a-copy", typed)
+    loaded = load_runs(tmp_path, known)
+    assert [r.path for r in loaded.runs] == ["z-honest"] and loaded.refused[0].path == "a-copy"
+
+
+def test_inherited_answers_are_not_hidden(mine: Path, known: Known, tmp_path: Path) -> None:
+    forged(mine, tmp_path / "run", lambda f: f.header.update(inherits="a" * 64))
+    assert "inherits is None in the record" in load_runs(tmp_path, known).refused[0].reason

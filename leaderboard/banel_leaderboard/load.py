@@ -21,7 +21,13 @@ from banel_envs.visible import shown, visible
 from banel_leaderboard.discover import find
 from banel_leaderboard.lookup import CannotTell, Known
 from banel_leaderboard.names import VERSION
-from banel_leaderboard.recompute import check_answers, check_package_facts, check_rates, recorded_task
+from banel_leaderboard.recompute import (
+    check_answers,
+    check_package_facts,
+    check_policy_file,
+    check_rates,
+    recorded_task,
+)
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.standing import Attestation, Standing, digest_of
 from banel_leaderboard.verify import RunRefused, questions_digest, verify
@@ -96,11 +102,14 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
         try:
             run = _read(path.parent, name, folder, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
-            if key in runs:
-                raise RunRefused(f"the same run stands in {runs[key].path}, which is counted")
+            if key in runs:  # whoever copies a run and proves less of it cannot take its place
+                run, other = sorted((runs[key], run), key=lambda r: -r.proved.rates)
+                refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
             refused.append(_refuse(name, str(error), folder))
+        except Exception as error:  # a file that a check did not expect must not take the other runs with it
+            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {error}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
 
 
@@ -136,6 +145,7 @@ def how_far(
     holds(lambda: check_package_facts(record, known))
     if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    check_policy_file(record, folder)
     if attestation is not None and attestation.head == record.ledger.head:
         return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
     again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))

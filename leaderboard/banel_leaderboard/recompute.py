@@ -21,6 +21,7 @@ from banel_envs.draws import check_draws
 from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, MissingExtra
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.policies import Policy, load_policy_file
+from banel_envs.policies.filtered import Filtered
 from banel_envs.probability import FALSE_ALARM
 from banel_envs.problem import Problem, Tokens
 from banel_envs.success import SuccessRate, score
@@ -108,10 +109,28 @@ def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
     meter = task.blind() if record.twin else task
     start = 0
     for number, asks in _chunks(ledger.asks):
-        tokens = np.concatenate([ledger.tokens(ask) for ask in asks])
+        tokens = _sequences(task, ledger, asks, start)
         start = _compare(meter, tokens, asks, number, start)
     if shipped:
         cache.note(entry)
+
+
+def _sequences(task: Task, ledger: Ledger, asks: list[Ask], start: int) -> Tokens:
+    """The sequences of some questions; a ledger may hold tokens that no oracle would have taken."""
+    try:
+        return task.problem.check_tokens(np.concatenate([ledger.tokens(ask) for ask in asks]))
+    except BadTokens as error:
+        raise Disproved(
+            f"what is asked from NRE {start + 1} on are no sequences of {task.problem.id}: {error}"
+        ) from error
+
+
+def check_policy_file(record: RunRecord, folder: Path) -> str | None:
+    """SHA-256 of the stored final policy, None where it is not in the folder; Disproved if it is not the record's."""
+    found = file_sha256(folder / FINAL)
+    if found is not None and record.policy_sha256 is not None and found != record.policy_sha256:
+        raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
+    return found
 
 
 def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> None:
@@ -122,13 +141,11 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
         Disproved: the policy is another than the record names, or its rate is.
     """
     path = folder / FINAL
-    found = file_sha256(path)
+    found = check_policy_file(record, folder)
     if record.policy_sha256 is None:
         raise CannotTell("its final policy has no stored form")
     if found is None:
         raise CannotTell(f"its final policy is not in the folder ({FINAL})")
-    if found != record.policy_sha256:
-        raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
     last = record.points[-1]
     said = [last.success.model_dump(), last.fresh.model_dump()]
     entry = cache.key("rates", found, ledger.sha256, record.task, task.digest, record.seed, said, judges_here(task))
@@ -146,6 +163,10 @@ def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
     """Success and fresh success of the stored policy, which is tested to be a probability."""
     try:
         policy, rng = _stored(path, task.problem), np.random.default_rng(EVALUATION_SEED)
+        if isinstance(policy, Filtered) and task.successes() is None:
+            raise CannotTell(
+                "a filtered policy is sampled by rejection, and this task's rate is estimated from samples"
+            )
         measured = score(task, policy, rng)
         check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=measured.log_probs is not None)
         return {"success": measured.rate(), "fresh": measured.rate(asked)}
@@ -244,12 +265,27 @@ def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
         return
     if recorded.method in exact or here.method in exact:
         raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
-    ends = [(-math.inf if r.low is None else r.low, math.inf if r.high is None else r.high) for r in (recorded, here)]
-    if max(low for low, _ in ends) > min(high for _, high in ends):
+    if recorded.effective is not None:
+        raise Disproved(
+            f"final {name} is estimated and says {recorded.effective} effective successes; only exact rates do"
+        )
+    low, high = _widened(here)
+    known = [value for value in (recorded.low, recorded.log10) if value is not None]
+    if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
         raise CannotTell(
             f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
-            f"two intervals of 95% that do not meet, which happens by chance too"
+            f"too far apart to be taken for it, which happens by chance in fewer than 1 of 100 honest runs"
         )
+
+
+def _widened(rate: Rate) -> tuple[float, float]:
+    """The ends between which another estimate of the same rate lies but for 1 in 100 times.
+
+    The difference of two estimates has 1.4 times the standard error of one, so the 95% interval is doubled.
+    """
+    low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
+    half = (high - low) / 2 if math.isfinite(high - low) else 0.0
+    return low - half, high + half
 
 
 def _far(a: float | None, b: float | None, tolerance: float) -> bool:

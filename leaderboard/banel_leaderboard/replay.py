@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from banel_agents.base import Agent
 from banel_envs import Oracle, Task, kernel, safe_files
-from banel_envs.errors import AssetError, LedgerMismatch, MissingExtra, ReplayDiverged
+from banel_envs.errors import AssetError, BadValue, LedgerMismatch, MissingExtra, ReplayDiverged
 from banel_envs.file_oracle import digest_by_files
 from banel_envs.ledger import Ledger
 from banel_envs.problem import Tokens
@@ -27,7 +27,7 @@ from banel_leaderboard.folder import LEDGER, RECORD, device_of
 from banel_leaderboard.harness import binding_of, measure, on_device
 from banel_leaderboard.lookup import CannotTell, Known
 from banel_leaderboard.machine import versions
-from banel_leaderboard.recompute import Disproved, check_answers, check_package_facts, recorded_task
+from banel_leaderboard.recompute import Disproved, check_answers, check_package_facts, check_policy_file, recorded_task
 from banel_leaderboard.record import RunRecord
 from banel_leaderboard.spec import Spec
 from banel_leaderboard.verify import verify
@@ -68,6 +68,7 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
     except CannotTell as error:
         answers = str(error)
     check_package_facts(record, known)
+    check_policy_file(record, folder)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         (copy / LEDGER).write_bytes(safe_files.read(folder / LEDGER, safe_files.LEDGER))
@@ -96,7 +97,10 @@ def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path,
         settings=record.config,
         device=device,
     )
-    spec.check()
+    try:
+        spec.check()
+    except BadValue as error:  # a device that is not here
+        raise CannotTell(str(error)) from error
     task, agent = _task(record, known), known.agent(record.agent, record.config)
     oracle = _answering(spec, task, agent, folder / LEDGER, ledger.header)
     try:

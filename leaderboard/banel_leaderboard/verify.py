@@ -46,6 +46,7 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
         if name not in header:
             raise RunRefused(f"the ledger's first line does not bind {name}; records need a ledger of the harness")
         _same(name, getattr(record, name), header[name])
+    _same("inherits", record.inherits, header.get("inherits"))
     _same("ledger.lines", record.ledger.lines, ledger.lines)
     _same("ledger.count", record.ledger.count, ledger.count)
     _same("ledger.head", record.ledger.head, ledger.head)
