@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,20 +35,17 @@ from banel_envs.errors import (
     LedgerWriteError,
     OpenQuestion,
 )
+from banel_envs.ledger_store import FileStore, MemoryStore
 from banel_envs.problem import Tokens
 from banel_envs.visible import shown, visible
 
-LOCK_PATIENCE = 1.0  # seconds: a writer that was just killed may take a moment to be gone
-_OPENING = (
-    os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-)
 SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
 
 
 class Ledger:
     """A ledger: `open` a file to write or resume, `in_memory` without one, `read` to verify a finished one."""
 
-    def __init__(self, store: _File | _Memory | None, events: Events, path: Path | None) -> None:
+    def __init__(self, store: FileStore | MemoryStore | None, events: Events, path: Path | None) -> None:
         self.path = path
         self.sha256: str | None = None  # of the whole file, where it was read and verified as a finished one
         self.repaired = 0  # bytes of a torn last line that were dropped on opening
@@ -61,7 +56,7 @@ class Ledger:
     @classmethod
     def in_memory(cls, header: Mapping[str, Any]) -> Ledger:
         """A chained ledger without a file."""
-        ledger = cls(_Memory(), Events(header=dict(header)), None)
+        ledger = cls(MemoryStore(), Events(header=dict(header)), None)
         ledger._append(_first_line(header))
         return ledger
 
@@ -101,7 +96,7 @@ class Ledger:
             BadValue: the header cannot stand in a ledger's first line.
         """
         path = Path(path)
-        store = _File(path)
+        store = FileStore(path)
         try:
             content = store.read()
             events = chain.parse(content, path)
@@ -239,105 +234,10 @@ class Ledger:
         if events.lines % SYNC_EVERY == 0:
             store.sync()
 
-    def _writable(self) -> _File | _Memory:
+    def _writable(self) -> FileStore | MemoryStore:
         if self._store is None:
             raise LedgerWriteError(f"the ledger {self.path} is closed; open it again with Ledger.open")
         return self._store
-
-
-class _Memory:
-    """The bytes of a ledger without a file."""
-
-    def __init__(self) -> None:
-        self._content = bytearray()
-
-    def read(self) -> bytes:
-        return bytes(self._content)
-
-    def append(self, line: bytes, size: int) -> None:
-        self._content[size:] = line
-
-    def truncate(self, size: int) -> None:
-        del self._content[size:]
-
-    def sync(self) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-class _File:
-    """The bytes of a ledger in a file that one writer holds."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, _OPENING, 0o644)
-        except OSError as error:
-            raise LedgerWriteError(
-                f"{path} cannot be opened for writing ({error.strerror}); nothing was evaluated: choose another folder"
-            ) from error
-        try:
-            _check_regular(self._fd, path)
-            _lock(self._fd, path)
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def read(self) -> bytes:
-        """The whole content."""
-        pieces, at = [], 0
-        while piece := os.pread(self._fd, 1 << 20, at):
-            pieces.append(piece)
-            at += len(piece)
-        return b"".join(pieces)
-
-    def append(self, line: bytes, size: int) -> None:
-        """Write the line at `size`, whole or not at all."""
-        try:
-            status = os.fstat(self._fd)
-            if status.st_nlink == 0:
-                raise FileNotFoundError(2, "the file was removed while in use")
-            if status.st_size != size:  # another writer, where the lock does not reach
-                raise OSError(5, f"the file has {status.st_size} bytes, this run wrote {size}")
-            done = 0
-            while done < len(line):
-                done += os.pwrite(self._fd, line[done:], size + done)
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # where this fails too, opening repairs the torn line
-                os.ftruncate(self._fd, size)
-            if isinstance(error, OSError):
-                raise self._failed(error) from error
-            raise
-
-    def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes; untouched where it has no more than that."""
-        try:
-            if os.fstat(self._fd).st_size > size:
-                os.ftruncate(self._fd, size)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def sync(self) -> None:
-        """Force what was written onto the disk."""
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def close(self) -> None:
-        """Sync, close and release the lock."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._fd)
-        os.close(self._fd)
-
-    def _failed(self, error: OSError) -> LedgerWriteError:
-        return LedgerWriteError(
-            f"{self.path} could not be written ({error.strerror}); it is valid up to the line before: "
-            f"make room or restore the folder, then run again to go on"
-        )
 
 
 def _first_line(header: Mapping[str, Any]) -> str:
@@ -349,13 +249,6 @@ def _first_line(header: Mapping[str, Any]) -> str:
     except (ValueError, TypeError, RecursionError) as error:
         raise BadValue(f"a ledger cannot bind this: {error}; nothing was evaluated") from error
     return body
-
-
-def _check_regular(fd: int, path: Path) -> None:
-    try:
-        safe_files.check_regular(fd, path)
-    except FileRefused as error:
-        raise LedgerWriteError(f"{error}; nothing was evaluated: choose another folder") from error
 
 
 def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -381,25 +274,3 @@ def _judges_differ(path: Path, found: Any, wanted: Any) -> JudgesDiffer:
         f"{path}: its answers were judged by other versions of libraries ({then}) than are installed here ({here}); "
         f"install those to go on with it, or choose another folder"
     )
-
-
-def _lock(fd: int, path: Path) -> None:
-    """One writer at a time; the system releases the lock when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # no flock on this system: two writers show in the chain afterwards
-        return
-    until = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise LedgerLocked(
-                    f"{path} is being written by another run; wait for it or choose another folder"
-                ) from error
-            time.sleep(0.05)
-        except OSError as error:
-            raise LedgerWriteError(f"{path} cannot be locked ({error.strerror}); choose another disk") from error
-        else:
-            return

@@ -249,6 +249,29 @@ def _filtered(f: Forged, place: Path) -> None:
             point[name] |= {"log10": value, "low": value - 0.03, "high": value + 0.03, "method": "filtered"}
 
 
+def _regions(levels: int, mixed: bool) -> Change:
+    """Regions that hold everything and claim a third each, one inside the other, or inside a mixture."""
+
+    def change(f: Forged, place: Path) -> None:
+        from banel_envs.policies import Policy, load_policy_file
+        from banel_envs.policies.filtered import Filtered
+
+        (place / "old").write_bytes(f.policy or b"")
+        policy: Policy = load_policy_file(place / "old")
+        for _ in range(levels):
+            policy = Filtered(policy, [], [], 3, 1)
+        f.use(Mixture([policy]) if mixed else policy, place / "new")
+        for name in ("success", "fresh"):
+            value = f.record["points"][-1][name]["log10"] + levels * np.log10(3)
+            f.record["points"][-1][name] |= {"log10": value, "low": value, "high": value}
+
+    return change
+
+
+def _beyond(f: Forged, _: Path) -> None:
+    f.asks[0][0][0, :] = 15  # 12 tokens take 4 bits
+
+
 def _weights(edit: Callable[[dict[str, Any]], None]) -> Harm:
     def apply(folder: Path, place: Path) -> None:
         from safetensors import safe_open
@@ -431,6 +454,11 @@ FORGERIES = [
     Forgery("policy: a better one, its rates in the record", _sealed(_better_policy)),
     Forgery("policy: another one, the old hash", _bytes(b"\x08\0\0\0\0\0\0\0{}      ", "final.safetensors")),
     Forgery("policy: a region with a lying mass", _sealed(_filtered)),
+    Forgery("policy: a region of three proposals", _sealed(_regions(1, False))),
+    Forgery("policy: regions inside regions", _sealed(_regions(3, False))),
+    Forgery("policy: a region inside a mixture", _sealed(_regions(1, True))),
+    Forgery("questions: tokens beyond the vocabulary", _sealed(_beyond)),
+    Forgery("ledger: inherited answers, not in the record", _sealed(lambda f, _: f.header.update(inherits="a" * 64))),
     Forgery("policy: NaN weights", _weights(_nan)),
     Forgery("policy: whole-number weights", _weights(_ints)),
     Forgery("policy: weights of another shape", _weights(_shape)),
