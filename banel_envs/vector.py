@@ -47,6 +47,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     that raises has written nothing: the same actions can be tried again. Closing releases an oracle that `gym.make_vec`
     made, never one handed in.
 
+        >>> import numpy as np
         >>> import gymnasium as gym
         >>> envs = gym.make_vec("banel_envs:banel/AdditionAttack-v0", num_envs=2, autoreset_mode="Disabled")
         >>> observations, infos = envs.reset(seed=0)

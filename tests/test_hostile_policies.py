@@ -28,7 +28,7 @@ from banel_envs.errors import AssetError, BadPolicy, BadValue
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, checks, container
 from banel_envs.policies import load_policy_file as load
 from banel_envs.policies.chained import chained_policy
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.filtered import MOST_AT_ONCE, Filtered
 from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.network import TorchPolicy
 from banel_envs.policies.store import save_policy, sizes
@@ -476,6 +476,20 @@ def test_an_honest_filter_is_not_given_up(n: int) -> None:
         Uniform(V, T, None), [Repeating(SEQUENCES[0], V)], [0.0], 10_000, 10
     )  # says a hundredth of what passes
     assert policy.sample(n, np.random.default_rng(0)).shape == (n, T)
+
+
+def test_a_filter_that_passes_little_draws_its_proposals_in_pieces() -> None:
+    """100,000 samples of which one proposal in 1,000 passes are 120,000,000 proposals, which no memory holds at once."""
+    asked: list[int] = []
+
+    class Counted(Uniform):
+        def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+            asked.append(n)
+            return super().sample(n, rng)
+
+    policy = Filtered(Counted(V, T, None), [Repeating(SEQUENCES[0], V)], [0.0], 1_000, 1)
+    assert policy.sample(2_000, np.random.default_rng(0)).shape == (2_000, T)
+    assert max(asked) == MOST_AT_ONCE
 
 
 # Tables

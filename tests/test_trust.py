@@ -259,6 +259,7 @@ def test_final_rates_are_recomputed_from_the_stored_policy(mine: Path, known: Kn
         ({"off_board": False}, "off_board is False in the record; the budget and the ledger make it True"),
         ({"tuned": True}, "tuned is True in the record"),
         ({"config": {"batch": 7}}, "tuned is False in the record; beside the agent's default settings it is True"),
+        ({"config": {"batch": 500.0}}, "the agent writes these settings as {'batch': 500}|it must be a whole number"),
         ({"budget": 61}, "a budget of 61 is measured at"),
     ],
 )
@@ -267,7 +268,7 @@ def test_what_the_package_decides_is_not_taken_from_the_record(
 ) -> None:
     record, _ = parts(shipped)
     check_package_facts(record, Known())
-    with pytest.raises(Disproved, match=says):
+    with pytest.raises((Disproved, BadValue), match=says):
         check_package_facts(record.model_copy(update=change), Known())
 
 
@@ -434,6 +435,17 @@ def test_a_copied_seed_counts_once_and_says_so(tmp_path: Path) -> None:
     row = standing(tmp_path)["base"]
     assert len(row.runs) == 2 and row.copies == {2: 0, 3: 0}
     assert marks(row) == ["seeds 2-3 asked the same questions as seed 0: counted as one run"]
+
+
+def test_a_copy_in_other_batches_is_a_copy(tmp_path: Path) -> None:
+    def split_first_question(copy: Forged) -> None:
+        copy.bind(seed=1)
+        tokens, rewards = copy.asks[0]
+        copy.asks[:1] = [(tokens[:1], rewards[:1]), (tokens[1:], rewards[1:])]
+
+    make_run(tmp_path / "a", seed=0, ask=HIT_AT_5)
+    forged(next((tmp_path / "a").rglob("seed-0")), tmp_path / "copy", split_first_question)
+    assert standing(tmp_path)["base"].copies == {1: 0}
 
 
 # What an attacker of our own found

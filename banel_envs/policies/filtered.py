@@ -18,6 +18,7 @@ from banel_envs.policies.protocol import Policy
 from banel_envs.statistics import clopper_pearson
 
 LEAST_ACCEPTANCE = 1e-3  # below it a sample costs over a thousand proposals and the normaliser is noise
+MOST_AT_ONCE = 1 << 18  # proposals drawn together: they bound the memory, however few of them pass
 PATIENCE = 100  # times the proposals that the normaliser makes likely, until a sample is given up
 
 
@@ -71,7 +72,10 @@ class Filtered:
             if drawn > most:
                 says = f"its normaliser says that {self.accepted:,} of {self.proposed:,} do"
                 raise BadPolicy(f"a filtered policy passes {n - missing} of {drawn:,} proposals; {says}")
-            tokens = self.policy.sample(max(64, int(1.2 * missing / math.exp(self.log_normaliser))), rng)
+            likely = int(
+                1.2 * missing / math.exp(self.log_normaliser)
+            )  # proposals, a fifth more than needed on average
+            tokens = self.policy.sample(min(max(64, likely), MOST_AT_ONCE), rng)
             drawn += len(tokens)
             passed = tokens[self.accepts(tokens, self.policy.log_prob(tokens))][:missing]
             kept.append(passed)

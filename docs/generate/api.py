@@ -42,14 +42,15 @@ def names(module: Any) -> list[str]:
 
 
 def page(name: str, about: str) -> str:
-    """One module: its public names, but for those that one of its own modules lists."""
+    """One module: its public names, but for those that another public module describes."""
     module = importlib.import_module(name)
     parts = [f"# {name}", "", f"{about}.", "", "```{eval-rst}", f".. py:module:: {name}", ""]
     for public in names(module):
         thing = getattr(module, public)
-        if not any(
+        listed_below = any(
             other.startswith(f"{name}.") and public in names(importlib.import_module(other)) for other in PUBLIC
-        ):
+        )
+        if not listed_below and getattr(thing, "__module__", name) not in PUBLIC.keys() - {name}:
             parts += [*directive(f"{name}.{public}", thing), ""]
     return "\n".join([*parts, "```"])
 

@@ -7,6 +7,7 @@ judging library or the policy is missing, the run can be neither proved nor disp
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,11 @@ def check_package_facts(record: RunRecord, known: Known) -> None:
     try:
         default = as_json(known.agent(record.agent).config)
         tuned = record.config != default
-        if tuned:
-            known.agent(record.agent, record.config)  # BadValue where these are no settings of the agent
+        config = as_json(known.agent(record.agent, record.config).config)  # BadValue where these are no settings of it
     except MissingExtra as error:
         raise CannotTell(f"the settings of {record.agent!r} cannot be checked here: {error}") from error
+    if json.dumps(record.config, sort_keys=True) != json.dumps(config, sort_keys=True):  # 500.0 would make a second row
+        raise Disproved(f"config is {record.config} in the record; the agent writes these settings as {config}")
     if record.tuned != tuned:
         raise Disproved(f"tuned is {record.tuned} in the record; beside the agent's default settings it is {tuned}")
 

@@ -64,10 +64,10 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
 
 
 def questions_digest(ledger: Ledger) -> str:
-    """SHA-256 over the questions alone: runs that asked the same sequences in the same batches have the same one."""
+    """SHA-256 over the sequences asked: runs that asked the same ones in the same order share it, in any batches."""
     digest = hashlib.sha256()
     for ask in ledger.asks:
-        digest.update(f"{ask.n}:{ask.packed};".encode())
+        digest.update(ledger.tokens(ask).astype("<i8").tobytes())
     return digest.hexdigest()
 
 
