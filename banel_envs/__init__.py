@@ -5,20 +5,20 @@ Importing registers the task ids with Gymnasium and loads nothing heavier than N
 
 from typing import TYPE_CHECKING, Any
 
-from banel_envs.env import GenerationEnv
+from banel_envs.environments.env import GenerationEnv
+from banel_envs.environments.vector import GenerationVectorEnv, as_sb3_vec_env
 from banel_envs.errors import BanelError, BudgetExhausted, MissingExtra, SeveralBudgets
-from banel_envs.file_oracle import FileReward
-from banel_envs.ledger import Ledger
-from banel_envs.oracle import Oracle
+from banel_envs.measure.success import SuccessRate, success_rate
+from banel_envs.meter.file_reward import FileReward
+from banel_envs.meter.ledger import Ledger
+from banel_envs.meter.oracle import Oracle
 from banel_envs.problem import Problem
-from banel_envs.success import SuccessRate, success_rate
 from banel_envs.task import TASKS, Task, register_task
 from banel_envs.tasks import SHIPPED
-from banel_envs.vector import GenerationVectorEnv, as_sb3_vec_env
 from banel_envs.version import __version__
 
 if TYPE_CHECKING:
-    from banel_envs.sb3 import StopAtBudget as StopAtBudget
+    from banel_envs.environments.sb3 import StopAtBudget as StopAtBudget
 
 for _id, _builder in SHIPPED.items():
     register_task(_id, _builder)
@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
     if name != "StopAtBudget":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from banel_envs.sb3 import StopAtBudget
+        from banel_envs.environments.sb3 import StopAtBudget
     except ModuleNotFoundError as error:
         raise MissingExtra("StopAtBudget needs stable-baselines3: pip install 'banel-envs[agents]'") from error
     return StopAtBudget

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs import safe_files, safe_npz
 from banel_envs.errors import BanelError, FileRefused
+from banel_envs.files import safe_files, safe_npz
 
 Bytes = NDArray[np.uint8]
 

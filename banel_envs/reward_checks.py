@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.answers import succeeded
 from banel_envs.errors import BadReward, BadValue, BanelError, ContractBroken
+from banel_envs.meter.answers import succeeded
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Part, Task
 

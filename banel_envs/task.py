@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, MissingExtra
-from banel_envs.importance import Pool
+from banel_envs.measure.importance import Pool
 from banel_envs.names import unknown
 from banel_envs.problem import Problem, Tokens
 
@@ -171,7 +171,7 @@ def register_task(id: str, builder: str | Callable[[], Task]) -> None:
     TASKS.register(id, builder)
     register(
         id,
-        entry_point="banel_envs.env:make_env",
-        vector_entry_point="banel_envs.vector:make_vector_env",
+        entry_point="banel_envs.environments.env:make_env",
+        vector_entry_point="banel_envs.environments.vector:make_vector_env",
         kwargs={"task": id},
     )

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.draws import check_draws
 from banel_envs.errors import BadPolicy, BanelError, ContractBroken
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.draws import check_draws
+from banel_envs.measure.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.policies.protocol import METHODS, Policy
-from banel_envs.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.problem import Problem, Tokens
 from banel_envs.reward_checks import ASKED, check_complete, check_reward, check_spend, check_telling, judged, neighbours
-from banel_envs.statistics import clopper_pearson
 from banel_envs.task import Task
 
 __all__ = ["ContractBroken", "check_policy", "check_task", "sequences"]

@@ -1,4 +1,4 @@
-"""How often an honest policy would be refused for what it draws, against the bound that banel_envs/draws.py states.
+"""How often an honest policy would be refused for what it draws, against the bound that banel_envs/measure/draws.py states.
 
     python -m benchmarks.false_alarms [--tests 20000] [--draws 100]
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import TASKS, Problem
-from banel_envs.draws import DRAWS, Scores
+from banel_envs.measure.draws import DRAWS, Scores
+from banel_envs.measure.probability import FALSE_ALARM, along
 from banel_envs.policies import Autoregressive, Tempered, Uniform
-from banel_envs.probability import FALSE_ALARM, along
 
 BARS = (10, 100, 1_000)
 

@@ -351,7 +351,7 @@ def _copied_seed(folder: Path, place: Path) -> None:
 def _attested_inside(folder: Path, place: Path) -> None:
     import hashlib
 
-    from banel_leaderboard.record import RunRecord
+    from banel_leaderboard.records.record import RunRecord
 
     _sealed(_typed_without_policy)(folder, place)
     record = RunRecord.load(folder / "record.json")
@@ -398,11 +398,11 @@ def _duplicate(text: str) -> str:
 
 
 def _huge_ask(folder: Path, place: Path) -> None:
-    from banel_envs import chain
+    from banel_envs.meter import ledger_format
 
     forged = Forged.read(folder)
-    head, content = chain.seal("", chain.header_body(forged.header))
-    _, line = chain.seal(head, '{"ask":0,"n":1152921504606846976,"tokens":"AAAA"')
+    head, content = ledger_format.seal("", ledger_format.header_body(forged.header))
+    _, line = ledger_format.seal(head, '{"ask":0,"n":1152921504606846976,"tokens":"AAAA"')
     (folder / "ledger.jsonl").write_bytes(content + line)
 
 

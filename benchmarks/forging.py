@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs import Ledger, chain
+from banel_envs import Ledger
+from banel_envs.meter import ledger_format
 from banel_envs.policies import Policy, save_policy
 from banel_envs.problem import Tokens
 
@@ -75,12 +76,14 @@ class Forged:
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / name for name in ("record.json", "ledger.jsonl", "run.json", "final.safetensors")):
             path.unlink(missing_ok=True)
-        head, content = chain.seal("", chain.header_body(self.header))
+        head, content = ledger_format.seal("", ledger_format.header_body(self.header))
         lines = 1
         for i, (tokens, rewards) in enumerate(self.asks):
-            packed = chain.pack_tokens(tokens, self.header["vocabulary"])
-            head, question = chain.seal(head, chain.ask_body(i, chain.Ask(len(tokens), packed, rewards)))
-            head, answer = chain.seal(head, chain.answer_body(i, 0, rewards, None))
+            packed = ledger_format.pack_tokens(tokens, self.header["vocabulary"])
+            head, question = ledger_format.seal(
+                head, ledger_format.ask_body(i, ledger_format.Ask(len(tokens), packed, rewards))
+            )
+            head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, rewards, None))
             content += question + answer
             lines += 2
         rewards = np.concatenate([np.empty(0, np.int8), *(r for _, r in self.asks)])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from banel_agents.banel import BaNEL, BaNELConfig, threshold
 from banel_envs import TASKS, Oracle, Problem, success_rate
 from banel_envs.policies import Policy
-from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 from banel_envs.tasks.gaussian1d import CELLS, HIGH, LOW, REACH, TARGETS, WIDTH, encode
 

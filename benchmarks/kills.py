@@ -34,14 +34,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from banel_agents import make_agent
-from banel_envs import Problem, Task, chain
-from banel_envs.chain import Events
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs import Problem, Task
+from banel_envs.meter import ledger_format
+from banel_envs.meter.ledger_format import Events
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec
-from banel_leaderboard.sweep import ONE_THREAD
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.sweeping.sweep import ONE_THREAD
 
 Item = TypeVar("Item")
 V, T, END, BUDGET = 4, 6, 3, 240
@@ -154,11 +155,11 @@ class Run:
 
     def start(self, after: float | None = None, tear: str = "") -> None:
         """Start or resume it; with `after` kill it that many seconds into learning, with `tear` amid a write."""
-        before, seen = chain.parse(self.content, "ledger"), len(self.rows)
+        before, seen = ledger_format.parse(self.content, "ledger"), len(self.rows)
         self.taken_up += (self.folder / "ledger.jsonl").exists() and self.record is None
         code = self._work(after, tear)
         content = self.content
-        left = chain.parse(content, "ledger")
+        left = ledger_format.parse(content, "ledger")
         if code == -signal.SIGKILL:
             self._note_kill(content, left, bool(tear))
         elif code:
@@ -183,7 +184,7 @@ class Run:
         earlier = stamp(self.folder / "run.json")
         with (self.out / "errors").open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "banel_leaderboard.worker", order],
+                [sys.executable, "-m", "banel_leaderboard.sweeping.worker", order],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=os.environ | dict.fromkeys(ONE_THREAD, "1") | own,
@@ -214,7 +215,7 @@ class Run:
     def compare(self, reference: Run) -> None:
         """Count what differs from the run that was never killed."""
         record, other = self.record, reference.record
-        ledger = chain.parse(self.content, "ledger")
+        ledger = ledger_format.parse(self.content, "ledger")
         evaluated, asked = len(self.rows), sum(ask.n for ask in ledger.asks)
         self.tally["runs"] += 1
         self.tally["rows asked"] += asked
@@ -243,7 +244,7 @@ def between(before: Events, after: Events) -> tuple[Counter[bytes], Counter[byte
     answered: Counter[bytes] = Counter()
     for k, ask in enumerate(after.asks):
         new = before.asks[k].rewards < 0 if k < len(before.asks) else np.ones(ask.n, bool)
-        tokens = chain.unpack_tokens(ask.packed, ask.n, T, V).astype(np.uint8)
+        tokens = ledger_format.unpack_tokens(ask.packed, ask.n, T, V).astype(np.uint8)
         full.update(row.tobytes() for row in tokens[new])
         answered.update(row.tobytes() for row in tokens[new & (ask.rewards >= 0)])
     return full, answered

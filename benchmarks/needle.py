@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from banel_agents import AGENTS
-from banel_leaderboard.control import BAR, LEVEL, Floats, Verdict, judge, least_seeds
-from banel_leaderboard.harness import finished
-from banel_leaderboard.spec import Spec
-from banel_leaderboard.sweep import Lane, sweep
+from banel_leaderboard.board.negative_control import BAR, LEVEL, Floats, Verdict, judge, least_seeds
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.harness import finished
+from banel_leaderboard.sweeping.sweep import Lane, sweep
 
 TASK = "banel/Needle-v0"
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from banel_leaderboard.ray_engine import ray_engine
-from banel_leaderboard.suites import get_suite
-from banel_leaderboard.sweep import Engine, Lane, lanes_of, sweep
+from banel_leaderboard.sweeping.ray_engine import ray_engine
+from banel_leaderboard.sweeping.suites import get_suite
+from banel_leaderboard.sweeping.sweep import Engine, Lane, lanes_of, sweep
 
 BAR = 1.1
 NODES = 2

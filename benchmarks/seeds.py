@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from banel_envs.statistics import clopper_pearson
-from banel_leaderboard.rows import LEAST_SEEDS
-from banel_leaderboard.stats import Floats, median_interval
+from banel_envs.measure.binomial import clopper_pearson
+from banel_leaderboard.board.ranking import LEAST_SEEDS
+from banel_leaderboard.board.stats import Floats, median_interval
 
 SEEDS = (2, 3, 4, 5, 7, 10)
 RESAMPLES = 500  # in place of the board's 2,000: one interval is noisier, its coverage the same

@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional as F
 
 from banel_envs import kernel
-from banel_envs.policies import compiled
-from banel_envs.policies.network import FEW, TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.steps import compiled_steps
+from banel_envs.policies.torch_policy import FEW, TorchPolicy
 from benchmarks.speed_measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
 
 V, T, WIDTH, LAYERS, HEADS = 12, 10, 64, 2, 4
@@ -135,8 +135,8 @@ def in_kernel(work: Work) -> float:
 
         return lanes, timed, scratch
 
-    found = compiled._functions
-    with mock.patch.object(compiled, "_functions", functions):
+    found = compiled_steps._functions
+    with mock.patch.object(compiled_steps, "_functions", functions):
         begin = time.perf_counter()
         for _ in range(10):
             work()

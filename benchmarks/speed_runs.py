@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from banel_envs import TASKS, success_rate
-from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.torch_policy import TorchPolicy
 from benchmarks.speed_measure import Bar, clear, interleaved, line, ratios, spread
 
 TASK = "banel/AdditionAttack-v0"
@@ -128,8 +128,8 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
 
     import banel_agents.banel
     from banel_envs import Oracle
-    from banel_leaderboard.grid import Evaluator
-    from banel_leaderboard.harness import run
+    from banel_leaderboard.running.evaluator import Evaluator
+    from banel_leaderboard.running.harness import run
 
     phases = Phases()
     for owner, attribute, phase in (

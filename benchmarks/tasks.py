@@ -4,7 +4,7 @@
 
 Runs the controls `tempered` and `tempered_sft`, and BaNEL with its oracle-free twin, on every shipped task (resumable:
 runs already in DIR are kept), measures the base policies, and prints a Markdown table. `--write` also keeps it in
-docs/tasks.md, and the figures that `banel list` shows in leaderboard/banel_leaderboard/measured.json, each bound to the
+docs/tasks.md, and the figures that `banel list` shows in leaderboard/banel_leaderboard/sweeping/measured.json, each bound to the
 digest of the task it was measured on; what stands there of tasks that were not named stays. Minutes are of the machine that
 ran it.
 """
@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from banel_envs import TASKS, Task, success_rate
-from banel_envs.success import SuccessRate
+from banel_envs.measure.success import SuccessRate
 from banel_envs.tasks.families import family_of
-from banel_leaderboard.measured import PATH
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.rows import RateName, Span
-from banel_leaderboard.settings import parse_seeds
-from banel_leaderboard.spec import Spec
-from banel_leaderboard.sweep import Lane, check, records_of, sweep
+from banel_leaderboard.board.ranking import RateName, Span
+from banel_leaderboard.command.settings import parse_seeds
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.sweeping.measured_costs import PATH
+from banel_leaderboard.sweeping.sweep import Lane, check, records_of, sweep
 
 ROOT = Path(__file__).parent.parent
 TEMPERED, TEMPERED_SFT, FRESH = "tempered", "tempered_sft", "its fresh"

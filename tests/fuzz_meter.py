@@ -394,7 +394,7 @@ def reopened(world: Pattern, account: Account) -> None:
     old = account.oracle
     asks = [(old.ledger.tokens(ask), ask.rewards.copy(), ask.open) for ask in old.ledger.asks]
     same = partial(Oracle, world.task, budget=old.budget, feedback=old.feedback, ledger=account.path)
-    with mock.patch("banel_envs.ledger_store.LOCK_PATIENCE", 0.0):  # nobody is going to let go of it
+    with mock.patch("banel_envs.meter.ledger_store.LOCK_PATIENCE", 0.0):  # nobody is going to let go of it
         world.refused(lambda: same().ledger, LedgerLocked)
     mood, WITNESS.mood = WITNESS.mood, "well"
     old.close()

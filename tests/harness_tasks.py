@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from banel_envs import Problem, Task
-from banel_envs.importance import Pool, Proposal
+from banel_envs.measure.importance import Pool, Proposal
 from banel_envs.policies import Mixture, Repeating, Uniform
 
 HERE = "tests.harness_tasks:"
@@ -82,8 +82,8 @@ def network():
     """A transformer as the base policy, for the agents that train one; about one sample in ten succeeds."""
     import torch
 
-    from banel_envs.policies.network import TorchPolicy
-    from banel_envs.policies.transformer import Transformer, TransformerConfig
+    from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+    from banel_envs.policies.torch_policy import TorchPolicy
 
     net = Transformer(TransformerConfig(V, T, width=8, layers=1, heads=2))
     net.initialise(np.random.default_rng(3))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from banel_envs import Oracle, Problem, Task, success_rate
+from banel_envs.measure.success import SuccessRate
 from banel_envs.policies import Mixture, Policy, Repeating, Uniform
 from banel_envs.problem import Tokens
-from banel_envs.success import SuccessRate
-from banel_leaderboard.grid import grid
-from banel_leaderboard.record import Execution, LedgerMark, Point, Rate, RunRecord, Work
+from banel_leaderboard.records.record import Execution, LedgerMark, Point, Rate, RunRecord, Work
+from banel_leaderboard.running.evaluator import grid
 
 V, T, BUDGET, BATCH = 4, 3, 60, 12
 SUCCESSES = np.array([[3, 3, 3], [3, 3, 2]])  # of 64 sequences: the uniform policy succeeds at 1/32

@@ -86,8 +86,8 @@ def network_problem(id: str = "test/Network-v0", budget: int = 60) -> Problem:
 
 
 def _network(seed: int) -> Policy:
-    from banel_envs.policies.network import TorchPolicy
-    from banel_envs.policies.transformer import Transformer, TransformerConfig
+    from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+    from banel_envs.policies.torch_policy import TorchPolicy
 
     network = Transformer(TransformerConfig(V, T, width=8, layers=1, heads=1))
     network.initialise(np.random.default_rng(seed))

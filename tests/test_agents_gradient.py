@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from banel_agents import make_agent
 from banel_agents.count import StateCounts
-from banel_agents.gradient import centred
 from banel_agents.ppo import PPOConfig, build
 from banel_agents.rnd import Novelty, RNDConfig, Spread
+from banel_agents.shared.gradient import centred
 from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.policies import COST
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.torch_policy import TorchPolicy
 
 V, T, END, BUDGET = 4, 6, 3, 2_000
 NAMES = ("reinforce", "count", "rnd", "ppo")

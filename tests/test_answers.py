@@ -15,21 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_envs import FileReward, Ledger, Oracle, Problem, Task, chain
-from banel_envs.answers import succeeded
+from banel_envs import FileReward, Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadReward, BadValue, LedgerCorrupt, LedgerWriteError, OpenQuestion
+from banel_envs.measure.success import success_rate
+from banel_envs.meter import ledger_format
+from banel_envs.meter.answers import succeeded
 from banel_envs.policies import Uniform
-from banel_envs.success import success_rate
-from banel_leaderboard.cli import main
-from banel_leaderboard.harness import execute
-from banel_leaderboard.inherit import inheriting, old_ledger
-from banel_leaderboard.load import load_runs
-from banel_leaderboard.lookup import Known
-from banel_leaderboard.recompute import Disproved, check_answers
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.replay import prove
-from banel_leaderboard.rows import make_boards, marks
-from banel_leaderboard.spec import Spec
+from banel_leaderboard.board.load import load_runs
+from banel_leaderboard.board.ranking import make_boards, marks
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.recompute import Disproved, check_answers
+from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.harness import execute
+from banel_leaderboard.running.inherit import inheriting, old_ledger
+from banel_leaderboard.running.lookup import Known
 from tests import harness_tasks
 from tests.fuzz_meter import END, T, legal, truth
 
@@ -285,11 +286,11 @@ def test_forged_errors_are_refused(kind, tmp_path):
     oracle(rows(2))
     oracle.close()
     first, ask, _ = (tmp_path / "l").read_bytes().splitlines(keepends=True)
-    _, line = chain.seal(ask[-67:-3].decode(), '{"answer":0,' + FORGED[kind])
+    _, line = ledger_format.seal(ask[-67:-3].decode(), '{"answer":0,' + FORGED[kind])
     (tmp_path / "l").write_bytes(first + ask + line)
     with pytest.raises(LedgerCorrupt, match="line 3 is not a ledger event"):
         Ledger.read(tmp_path / "l")
-    _, sound = chain.seal(ask[-67:-3].decode(), '{"answer":0,"rows":[0,1],"rewards":"AA==","error":"Torn"')
+    _, sound = ledger_format.seal(ask[-67:-3].decode(), '{"answer":0,"rows":[0,1],"rewards":"AA==","error":"Torn"')
     (tmp_path / "l").write_bytes(first + ask + sound)
     assert Ledger.read(tmp_path / "l").asks[0].errors == {0: "Torn"}
 

@@ -15,18 +15,19 @@ import pytest
 from runs import BUDGET, HIT_AT_5, MISS, make_run, tiny
 
 from banel_agents import AGENTS, make_agent
-from banel_envs import chain
 from banel_envs.errors import BadValue
-from banel_envs.ledger import Ledger
-from banel_leaderboard.board import load_runs, write_figure, write_markdown, write_page
-from banel_leaderboard.chart import figure_png, panel_of, rate_ticks, styles_of
-from banel_leaderboard.columns import columns, count_text, log10_text, nre_text, power_text
-from banel_leaderboard.commands import _ends
-from banel_leaderboard.markdown import markdown
-from banel_leaderboard.record import Rate
-from banel_leaderboard.rows import Board, Row, make_boards, marks
-from banel_leaderboard.words import AGENTS as AGENT_WORDS
-from banel_leaderboard.words import board_note
+from banel_envs.meter import ledger_format
+from banel_envs.meter.ledger import Ledger
+from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
+from banel_leaderboard.board.columns import columns, count_text, log10_text, nre_text, power_text
+from banel_leaderboard.board.glossary import AGENTS as AGENT_WORDS
+from banel_leaderboard.board.glossary import board_note
+from banel_leaderboard.board.load import load_runs
+from banel_leaderboard.board.markdown import markdown
+from banel_leaderboard.board.ranking import Board, Row, make_boards, marks
+from banel_leaderboard.board.write import write_figure, write_markdown, write_page
+from banel_leaderboard.command.commands import _ends
+from banel_leaderboard.records.record import Rate
 
 Record = dict[str, Any]
 
@@ -135,10 +136,10 @@ def _forge(path: Path) -> None:
     """Another answer, every hash computed again."""
     ledger = Ledger.read(path)
     ledger.asks[0].rewards[:] = 0
-    head, lines = chain.seal("", chain.header_body(ledger.header))
+    head, lines = ledger_format.seal("", ledger_format.header_body(ledger.header))
     for i, ask in enumerate(ledger.asks):
-        head, question = chain.seal(head, chain.ask_body(i, ask))
-        head, answer = chain.seal(head, chain.answer_body(i, 0, ask.rewards, None))
+        head, question = ledger_format.seal(head, ledger_format.ask_body(i, ask))
+        head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, ask.rewards, None))
         lines += question + answer
     path.write_bytes(lines)
 

@@ -16,9 +16,9 @@ import pytest
 
 from banel_agents import AGENTS
 from banel_envs import TASKS
-from banel_leaderboard.cli import main, parser
-from banel_leaderboard.settings import parse_seeds, read_settings
-from banel_leaderboard.suites import SUITES
+from banel_leaderboard.command.cli import main, parser
+from banel_leaderboard.command.settings import parse_seeds, read_settings
+from banel_leaderboard.sweeping.suites import SUITES
 from tests.harness_tasks import HERE
 
 TASK, STEPS = HERE + "build", HERE + "Steps"

@@ -9,8 +9,8 @@ from runs import MISS, make_run, tiny
 
 from banel_agents import make_agent
 from banel_envs import TASKS
-from banel_leaderboard.board import write_markdown, write_page
-from banel_leaderboard.grid import as_json
+from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.running.evaluator import as_json
 
 ID = "test/Control-v0"
 

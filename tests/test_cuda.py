@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from banel_agents import AGENTS
-from banel_envs.policies.chained import ChainedTransformer
-from banel_envs.policies.gru import GRU, GRUConfig
-from banel_envs.policies.network import FEW, TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.networks.markov_transformer import ChainedTransformer
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.torch_policy import FEW, TorchPolicy
 from banel_leaderboard import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

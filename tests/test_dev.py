@@ -144,7 +144,7 @@ WITHOUT = """
 import os, sys
 del os.EX_TEMPFAIL
 sys.modules["resource"] = sys.modules["fcntl"] = None
-import banel_leaderboard.isolated, banel_leaderboard.sweep, banel_leaderboard.worker
+import banel_leaderboard.running.isolation_agent, banel_leaderboard.sweeping.sweep, banel_leaderboard.sweeping.worker
 from banel_leaderboard import run
 print(run("banel/Gaussian1D-v0", "base", budget=30, out=sys.argv[1]).ledger.count)
 """

@@ -13,7 +13,7 @@ import pytest
 from banel_agents import AGENTS, make_agent
 from banel_envs import TASKS
 from banel_envs.tasks import SHIPPED
-from banel_leaderboard.cli import parser
+from banel_leaderboard.command.cli import parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import Problem
-from banel_envs.draws import CAP, SLOPES, Scores, check_draws
 from banel_envs.errors import BadPolicy
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.draws import CAP, SLOPES, Scores, check_draws
+from banel_envs.measure.probability import FALSE_ALARM, along
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform
 from banel_envs.policies.filtered import Filtered
-from banel_envs.probability import FALSE_ALARM, along
-from banel_envs.statistics import clopper_pearson
 from tests.test_policies import ENDS, T, V, network, problem, space
 from tests.test_probability import HONEST, Foreign, Stepped, filtered
 
@@ -183,7 +183,7 @@ def test_the_evidence_is_at_most_1_on_average_and_rarely_large():
 
 
 def test_a_large_vocabulary_is_drawn_in_small_numbers(monkeypatch):
-    monkeypatch.setattr("banel_envs.draws.NUMBERS", 100 * V)
+    monkeypatch.setattr("banel_envs.measure.draws.NUMBERS", 100 * V)
     sizes = []
 
     class Counts(Stepped):

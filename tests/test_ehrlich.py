@@ -18,7 +18,7 @@ from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.build import ehrlich as builder
 from banel_envs.errors import AssetError, BadValue
 from banel_envs.policies import load_policy_file, save_policy
-from banel_envs.policies.chained import FLOOR, chained_policy, log_chain
+from banel_envs.policies.networks.markov_transformer import FLOOR, chained_policy, log_chain
 from banel_envs.tasks import ehrlich as family
 from banel_envs.testing import check_policy, check_task, sequences
 

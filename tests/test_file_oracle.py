@@ -18,13 +18,13 @@ import pytest
 
 from banel_envs import FileReward, Oracle, Task
 from banel_envs.errors import AnswersPending, BadReward, BadValue, BanelError
-from banel_envs.file_oracle import answered_by_files
-from banel_envs.ledger import Ledger
+from banel_envs.meter.file_reward import answered_by_files
+from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
 from banel_leaderboard import run
-from banel_leaderboard.cli import main
-from banel_leaderboard.lookup import own_code
-from banel_leaderboard.replay import prove
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.running.lookup import own_code
 from tests import small
 from tests.small import only_run
 
@@ -246,7 +246,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 
 COMMAND = """
 import sys
-from banel_leaderboard.cli import main
+from banel_leaderboard.command.cli import main
 sys.exit(main(["run", "--task", "tests.small:task", "--agent", "tests.small:Small", "--jobs", "1", *sys.argv[1:]]))
 """
 

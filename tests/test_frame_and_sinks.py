@@ -12,9 +12,9 @@ import pytest
 
 from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard import read
-from banel_leaderboard.cli import main
-from banel_leaderboard.frame import COLUMNS
-from banel_leaderboard.sinks import VARIABLE, parse, watching
+from banel_leaderboard.board.dataframe import COLUMNS
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.running.sinks import VARIABLE, parse, watching
 from tests.runs import make_run
 
 TINY = "tests.harness_tasks:build"
@@ -133,7 +133,7 @@ def test_a_sink_that_fails_does_not_stop_the_run(wandb, tmp_path):
 
 
 def test_a_rate_of_zero_is_not_shown(wandb):
-    from banel_leaderboard.record import Rate
+    from banel_leaderboard.records.record import Rate
 
     zero = Rate(log10=None, low=None, high=None, method="exact", samples=0, effective=None, zero=True)
     with watching("x", {}) as watchers:

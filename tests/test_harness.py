@@ -18,8 +18,8 @@ from banel_envs import Ledger, Oracle, success_rate
 from banel_envs.errors import BadValue, BanelError, LedgerMismatch, UnknownName
 from banel_envs.policies import COST, Mixture, Repeating, Uniform, load_policy_file
 from banel_leaderboard import RunRecord, load_policy, run
-from banel_leaderboard.grid import Questions, grid
-from banel_leaderboard.harness import RunFailed
+from banel_leaderboard.running.evaluator import Questions, grid
+from banel_leaderboard.running.harness import RunFailed
 from tests import harness_tasks as own
 from tests.harness_tasks import BUDGET, HERE, SUCCESSES, UNIFORM, T, V, rate_after
 
@@ -369,11 +369,13 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, change, kind,
 # --- the package
 
 
-@pytest.mark.parametrize("before", ["", "import banel_leaderboard.harness;", "import banel_leaderboard.cli;"])
+@pytest.mark.parametrize(
+    "before", ["", "import banel_leaderboard.running.harness;", "import banel_leaderboard.command.cli;"]
+)
 def test_run_is_the_function_whatever_was_imported_before(before):
     code = f"{before}from banel_leaderboard import run, RunRecord, load_policy; print(callable(run), run.__module__)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.split() == ["True", "banel_leaderboard.harness"]
+    assert out.split() == ["True", "banel_leaderboard.running.harness"]
 
 
 def test_the_package_names_what_it_exports():

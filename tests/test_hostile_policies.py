@@ -21,20 +21,22 @@ from hostile import changed, within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_envs import assets, data, safe_files, safe_npz
+from banel_envs import assets, data
 from banel_envs.assets import FOLDER, asset, write_digests
 from banel_envs.data import DataAltered, mnist
 from banel_envs.errors import AssetError, BadPolicy, BadValue
-from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, checks, container
+from banel_envs.files import safe_files, safe_npz
+from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform
 from banel_envs.policies import load_policy_file as load
-from banel_envs.policies.chained import chained_policy
 from banel_envs.policies.filtered import MOST_AT_ONCE, Filtered
-from banel_envs.policies.gru import GRU, GRUConfig
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy, sizes
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.networks.markov_transformer import chained_policy
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage import checks, container
+from banel_envs.policies.storage.store import save_policy, sizes
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Problem
-from banel_leaderboard.folder import load_policy
+from banel_leaderboard.records.run_folder import load_policy
 
 V, T = 5, 4
 Arrays = dict[str, np.ndarray[Any, Any]]

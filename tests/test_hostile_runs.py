@@ -19,19 +19,21 @@ from hypothesis import strategies as st
 from runs import HIT_AT_5, make_run
 
 from banel_agents import AGENTS, make_agent
-from banel_envs import TASKS, Oracle, chain
+from banel_envs import TASKS, Oracle
 from banel_envs.errors import BadValue, BanelError, LedgerCorrupt
-from banel_envs.ledger import Ledger
-from banel_envs.oracle import Task
+from banel_envs.meter import ledger_format
+from banel_envs.meter.ledger import Ledger
+from banel_envs.meter.oracle import Task
 from banel_envs.policies import Uniform
 from banel_envs.problem import Problem
-from banel_leaderboard import names
-from banel_leaderboard.board import load_runs, write_markdown, write_page
-from banel_leaderboard.folder import device_of, load_policy, read_status
-from banel_leaderboard.grid import as_json
-from banel_leaderboard.names import Reported, check_run
-from banel_leaderboard.record import RecordError, RunRecord
-from banel_leaderboard.standing import read_attestations
+from banel_leaderboard.board.load import load_runs
+from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.proving.standing import read_attestations
+from banel_leaderboard.records import field_limits
+from banel_leaderboard.records.field_limits import Reported, check_run
+from banel_leaderboard.records.record import RecordError, RunRecord
+from banel_leaderboard.records.run_folder import device_of, load_policy, read_status
+from banel_leaderboard.running.evaluator import as_json
 
 SUBMISSIONS = Path(__file__).parents[1] / "leaderboard" / "submissions"
 
@@ -73,8 +75,8 @@ def resealed(
         if k == 0:
             header = json.loads(body + "}")
             del header["ledger"]
-            body = chain.header_body({name: record.get(name, value) for name, value in header.items()})
-        head, sealed = chain.seal(head, body)
+            body = ledger_format.header_body({name: record.get(name, value) for name, value in header.items()})
+        head, sealed = ledger_format.seal(head, body)
         out += sealed
     record["ledger"]["head"] = head
     return record, out
@@ -90,7 +92,7 @@ def test_what_is_shipped_can_be_recorded() -> None:
     for agent in AGENTS:
         check_run("banel/X-v0", "", agent, as_json(make_agent(agent).config), 0)
     for task in TASKS:
-        check_run(task, "0" * 64, "base", {}, names.MOST_SEED)
+        check_run(task, "0" * 64, "base", {}, field_limits.MOST_SEED)
 
 
 LONG = "x" * 1_000_000
@@ -265,7 +267,7 @@ def test_changed_bytes_are_refused_or_shown(
 def sealed(*bodies: str) -> bytes:
     head, out = "", b""
     for body in bodies:
-        head, line = chain.seal(head, body)
+        head, line = ledger_format.seal(head, body)
         out += line
     return out
 
@@ -273,32 +275,32 @@ def sealed(*bodies: str) -> bytes:
 HEADER = {"vocabulary": 4, "horizon": 3}
 ASK, ANSWER = '{"ask":0,"n":1,"tokens":"AA=="', '{"answer":0,"rows":[0,1],"rewards":"AA=="'
 FORGED = {
-    "header of 64 KB": (chain.header_body({**HEADER, "x": "x" * 70_000}),),
-    "vocabulary of 2^40": (chain.header_body({**HEADER, "vocabulary": 2**40}),),
+    "header of 64 KB": (ledger_format.header_body({**HEADER, "x": "x" * 70_000}),),
+    "vocabulary of 2^40": (ledger_format.header_body({**HEADER, "vocabulary": 2**40}),),
     "vocabulary of 10^4000": ('{"ledger":1,"vocabulary":1' + "0" * 4_000 + ',"horizon":3',),
-    "horizon of 2^40": (chain.header_body({**HEADER, "horizon": 2**40}),),
-    "vocabulary true": (chain.header_body({**HEADER, "vocabulary": True}),),
+    "horizon of 2^40": (ledger_format.header_body({**HEADER, "horizon": 2**40}),),
+    "vocabulary true": (ledger_format.header_body({**HEADER, "vocabulary": True}),),
     "a key twice": ('{"ledger":1,"vocabulary":4,"vocabulary":4,"horizon":3',),
     "NaN": ('{"ledger":1,"vocabulary":4,"horizon":3,"lr":NaN',),
     "infinity": ('{"ledger":1,"vocabulary":4,"horizon":3,"lr":1e999',),
     "a deep header": ('{"ledger":1,"vocabulary":4,"horizon":3,"x":' + "[" * 30_000 + "]" * 30_000,),
     "a list": ("[1",),
-    "10^9 rows": (chain.header_body(HEADER), '{"ask":0,"n":1000000000,"tokens":"AA=="'),
-    "10^17 rows": (chain.header_body(HEADER), '{"ask":0,"n":100000000000000000,"tokens":""'),
-    "10^30 rows": (chain.header_body(HEADER), '{"ask":0,"n":1' + "0" * 30 + ',"tokens":""'),
-    "10^5000 rows": (chain.header_body(HEADER), '{"ask":0,"n":1' + "0" * 5_000 + ',"tokens":""'),
-    "a number with a zero before it": (chain.header_body(HEADER), '{"ask":00,"n":1,"tokens":"AA=="'),
-    "unused bits": (chain.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AQ=="'),
-    "unused bits of base64": (chain.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AB=="'),
-    "a line break in base64": (chain.header_body(HEADER), '{"ask":0,"n":1,"tokens":"A\\nA="'),
-    "escaped text": (chain.header_body(HEADER), '{"ask":0,"n":1,"tokens":"\\u0041A=="'),
-    "no padding": (chain.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AA"'),
-    "an unused bit of rewards": (chain.header_body(HEADER), ASK, '{"answer":0,"rows":[0,1],"rewards":"gg=="'),
-    "10^17 answers": (chain.header_body(HEADER), ASK, '{"answer":0,"rows":[0,100000000000000000],"rewards":"AA=="'),
-    "an answer twice": (chain.header_body(HEADER), ASK, ANSWER, ANSWER),
-    "an answer to none": (chain.header_body(HEADER), ANSWER),
-    "another header": (chain.header_body(HEADER), chain.header_body(HEADER)),
-    "half a value": (chain.header_body(HEADER), ASK, '{"answer":0,"rows":[0,1],"rewards":"AA==","values":"AAAA"'),
+    "10^9 rows": (ledger_format.header_body(HEADER), '{"ask":0,"n":1000000000,"tokens":"AA=="'),
+    "10^17 rows": (ledger_format.header_body(HEADER), '{"ask":0,"n":100000000000000000,"tokens":""'),
+    "10^30 rows": (ledger_format.header_body(HEADER), '{"ask":0,"n":1' + "0" * 30 + ',"tokens":""'),
+    "10^5000 rows": (ledger_format.header_body(HEADER), '{"ask":0,"n":1' + "0" * 5_000 + ',"tokens":""'),
+    "a number with a zero before it": (ledger_format.header_body(HEADER), '{"ask":00,"n":1,"tokens":"AA=="'),
+    "unused bits": (ledger_format.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AQ=="'),
+    "unused bits of base64": (ledger_format.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AB=="'),
+    "a line break in base64": (ledger_format.header_body(HEADER), '{"ask":0,"n":1,"tokens":"A\\nA="'),
+    "escaped text": (ledger_format.header_body(HEADER), '{"ask":0,"n":1,"tokens":"\\u0041A=="'),
+    "no padding": (ledger_format.header_body(HEADER), '{"ask":0,"n":1,"tokens":"AA"'),
+    "an unused bit of rewards": (ledger_format.header_body(HEADER), ASK, '{"answer":0,"rows":[0,1],"rewards":"gg=="'),
+    "10^17 answers": (ledger_format.header_body(HEADER), ASK, '{"answer":0,"rows":[0,100000000000000000],"rewards":"AA=="'),
+    "an answer twice": (ledger_format.header_body(HEADER), ASK, ANSWER, ANSWER),
+    "an answer to none": (ledger_format.header_body(HEADER), ANSWER),
+    "another header": (ledger_format.header_body(HEADER), ledger_format.header_body(HEADER)),
+    "half a value": (ledger_format.header_body(HEADER), ASK, '{"answer":0,"rows":[0,1],"rewards":"AA==","values":"AAAA"'),
 }  # fmt: skip
 
 
@@ -313,14 +315,14 @@ def test_a_forged_line_is_refused_before_anything_is_made_of_it(kind: str, tmp_p
 
 
 def test_what_the_forgeries_are_made_from_is_read(tmp_path: Path) -> None:
-    (tmp_path / "l").write_bytes(sealed(chain.header_body(HEADER), ASK, ANSWER))
+    (tmp_path / "l").write_bytes(sealed(ledger_format.header_body(HEADER), ASK, ANSWER))
     assert Ledger.read(tmp_path / "l").count == 1
 
 
 def test_rows_of_all_questions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "MOST_BUDGET", 1)
+    monkeypatch.setattr(ledger_format, "MOST_BUDGET", 1)
     again = [body.replace(":0,", ":1,", 1) for body in (ASK, ANSWER)]
-    (tmp_path / "l").write_bytes(sealed(chain.header_body(HEADER), ASK, ANSWER, *again))
+    (tmp_path / "l").write_bytes(sealed(ledger_format.header_body(HEADER), ASK, ANSWER, *again))
     with pytest.raises(LedgerCorrupt, match="2 sequences are asked; no budget is above 1"):
         Ledger.read(tmp_path / "l")
 
@@ -332,7 +334,7 @@ def test_a_ledger_takes_memory_in_proportion_to_its_file(tmp_path: Path) -> None
     packed = base64.b64encode(bytes(n // 8)).decode()
     value = base64.b64encode(np.zeros(1).tobytes()).decode()
     content = sealed(
-        chain.header_body(header),
+        ledger_format.header_body(header),
         f'{{"ask":0,"n":{n},"tokens":"{packed}"',
         f'{{"answer":0,"rows":[0,1],"rewards":"AA==","values":"{value}"',
     )
@@ -412,16 +414,16 @@ def test_a_long_series_is_thinned_evenly() -> None:
     for nre in range(20_001):
         told.note("me", nre, {"loss": nre / 2, "rare": 1})
     kept = told.series["loss"]
-    assert 1_000 <= len(kept) <= names.MOST_REPORTED
+    assert 1_000 <= len(kept) <= field_limits.MOST_REPORTED
     assert {b - a for (a, _), (b, _) in itertools.pairwise(kept)} == {16} and kept[0] == (0, 0.0)
     assert all(value == nre / 2 for nre, value in kept)
 
 
 def test_a_short_series_is_kept_whole() -> None:
     told = Reported()
-    for nre in range(names.MOST_REPORTED):
+    for nre in range(field_limits.MOST_REPORTED):
         told.note("me", nre, {"loss": nre})
-    assert told.series == {"loss": [(nre, float(nre)) for nre in range(names.MOST_REPORTED)]}
+    assert told.series == {"loss": [(nre, float(nre)) for nre in range(field_limits.MOST_REPORTED)]}
 
 
 @pytest.mark.parametrize(

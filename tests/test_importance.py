@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from banel_envs import Problem, Task, success_rate
-from banel_envs.certified import Counted
-from banel_envs.importance import Pool, Proposal, Weighed, tail_shape, weigh
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.certified import Counted
+from banel_envs.measure.importance import Pool, Proposal, Weighed, tail_shape, weigh
+from banel_envs.measure.success import score
 from banel_envs.policies import Mixture, Repeating, Uniform
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
-from banel_envs.statistics import clopper_pearson
-from banel_envs.success import score
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.torch_policy import TorchPolicy
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import pytest
 from banel_envs import Oracle, Problem, Task
 from banel_envs.errors import LedgerCorrupt, LedgerMismatch
 from banel_envs.policies import Uniform
-from banel_leaderboard.inherit import inheriting, old_ledger
+from banel_leaderboard.running.inherit import inheriting, old_ledger
 
 OLD = np.array([[0, 1, 2], [3, 3, 3], [0, 0, 0]])
 NEW = np.array([[1, 1, 1], [3, 3, 3], [3, 3, 2], [0, 0, 0]])  # rows 1 and 3 are in OLD

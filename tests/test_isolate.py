@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from banel_envs import Ledger
 from banel_envs.errors import AnswersPending
-from banel_leaderboard import wall
-from banel_leaderboard.cli import main
-from banel_leaderboard.harness import RunFailed, execute
-from banel_leaderboard.isolate import AgentFailed, hidden
-from banel_leaderboard.spec import Spec
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running import isolation_wall
+from banel_leaderboard.running.harness import RunFailed, execute
+from banel_leaderboard.running.isolation_server import AgentFailed, hidden
 from tests import harness_peek
 from tests import harness_tasks as own
 from tests.harness_tasks import BUDGET, HERE, SUCCESSES
 
 NETWORK = HERE + "network"
-WALLED = pytest.mark.skipif(not wall.version(), reason="this system has no Landlock")
+WALLED = pytest.mark.skipif(not isolation_wall.version(), reason="this system has no Landlock")
 
 
 def files(out):
@@ -106,7 +106,7 @@ SANE = dict.fromkeys((f"sane_{name}" for name in harness_peek.SANE), 1.0)
 
 @pytest.mark.filterwarnings("ignore:this system has no Landlock")
 def test_without_the_wall_a_process_of_its_own_hides_no_file(peek, monkeypatch):
-    monkeypatch.setattr(wall, "version", lambda: 0)
+    monkeypatch.setattr(isolation_wall, "version", lambda: 0)
     """What the wall is there for, and what tells that the search below would find something."""
     found = peek(True)
     ways = {name for name in harness_peek.WAYS if found[name]}
@@ -136,7 +136,7 @@ def test_the_files_that_answer_and_the_run_that_is_inherited_are_hidden_too(tmp_
         (folder / "file").write_text("x")
     code = "import sys; print(*[open(path).read() for path in sys.argv[1:]])"
     for folder in (*walls, tmp_path / "open"):
-        command = wall.behind(walls, [], [sys.executable, "-c", code, str(folder / "file")])
+        command = isolation_wall.behind(walls, [], [sys.executable, "-c", code, str(folder / "file")])
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.stdout == "x\n") == (folder.name == "open"), done.stderr
         assert folder.name == "open" or "PermissionError" in done.stderr
@@ -150,12 +150,12 @@ def test_what_is_kept_open_may_lie_in_what_is_hidden(tmp_path):
     for place, works in (("hidden/kept/a", True), ("hidden/b", False), ("link/c", False), ("link/kept/d", True)):
         program = [sys.executable, "-c", code, str(tmp_path / place)]
         for folder in ("hidden", "link"):  # a link to what is hidden hides the same
-            command = wall.behind([tmp_path / folder], [tmp_path / folder / "kept"], program)
+            command = isolation_wall.behind([tmp_path / folder], [tmp_path / folder / "kept"], program)
             assert (subprocess.run(command, capture_output=True).returncode == 0) == works, place
 
 
 def test_where_there_is_no_wall_the_run_is_the_same_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(wall, "version", lambda: 0)
+    monkeypatch.setattr(isolation_wall, "version", lambda: 0)
     with pytest.warns(RuntimeWarning, match="could open the ledger by its path"):
         same(tmp_path, Spec(HERE + "build", HERE + "Prints"))
     options = ["--task", HERE + "build", "--agent", HERE + "Prints", "--jobs", "1", "--out", str(tmp_path / "cli")]
@@ -172,7 +172,7 @@ def test_what_is_allowed_is_everything_but_what_is_hidden(names):
             Path(root, name).mkdir(parents=True)
         every = {path for path, _, _ in os.walk(root)}
         walls = frozenset(f"{root}/{name}" for name in names)
-        opened = set(wall.allowed(walls, root))
+        opened = set(isolation_wall.allowed(walls, root))
         for path in every:
             shut = any(path == w or path.startswith(w + "/") for w in walls)
             above = any(w.startswith(path + "/") for w in walls)
@@ -215,9 +215,9 @@ def test_an_agent_that_reads_its_input_takes_no_frame(tmp_path):
     code = f"""
 from pathlib import Path
 from banel_leaderboard import wall
-from banel_leaderboard.cli import main
-from banel_leaderboard.harness import execute
-from banel_leaderboard.spec import Spec
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.running.harness import execute
+from banel_leaderboard.records.spec import Spec
 print(execute(Spec("{HERE}build", "{HERE}Reads"), Path({str(tmp_path)!r}), isolate=True).ledger.count)
 """
     done = subprocess.run([sys.executable, "-c", code], input="typed\n", capture_output=True, text=True, timeout=60)

@@ -10,9 +10,9 @@ import pytest
 
 from banel_envs import TASKS, Ledger, Oracle, Problem, Task, task
 from banel_envs.errors import BadValue, JudgesDiffer, LedgerMismatch, MissingExtra
-from banel_envs.file_oracle import answered_by_files
+from banel_envs.meter.file_reward import answered_by_files
 from banel_envs.policies import Uniform
-from banel_leaderboard.machine import versions
+from banel_leaderboard.running.machine import versions
 
 PROBLEM = Problem("test/Judged-v0", ("a", "b"), 3, 20, partial(Uniform, 2, 3, None))
 TOKENS = np.array([[0, 1, 0], [1, 1, 1]])

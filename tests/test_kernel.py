@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from banel_envs import kernel
 from banel_envs.errors import BadPolicy, BadTokens, BadValue, MissingExtra
-from banel_envs.policies import compiled
-from banel_envs.policies.chained import ChainedTransformer
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.plain import takes
-from banel_envs.policies.spare import KEPT, PIECES, SPARE
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.markov_transformer import ChainedTransformer
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.steps import compiled_steps
+from banel_envs.policies.steps.buffers import KEPT, PIECES, SPARE
+from banel_envs.policies.steps.kernel_supports import takes
+from banel_envs.policies.torch_policy import TorchPolicy
 
 torch.set_num_threads(1)
 compiled_here = pytest.mark.skipif(kernel.library() is None, reason="no C compiler built the kernel")
@@ -113,11 +113,11 @@ def test_every_width_of_register_gives_the_same_bits(width, monkeypatch):
     for lanes in (4, 8, 16):
         if lanes > widest:
             continue
-        compiled._functions.cache_clear()
+        compiled_steps._functions.cache_clear()
         monkeypatch.setattr(kernel.library(), "banel_lanes", lambda lanes=lanes: lanes)
-        assert compiled._functions(width)[0] == lanes
+        assert compiled_steps._functions(width)[0] == lanes
         found.append(p.log_prob(tokens))
-    compiled._functions.cache_clear()
+    compiled_steps._functions.cache_clear()
     for other in found[1:]:
         assert np.array_equal(other, found[0])
 
@@ -285,7 +285,7 @@ def test_a_step_that_ran_out_of_memory_can_be_taken_again(failing, monkeypatch):
     tokens = uniform_sequences(400, p)
     expected = p.next_log_probs(tokens[:, :2])
     SPARE.pieces.clear()
-    taken, take, grown = [], type(SPARE).take, compiled._grown
+    taken, take, grown = [], type(SPARE).take, compiled_steps._grown
 
     def scarce(what, *arguments):
         taken.append(1)
@@ -298,7 +298,7 @@ def test_a_step_that_ran_out_of_memory_can_be_taken_again(failing, monkeypatch):
         taken.clear()
         with monkeypatch.context() as patch:
             patch.setattr(type(SPARE), "take", lambda *a: scarce(take, *a))
-            patch.setattr(compiled, "_grown", lambda *a: scarce(grown, *a))
+            patch.setattr(compiled_steps, "_grown", lambda *a: scarce(grown, *a))
             try:
                 seen, grown_state = p.step(last, position, state)
             except MemoryError:
@@ -315,9 +315,11 @@ def test_a_state_kept_and_stepped_often_takes_no_quadratic_time():
     """Rows are copied only as often as they double."""
     p, copied = policy(T=2), []
     _, root = p.step(np.array([5]), 0, p.start())
-    grown = compiled._grown
+    grown = compiled_steps._grown
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "_grown", lambda array, used, size: copied.append(used) or grown(array, used, size))
+        patch.setattr(
+            compiled_steps, "_grown", lambda array, used, size: copied.append(used) or grown(array, used, size)
+        )
         for _ in range(500):
             p.step(np.zeros(10, np.int64), 1, p.select(root, np.zeros(10, np.int64)))
     assert sum(copied) < 2 * 2 * 2 * 5000

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_envs import Ledger, Oracle, Problem, Task, chain
+from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerWriteError
+from banel_envs.meter import ledger_format
 from banel_envs.policies import Uniform
 from tests.fuzz_meter import END, T, legal, truth
 
@@ -108,7 +109,7 @@ def reseal(content, change):
     head, out = "", b""
     for k, line in enumerate(content.splitlines()):
         body = change(k, line[: -len(b',"sha":"' + b"0" * 64 + b'"}')].decode())
-        head, sealed = chain.seal(head, body)
+        head, sealed = ledger_format.seal(head, body)
         out += sealed
     return out
 
@@ -153,31 +154,33 @@ def test_resealing_without_a_change_is_the_same(finished):
 def test_packing_is_undone_by_unpacking(vocabulary, horizon, n, seed):
     tokens = np.random.default_rng(seed).integers(vocabulary, size=(n, horizon))
     tokens[: n // 2] = vocabulary - 1  # the token that takes every bit
-    packed = chain.pack_tokens(tokens, vocabulary)
+    packed = ledger_format.pack_tokens(tokens, vocabulary)
     assert len(packed) <= (n * horizon * int(np.ceil(np.log2(vocabulary))) / 8 + 3) * 4 / 3
-    assert np.array_equal(chain.unpack_tokens(packed, n, horizon, vocabulary), tokens)
+    assert np.array_equal(ledger_format.unpack_tokens(packed, n, horizon, vocabulary), tokens)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 20), st.booleans(), st.booleans()), max_size=12), st.integers(0, 2**32))
 def test_parse_is_the_inverse_of_seal(calls, seed):
     rng, head, content, asks = np.random.default_rng(seed), "", b"", []
-    head, content = chain.seal(head, chain.header_body(HEADER))
+    head, content = ledger_format.seal(head, ledger_format.header_body(HEADER))
     for n, parts, real in calls:
         tokens = rng.integers(4, size=(n, T))
-        ask = chain.Ask(n, chain.pack_tokens(tokens, 4), np.full(n, -1, np.int8))
-        head, line = chain.seal(head, chain.ask_body(len(asks), ask))
+        ask = ledger_format.Ask(n, ledger_format.pack_tokens(tokens, 4), np.full(n, -1, np.int8))
+        head, line = ledger_format.seal(head, ledger_format.ask_body(len(asks), ask))
         content += line
         rewards, values = rng.integers(2, size=n).astype(np.int8), rng.normal(size=n) if real else None
         for start, stop in [(n // 2, n), (0, n // 2)] if parts and n > 1 else [(0, n)]:
             some = None if values is None else values[start:stop]
-            head, line = chain.seal(head, chain.answer_body(len(asks), start, rewards[start:stop], some))
+            head, line = ledger_format.seal(
+                head, ledger_format.answer_body(len(asks), start, rewards[start:stop], some)
+            )
             content += line
         asks.append((tokens, rewards, values))
-    events = chain.parse(content, "x")
+    events = ledger_format.parse(content, "x")
     assert (events.head, events.size, events.header) == (head, len(content), HEADER)
     for (tokens, rewards, values), ask in zip(asks, events.asks, strict=True):
-        assert np.array_equal(chain.unpack_tokens(ask.packed, ask.n, T, 4), tokens)
+        assert np.array_equal(ledger_format.unpack_tokens(ask.packed, ask.n, T, 4), tokens)
         assert np.array_equal(ask.rewards, rewards)
         assert ask.values is None if values is None else np.array_equal(ask.values, values)
 
@@ -280,7 +283,7 @@ def test_a_line_that_can_neither_be_written_nor_taken_back_is_repaired_on_openin
 
 def test_a_disk_that_does_not_keep_what_it_took(tmp_path, monkeypatch):
     """Where fsync fails the line is in the file: the question counts as asked."""
-    monkeypatch.setattr("banel_envs.ledger.SYNC_EVERY", 4)
+    monkeypatch.setattr("banel_envs.meter.ledger.SYNC_EVERY", 4)
 
     def refuse(fd):
         raise OSError(errno.EIO, "Input/output error")

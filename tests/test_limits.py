@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_agents import AGENTS, limits, make_agent, silence
+from banel_agents import AGENTS, limits, make_agent
 from banel_agents.limits import OneOf, Range, Rule, check_settings, rules
-from banel_agents.silence import AgentSilent, asking
+from banel_agents.shared import silence
+from banel_agents.shared.silence import AgentSilent, asking
 from banel_agents.testing import check_agent
 from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadValue

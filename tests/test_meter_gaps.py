@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from banel_agents import make_agent
 from banel_envs import GenerationEnv, GenerationVectorEnv, Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadTokens, BadValue, BanelError, OpenQuestion, OracleBusy, OracleMoved, OracleSubclassed
-from banel_envs.oracle import check_meter
+from banel_envs.meter.oracle import check_meter
 from banel_envs.policies import Uniform
-from banel_leaderboard.harness import measure
-from banel_leaderboard.isolated import RemoteOracle
-from banel_leaderboard.spec import Spec
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.harness import measure
+from banel_leaderboard.running.isolation_agent import RemoteOracle
 from tests.fuzz_meter import END, T, legal, truth
 
 PROBLEM = Problem("test/Gaps-v0", ("a", "b", "c", "$"), T, 10_000, partial(Uniform, 4, T, END), end=END)

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import TASKS, success_rate
-from banel_envs.build._spellings import plain_spellings
+from banel_envs.build.shared.spellings import plain_spellings
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies import Uniform
 from banel_envs.tasks import molecule_rediscovery as rediscovery
 from banel_envs.tasks import molecule_window as window
-from banel_envs.tasks import smiles
+from banel_envs.tasks.shared import smiles
 from banel_envs.testing import check_task
 
 torch.set_num_threads(1)

@@ -16,8 +16,8 @@ from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.policies import Excluding
 from banel_envs.tasks import needle
 from banel_envs.testing import check_task
-from banel_leaderboard import control
-from banel_leaderboard.spec import Spec, task_of
+from banel_leaderboard.board import negative_control
+from banel_leaderboard.records.spec import Spec, task_of
 from benchmarks import needle as benchmark
 
 torch.set_num_threads(1)
@@ -117,14 +117,14 @@ def test_sampling_without_replacement_has_all_there_is():
 
 
 def test_holm_by_hand():
-    assert control.holm(np.array([0.03, 0.001, 0.02, 0.5])) == pytest.approx([0.06, 0.004, 0.06, 0.5])
-    assert control.holm(np.array([0.4, 0.6])).tolist() == [0.8, 0.8]
+    assert negative_control.holm(np.array([0.03, 0.001, 0.02, 0.5])) == pytest.approx([0.06, 0.004, 0.06, 0.5])
+    assert negative_control.holm(np.array([0.4, 0.6])).tolist() == [0.8, 0.8]
 
 
 def test_flipped_signs_by_hand():
     """Three alike differences: 1 of 8 patterns reaches their sum; of (2, -1) half the patterns reach 1."""
     for differences, expected in (([1.0, 1.0, 1.0], 1 / 8), ([0.0, 0.0], 1), ([2.0, -1.0], 1 / 2)):
-        p = control.sign_flip(np.array(differences), np.random.default_rng(0), 20_000)
+        p = negative_control.sign_flip(np.array(differences), np.random.default_rng(0), 20_000)
         assert p == pytest.approx(expected, abs=0.015)
 
 
@@ -134,7 +134,7 @@ def test_chance_alone_is_seldom_called_skill(spread):
     rng = np.random.default_rng(spread)
     fresh = rng.binomial(spread, 1e-3, (1_000, 30)) / spread
     bar = rng.binomial(1_000_000 - spread, 1e-3, (1_000, 30)) / (1e6 - spread)
-    p = np.array([control.sign_flip(row, rng, 999) for row in fresh - bar])
+    p = np.array([negative_control.sign_flip(row, rng, 999) for row in fresh - bar])
     assert (p < 0.01).mean() <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 1_000)
 
 
@@ -144,12 +144,12 @@ def test_an_agent_that_knows_more_is_found():
     bar = rng.binomial(1_000_000, 1e-3, 30) / 1e6
     differences = {f"honest {k}": rng.normal(0, 3e-5, 30) for k in range(8)}
     differences["peeks"] = 0.1 * bar + rng.normal(0, 1e-4, 30)
-    verdicts = control.judge(list(differences.values()))
+    verdicts = negative_control.judge(list(differences.values()))
     assert [name for name, v in zip(differences, verdicts, strict=True) if v.above] == ["peeks"]
 
 
 def test_the_benchmark_runs_judges_and_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(control, "LEVEL", 0.25)  # 3 seeds are then enough to judge
+    monkeypatch.setattr(negative_control, "LEVEL", 0.25)  # 3 seeds are then enough to judge
     monkeypatch.setattr("sys.argv", ["needle", "--seeds", "3", "--agents", "base", "--out", str(tmp_path)])
     swept = []
     monkeypatch.setattr(benchmark, "sweep", lambda lanes, out, jobs: swept.extend(_in_process(lanes, out)) or [])
@@ -166,6 +166,6 @@ def test_too_few_seeds_are_refused(monkeypatch, capsys):
 
 
 def _in_process(lanes, out):
-    from banel_leaderboard.harness import execute
+    from banel_leaderboard.running.harness import execute
 
     return [execute(spec, out) for (spec,) in lanes]

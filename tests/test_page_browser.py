@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from runs import HIT_AT_5, make_run
 
-from banel_leaderboard.board import write_page
+from banel_leaderboard.board.write import write_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH; apt-get install chromium")

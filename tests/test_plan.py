@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from banel_envs.errors import BadValue
-from banel_leaderboard import plan as planning
-from banel_leaderboard.cli import main
-from banel_leaderboard.harness import execute
-from banel_leaderboard.plan import MOST_ELEMENTS, Plan, describe_plan, make_plan, shard_of
-from banel_leaderboard.spec import Spec
-from banel_leaderboard.suites import SUITES, Suite
-from banel_leaderboard.sweep import Lane, lanes_of, sweep
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.harness import execute
+from banel_leaderboard.sweeping import plan as planning
+from banel_leaderboard.sweeping.plan import MOST_ELEMENTS, Plan, describe_plan, make_plan, shard_of
+from banel_leaderboard.sweeping.suites import SUITES, Suite
+from banel_leaderboard.sweeping.sweep import Lane, lanes_of, sweep
 from tests.runs import make_run
 from tests.small import tree
 

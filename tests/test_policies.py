@@ -24,10 +24,10 @@ from banel_envs.policies import (
     save_policy,
 )
 from banel_envs.policies.autoregressive import Autoregressive, _children, _invert, logsumexp
-from banel_envs.policies.chained import ChainedTransformer
-from banel_envs.policies.gru import GRU, GRUConfig
-from banel_envs.policies.network import FEW, TorchPolicy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.networks.markov_transformer import ChainedTransformer
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.torch_policy import FEW, TorchPolicy
 from banel_envs.testing import check_policy, sequences
 
 torch.set_num_threads(1)  # networks this small only wait for each other

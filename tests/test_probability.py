@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from banel_envs import Problem, Task, success_rate
 from banel_envs.errors import BadPolicy, PolicyChanged
+from banel_envs.measure.probability import TOLERANCE, checked_log_prob
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, autoregressive
 from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.filtered import Filtered
-from banel_envs.policies.gru import GRU, GRUConfig
 from banel_envs.policies.mark import Mark
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.probability import TOLERANCE, checked_log_prob
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.torch_policy import TorchPolicy
 from tests.test_policies import ENDS, KINDS, T, V, excluding, network, problem, space
 
 SUCCESSES = np.array(
@@ -348,7 +348,7 @@ class Asked(Foreign):
 
 @every_end
 def test_each_distinct_prefix_is_asked_once_in_order_of_depth(end, monkeypatch):
-    monkeypatch.setattr("banel_envs.probability.NUMBERS", 3 * V)  # three prefixes at a time
+    monkeypatch.setattr("banel_envs.measure.probability.NUMBERS", 3 * V)  # three prefixes at a time
     policy = Asked(end)
     found = checked_log_prob(policy, space(end), problem(end))
     prefixes = policy.prefixes

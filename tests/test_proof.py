@@ -15,7 +15,7 @@ from banel_envs import TASKS, success_rate
 from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
 from banel_envs.tasks import proof
-from banel_envs.tasks.sequent_calculus import LEFT, RIGHT, RULES, Formula, Formulas, Proofs, parse
+from banel_envs.tasks.shared.sequent_calculus import LEFT, RIGHT, RULES, Formula, Formulas, Proofs, parse
 from banel_envs.testing import check_task
 
 torch.set_num_threads(1)

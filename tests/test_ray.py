@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from banel_envs import Task, chain
+from banel_envs import Task
 from banel_envs.errors import BadValue, MissingExtra
-from banel_envs.ledger import Ledger
+from banel_envs.meter import ledger_format
+from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
-from banel_leaderboard import ray_engine as engine
-from banel_leaderboard.cli import main
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.spec import Spec
-from banel_leaderboard.suites import SUITES, Suite
-from banel_leaderboard.sweep import Lane, Outcome, Workers, sweep
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.sweeping import ray_engine as engine
+from banel_leaderboard.sweeping.suites import SUITES, Suite
+from banel_leaderboard.sweeping.sweep import Lane, Outcome, Workers, sweep
 from tests import small
 
 TINY, HOPELESS = "tests.small:task", "tests.small:hopeless"
@@ -51,7 +52,7 @@ def noted() -> Task:
 def slow_reward(seed: int, tokens: Tokens) -> Any:
     worker = os.getppid()
     raylet = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]
-    line = f"{raylet} {worker} {os.getpid()} {chain.pack_tokens(tokens, 4)}\n"
+    line = f"{raylet} {worker} {os.getpid()} {ledger_format.pack_tokens(tokens, 4)}\n"
     fd = os.open(Path(os.environ[NOTES], f"notes-{seed}"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.write(fd, line.encode())
     os.close(fd)

@@ -19,18 +19,19 @@ import banel_leaderboard
 from banel_agents import AGENTS, make_agent
 from banel_envs import Oracle, kernel
 from banel_envs.errors import AssetError, BadValue, BanelError
-from banel_envs.ledger import Ledger
-from banel_envs.policies import COST, compiled
+from banel_envs.meter.ledger import Ledger
+from banel_envs.policies import COST
+from banel_envs.policies.steps import compiled_steps
 from banel_envs.testing import sequences
 from banel_leaderboard import RunRecord, load_policy, run
-from banel_leaderboard.cli import main
-from banel_leaderboard.grid import grid
-from banel_leaderboard.harness import RunFailed
-from banel_leaderboard.isolate import AgentFailed
-from banel_leaderboard.lookup import CannotTell, Known, own_code
-from banel_leaderboard.recompute import Disproved
-from banel_leaderboard.replay import prove
-from banel_leaderboard.verify import RunRefused
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.proving.verify import RunRefused
+from banel_leaderboard.running.evaluator import grid
+from banel_leaderboard.running.harness import RunFailed
+from banel_leaderboard.running.isolation_server import AgentFailed
+from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 from tests import small
 from tests.small import little, only_run
 
@@ -159,8 +160,8 @@ def test_a_run_is_proved_with_the_kernel_that_made_it(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
-    steps = compiled.Walk.step
-    monkeypatch.setattr(compiled.Walk, "step", lambda *a: used.append(1) or steps(*a))
+    steps = compiled_steps.Walk.step
+    monkeypatch.setattr(compiled_steps.Walk, "step", lambda *a: used.append(1) or steps(*a))
     with kernel.using(kind):
         record = run(NETWORK, "banel", 0, out=tmp_path, settings=little("banel"))
     assert record.execution.kernel == kind
@@ -312,7 +313,7 @@ def test_importing_stays_light_and_the_public_names_are_there() -> None:
     code = (
         "import sys, banel_envs, banel_leaderboard; heavy = {'torch', 'tqdm', 'pandas', 'stable_baselines3'}; "
         "found = heavy & set(sys.modules); assert not found, found; "
-        "import banel_leaderboard.harness, banel_leaderboard.sweep; assert callable(banel_leaderboard.run)"
+        "import banel_leaderboard.running.harness, banel_leaderboard.sweeping.sweep; assert callable(banel_leaderboard.run)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {"run", "RunRecord", "load_policy"} <= set(banel_leaderboard.__all__)

@@ -12,19 +12,21 @@ import pytest
 from hostile import ODD, put, within
 from runs import make_run, tiny
 
-from banel_envs import Oracle, safe_files
+from banel_envs import Oracle
 from banel_envs.errors import AssetError, BadReward, BadValue, BanelError, FileMissing, FileRefused, LedgerWriteError
-from banel_envs.file_oracle import answered_by_files
-from banel_envs.ledger import Ledger
+from banel_envs.files import safe_files
+from banel_envs.meter.file_reward import answered_by_files
+from banel_envs.meter.ledger import Ledger
 from banel_envs.policies import Uniform, load_policy_file, save_policy
-from banel_leaderboard.board import load_runs, write_markdown, write_page
-from banel_leaderboard.cli import main
-from banel_leaderboard.discover import find, finished_runs
-from banel_leaderboard.folder import load_policy, read_status
-from banel_leaderboard.grid import file_sha256
-from banel_leaderboard.plan import _medians
-from banel_leaderboard.record import RunRecord
-from banel_leaderboard.settings import read_settings
+from banel_leaderboard.board.load import load_runs
+from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.command.settings import read_settings
+from banel_leaderboard.records.find_runs import find, finished_runs
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.run_folder import load_policy, read_status
+from banel_leaderboard.running.evaluator import file_sha256
+from banel_leaderboard.sweeping.plan import _medians
 
 every_oddity = pytest.mark.parametrize("odd", ODD)
 

@@ -10,8 +10,8 @@ from hostile import ANYTHING, within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_envs import strict_json
 from banel_envs.errors import BadJson, NotJson
+from banel_envs.files import strict_json
 
 NESTED = st.recursive(ANYTHING, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from banel_envs import Problem, Task, success_rate
 from banel_envs.errors import BadValue
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.success import exact_rate
 from banel_envs.policies import Repeating, Uniform
-from banel_envs.statistics import clopper_pearson
-from banel_envs.success import exact_rate
 
 T = 4
 PROBLEM = Problem("test/Success-v0", ("a", "b"), T, 1, partial(Uniform, 2, T, None))

@@ -17,17 +17,24 @@ from banel_envs import TASKS, Ledger
 from banel_envs.errors import BadValue
 from banel_envs.policies import Mixture, load_policy_file
 from banel_envs.policies.filtered import Filtered
-from banel_leaderboard import RunRecord, cache, run
-from banel_leaderboard.board import load_runs
-from banel_leaderboard.cli import main
-from banel_leaderboard.lookup import CannotTell, Known, own_code
-from banel_leaderboard.proving import Proving, draw, prove_all
-from banel_leaderboard.recompute import Disproved, check_answers, check_package_facts, check_rates, recorded_task
-from banel_leaderboard.record import RecordError
-from banel_leaderboard.replay import prove
-from banel_leaderboard.rows import make_boards, marks
-from banel_leaderboard.seeds import incomplete, seeds_text
-from banel_leaderboard.standing import Standing, attest, digest_of, read_attestations, write_attestations
+from banel_leaderboard import RunRecord, run
+from banel_leaderboard.board.load import load_runs
+from banel_leaderboard.board.ranking import make_boards, marks
+from banel_leaderboard.board.seed_sets import incomplete, seeds_text
+from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving import cache
+from banel_leaderboard.proving.parallel import Proving, draw, prove_all
+from banel_leaderboard.proving.recompute import (
+    Disproved,
+    check_answers,
+    check_package_facts,
+    check_rates,
+    recorded_task,
+)
+from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.proving.standing import Standing, attest, digest_of, read_attestations, write_attestations
+from banel_leaderboard.records.record import RecordError
+from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 from benchmarks.forging import Forged
 from tests.runs import HIT_AT_5, make_run
 from tests.small import only_run

@@ -149,7 +149,7 @@ def test_a_command_without_its_extra_names_it(wheel, tmp_path):
     """One line and exit status 2, for the command and for the builds."""
     core = linked(tmp_path / "core", CORE)
     calls = {
-        "banel_leaderboard.cli": ["board", "/", "--out", "/tmp/never.md"],
+        "banel_leaderboard.command.cli": ["board", "/", "--out", "/tmp/never.md"],
         "banel_envs.build.__main__": ["countdown", "--out", str(tmp_path / "out")],
     }
     for module, arguments in calls.items():

@@ -14,7 +14,7 @@ from banel_envs.errors import BadPolicy, BadValue, BanelError, PolicyChanged
 from banel_envs.policies import Uniform
 from banel_envs.testing import ContractBroken, check_policy
 from banel_leaderboard import run
-from banel_leaderboard.isolate import AgentFailed
+from banel_leaderboard.running.isolation_server import AgentFailed
 from tests import small
 from tests.small import Small, T, V
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from banel_envs import TASKS, success_rate
 from banel_envs.errors import AssetError, MissingExtra
-from banel_envs.tasks import patches
 from banel_envs.tasks import zero_to_six as digits
+from banel_envs.tasks.shared import patches
 from banel_envs.testing import check_task
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn: pip install 'banel-envs[digits]'")

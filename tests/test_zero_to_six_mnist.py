@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from banel_envs import TASKS, data, success_rate
 from banel_envs.data import DataAltered, DataMissing
 from banel_envs.errors import MissingExtra
-from banel_envs.tasks import patches
 from banel_envs.tasks import zero_to_six_mnist as mnist
+from banel_envs.tasks.shared import patches
 from banel_envs.testing import check_task
-from banel_leaderboard import fetch
+from banel_leaderboard.command import fetch_mnist
 
 IDS = {variant.id: variant for variant in (mnist.MNIST, mnist.MNIST_BALL, mnist.MNIST_28)}
 SIZES = {mnist.MNIST.id: 5_907, mnist.MNIST_BALL.id: 40_400, mnist.MNIST_28.id: 1_500}
@@ -198,14 +198,14 @@ def fake_openml(monkeypatch, change=lambda images, labels: (images, labels)):
 def test_fetching_writes_the_same_content(monkeypatch, tmp_path):
     pytest.importorskip("sklearn")
     fake_openml(monkeypatch)
-    path = fetch.fetch_mnist(tmp_path / "new")
+    path = fetch_mnist.fetch_mnist(tmp_path / "new")
     assert [p.name for p in path.parent.iterdir()] == [data.MNIST]
     images, labels = data.mnist(path.parent)
     assert np.array_equal(images[60_000:], arrays()["test_images"]) and np.array_equal(
         labels[:60_000], arrays()["train_labels"]
     )
     monkeypatch.setattr("sklearn.datasets.fetch_openml", None)  # a right file is kept, nothing is loaded
-    assert fetch.fetch_mnist(path.parent) == path
+    assert fetch_mnist.fetch_mnist(path.parent) == path
 
 
 @images_needed
@@ -226,7 +226,7 @@ def test_fetching_refuses_what_is_not_mnist(monkeypatch, tmp_path, kind):
 
     fake_openml(monkeypatch, change)
     with pytest.raises(DataAltered, match=data.MNIST_SHA256) as raised:
-        fetch.fetch_mnist(tmp_path)
+        fetch_mnist.fetch_mnist(tmp_path)
     if kind != "fraction":
         assert "SHA-256 of its content" in str(raised.value).split(data.MNIST_SHA256)[0]
     assert not list(tmp_path.iterdir())
@@ -243,14 +243,14 @@ def test_a_write_that_fails_leaves_nothing(monkeypatch, tmp_path):
 
     monkeypatch.setattr(np, "savez_compressed", full_disk)
     with pytest.raises(DataMissing, match="No space left"):
-        fetch.fetch_mnist(tmp_path)
+        fetch_mnist.fetch_mnist(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_file_is_not_replaced(tmp_path):
     (tmp_path / data.MNIST).write_bytes(b"mine")
     with pytest.raises(DataAltered):
-        fetch.fetch_mnist(tmp_path)
+        fetch_mnist.fetch_mnist(tmp_path)
     assert (tmp_path / data.MNIST).read_bytes() == b"mine"
 
 
@@ -265,5 +265,5 @@ def test_fetching_without_network_or_extra(monkeypatch, tmp_path, error, expecte
 
     monkeypatch.setattr("sklearn.datasets.fetch_openml", refuse)
     with pytest.raises(expected, match=str(error)):
-        fetch.fetch_mnist(tmp_path)
+        fetch_mnist.fetch_mnist(tmp_path)
     assert not list(tmp_path.iterdir())

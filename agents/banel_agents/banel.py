@@ -26,7 +26,7 @@ from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, Range, c
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
-from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 
 FilterFactor = Annotated[float, Range(1, 1_000, above=True)]

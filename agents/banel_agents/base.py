@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.training import descend
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 
 

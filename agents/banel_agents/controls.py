@@ -18,7 +18,7 @@ from banel_agents.limits import BatchSize, Temperature, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
-from banel_envs.policies.network import TorchPolicy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 
 

@@ -24,8 +24,8 @@ from typing import TypeAlias
 import numpy as np
 
 from banel_agents.base import Answers
-from banel_agents.gradient import Floats, GradientConfig, rounds
 from banel_agents.limits import Context, Weight
+from banel_agents.shared.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens

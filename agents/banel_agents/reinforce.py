@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from banel_agents.gradient import GradientConfig, rounds
+from banel_agents.shared.gradient import GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 

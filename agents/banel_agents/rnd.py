@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_agents.base import Answers
-from banel_agents.gradient import Floats, GradientConfig, rounds
 from banel_agents.limits import Context, LearningRate, Steps, Units, Weight
+from banel_agents.shared.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-from banel_envs.policies.training import descend
+from banel_envs.policies.gradient_step import descend
 from banel_envs.problem import Tokens
 
 

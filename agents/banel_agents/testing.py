@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 from banel_agents.base import Agent
-from banel_agents.silence import AgentSilent, asking
+from banel_agents.shared.silence import AgentSilent, asking
 from banel_envs import BudgetExhausted, Oracle, Problem, Task
-from banel_envs.draws import check_draws
 from banel_envs.errors import BadPolicy, PolicyChanged
-from banel_envs.oracle import Feedback
+from banel_envs.measure.draws import check_draws
+from banel_envs.measure.probability import at_most_one, checked_log_prob
+from banel_envs.meter.oracle import Feedback
 from banel_envs.policies import Policy
 from banel_envs.policies.mark import Mark
 from banel_envs.policies.protocol import METHODS
 from banel_envs.policies.weights import bad_weight
-from banel_envs.probability import at_most_one, checked_log_prob
 from banel_envs.problem import Tokens
 from banel_envs.testing import ContractBroken, check_has
 

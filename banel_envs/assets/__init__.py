@@ -13,8 +13,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from banel_envs import safe_files, safe_npz
 from banel_envs.errors import AssetError, FileMissing, FileRefused
+from banel_envs.files import safe_files, safe_npz
 from banel_envs.visible import shown
 
 FOLDER = Path(__file__).parent

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.training import descend
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 from banel_envs.tasks.addition_attack import (
     END,

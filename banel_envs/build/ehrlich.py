@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import AssetError
-from banel_envs.policies.chained import chained_policy
-from banel_envs.policies.store import save_policy
+from banel_envs.policies.networks.markov_transformer import chained_policy
+from banel_envs.policies.storage.store import save_policy
 from banel_envs.tasks.ehrlich import FUNCTIONS, Ehrlich, base_name, draw
 
 TAKES = "seconds; --data: the folder with ehrlich.npz, written by tests/golden/make_ehrlich.py (not for --instance k)"

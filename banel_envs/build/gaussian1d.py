@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.training import descend
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.tasks.gaussian1d import BASE, CELLS, HORIZON, VOCABULARY, centres, encode, successes
 
 TAKES = "about 40 seconds on one core, no raw data"

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from banel_envs.build._training import maximum_likelihood, warm_then_linear
+from banel_envs.build.shared.training import maximum_likelihood, warm_then_linear
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import logsumexp
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 from banel_envs.tasks.list_program import (
     ARGUMENTS,

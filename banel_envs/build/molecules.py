@@ -22,19 +22,19 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from banel_envs.build._spellings import plain_spellings
+from banel_envs.build.shared.spellings import plain_spellings
 from banel_envs.errors import BadValue
-from banel_envs.importance import Pool, Proposal, weigh
-from banel_envs.policies.gru import GRU, GRUConfig
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.training import descend
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.importance import Pool, Proposal, weigh
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
-from banel_envs.statistics import clopper_pearson
-from banel_envs.tasks import smiles
 from banel_envs.tasks.molecule_rediscovery import SPELLINGS
 from banel_envs.tasks.molecule_window import KEYS, POOL, PROPOSALS, WINDOWS, Windows, possible, properties, reward
-from banel_envs.tasks.smiles import BASE
+from banel_envs.tasks.shared import smiles
+from banel_envs.tasks.shared.smiles import BASE
 
 TAKES = "about 25 minutes on one core, 2 GB of memory; --data DIR holds zinc250k.smi.gz; needs rdkit (extra chem)"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.tasks.needle import BASE, HORIZON, VOCABULARY
 
 TAKES = "a second, no raw data"

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from banel_envs.build._training import maximum_likelihood
+from banel_envs.build.shared.training import maximum_likelihood
 from banel_envs.policies.autoregressive import logsumexp
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 from banel_envs.tasks.proof import BASE, END, HORIZON, THEOREMS, VOCABULARY, encode
-from banel_envs.tasks.sequent_calculus import Formula, Formulas, Proofs, Sequent, parse
+from banel_envs.tasks.shared.sequent_calculus import Formula, Formulas, Proofs, Sequent, parse
 
 TAKES = "about 3 minutes on one core, 0.5 GB of memory, no raw data"
 

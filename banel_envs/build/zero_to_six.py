@@ -13,12 +13,12 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from tqdm import trange
 
-from banel_envs.policies.gru import GRU, GRUConfig
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
-from banel_envs.policies.training import descend
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.networks.gru import GRU, GRUConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
-from banel_envs.tasks import patches
+from banel_envs.tasks.shared import patches
 from banel_envs.tasks.zero_to_six import BASE, HORIZON, variants, zeros
 
 TAKES = "half a minute on one core, no raw data (extra: digits)"

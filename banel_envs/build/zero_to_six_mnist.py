@@ -20,11 +20,11 @@ from sklearn.neural_network import MLPClassifier
 
 from banel_envs.build.zero_to_six import fit_gru
 from banel_envs.data import data_folder, mnist
-from banel_envs.policies.gru import GRUConfig
-from banel_envs.policies.network import TorchPolicy
-from banel_envs.policies.store import save_policy
+from banel_envs.policies.networks.gru import GRUConfig
+from banel_envs.policies.storage.store import save_policy
+from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
-from banel_envs.tasks import patches
+from banel_envs.tasks.shared import patches
 from banel_envs.tasks.zero_to_six_mnist import FULL, MNIST, MNIST_28, Variant, digests
 
 TAKES = "about 15 minutes on one core, 1 GB of memory, mnist.npz in --data or BANEL_DATA (extra: digits)"

@@ -1,4 +1,4 @@
-/* One step of a transformer for many prefixes, on a CPU: what banel_envs/policies/compiled.py calls.
+/* One step of a transformer for many prefixes, on a CPU: what banel_envs/policies/steps/compiled_steps.py calls.
 
    The same bits for every batch and, from one compiler, on every processor: a product is one chain of fused multiply-adds for each number, in
    the order of its inputs, whatever the width of a register or the number of rows computed together; the other sums run

@@ -1,10 +1,10 @@
 """Policies: generative models over token sequences. NumPy in, NumPy out; the torch networks load when first used."""
 
 from banel_envs.policies.autoregressive import Autoregressive
-from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.cost import COST
 from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import load_policy_file, save_policy
+from banel_envs.policies.storage.store import load_policy_file, save_policy
 
 __all__ = [
     "COST",

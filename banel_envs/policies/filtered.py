@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadPolicy, BadValue
+from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.protocol import Policy
-from banel_envs.statistics import clopper_pearson
 
 LEAST_ACCEPTANCE = 1e-3  # below it a sample costs over a thousand proposals and the normaliser is noise
 MOST_AT_ONCE = 1 << 18  # proposals drawn together: they bound the memory, however few of them pass

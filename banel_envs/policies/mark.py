@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, PolicyChanged
-from banel_envs.policies import store
 from banel_envs.policies.autoregressive import Floats, Ints
-from banel_envs.policies.combine import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.cost import COST
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy, is_plainly, parts_of
+from banel_envs.policies.storage import store
 
 DRAWN = 16  # sequences that a policy of another kind is remembered by
 CLOSE = 1e-4  # nats by which their log-probabilities may differ: an accelerator may sum in another order

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies.protocol import Policy
-from banel_envs.policies.store import shipped_policy
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
@@ -254,7 +254,7 @@ def ehrlich(
 
 def _chain_policy(initial: Floats, transition: Floats, length: int, seed: int) -> Policy:
     try:
-        from banel_envs.policies.chained import chained_policy
+        from banel_envs.policies.networks.markov_transformer import chained_policy
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the base policy needs {error.name}: pip install 'banel-envs[torch]'") from error
     return chained_policy(initial, transition, length, np.random.default_rng([seed, 1]))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import combined_digest
-from banel_envs.policies.store import shipped_policy
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.problem import Tokens
 from banel_envs.task import Task
-from banel_envs.tasks import smiles
-from banel_envs.tasks.smiles import BASE
+from banel_envs.tasks.shared import smiles
+from banel_envs.tasks.shared.smiles import BASE
 
 SPELLINGS = "molecule_rediscovery_spellings.npz"
 

@@ -29,12 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.importance import Pool, Proposal
-from banel_envs.policies.store import shipped_policy
+from banel_envs.measure.importance import Pool, Proposal
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Tokens
 from banel_envs.task import Task
-from banel_envs.tasks import smiles
-from banel_envs.tasks.smiles import BASE
+from banel_envs.tasks.shared import smiles
+from banel_envs.tasks.shared.smiles import BASE
 
 PROPOSALS = ("molecule_window_proposal_0.safetensors", "molecule_window_proposal_1.safetensors")
 POOL = "molecule_window_pool.npz"

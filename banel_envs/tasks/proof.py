@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.policies.store import shipped_policy
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
-from banel_envs.tasks.sequent_calculus import PREMISES, RULES, Formulas, Proofs, Sequent, parse
+from banel_envs.tasks.shared.sequent_calculus import PREMISES, RULES, Formulas, Proofs, Sequent, parse
 
 VOCABULARY = (*RULES, ".")
 END = len(RULES)

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from banel_envs.assets import combined_digest
 from banel_envs.errors import AssetError, MissingExtra
-from banel_envs.policies.store import shipped_policy
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
-from banel_envs.tasks import patches
-from banel_envs.tasks.patches import Images
+from banel_envs.tasks.shared import patches
+from banel_envs.tasks.shared.patches import Images
 
 SIDE = 8
 HORIZON = SIDE * SIDE // 4

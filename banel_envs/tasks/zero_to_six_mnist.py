@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
 from banel_envs.data import data_folder, mnist
-from banel_envs.policies.store import shipped_policy
+from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
-from banel_envs.tasks import patches
-from banel_envs.tasks.patches import Images
+from banel_envs.tasks.shared import patches
+from banel_envs.tasks.shared.patches import Images
 
 KEY = b"banel/ZeroToSixMNIST"  # of the digests: unlike those of any other task
 HALF_BLACK = 127.5  # of the grey levels 0..255

@@ -6,18 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from banel_leaderboard.folder import load_policy
-    from banel_leaderboard.frame import read
-    from banel_leaderboard.harness import run
-    from banel_leaderboard.record import RunRecord
+    from banel_leaderboard.board.dataframe import read
+    from banel_leaderboard.records.record import RunRecord
+    from banel_leaderboard.records.run_folder import load_policy
+    from banel_leaderboard.running.harness import run
 
 __all__ = ["RunRecord", "load_policy", "read", "run"]
 
 _HOME = {
-    "RunRecord": "record",
-    "load_policy": "folder",
-    "read": "frame",
-    "run": "harness",
+    "RunRecord": "records.record",
+    "load_policy": "records.run_folder",
+    "read": "board.dataframe",
+    "run": "running.harness",
 }  # loaded when first asked for
 
 

@@ -1,0 +1,1 @@
+"""What several builds of assets need."""

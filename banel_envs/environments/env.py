@@ -1,0 +1,233 @@
+"""GenerationEnv: one episode writes one sequence, one action is one token, one episode costs one evaluation."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from banel_envs.environments import separate
+from banel_envs.environments.arguments import check_seed
+from banel_envs.errors import BadTokens, BadValue, BudgetExhausted
+from banel_envs.meter.oracle import Feedback, Oracle, check_meter
+from banel_envs.problem import Problem
+from banel_envs.task import TASKS
+
+Observation = dict[str, Any]
+
+RENDER_MODES = ["ansi", "rgb_array"]
+
+
+def observation_space(problem: Problem) -> spaces.Dict:
+    """tokens: int64 [T], the sequence so far, V where nothing is written yet; position: tokens written, 0..T."""
+    return spaces.Dict(
+        tokens=spaces.MultiDiscrete([problem.V + 1] * problem.T),
+        position=spaces.Discrete(problem.T + 1),
+    )
+
+
+def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]:
+    """What an env of this problem can render; BadValue unless render_mode is None or one of RENDER_MODES."""
+    modes = RENDER_MODES if problem.image is not None else RENDER_MODES[:1]
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise BadValue(f"render_mode is {render_mode!r}; on {problem.id} it is None or one of {', '.join(modes)}")
+    return {"render_modes": modes, "render_fps": 4}
+
+
+def has_no_picture(problem: Problem, render_mode: str | None) -> bool:
+    """Whether pictures are asked of a task without any.
+
+    Stable-Baselines3 asks for "rgb_array" whenever it makes an environment by its id, so this is no error until
+    somebody looks: `render_mode` is None then, and `render()` raises.
+    """
+    return render_mode == "rgb_array" and problem.image is None
+
+
+def no_picture(problem: Problem) -> BadValue:
+    """What render() raises where pictures were asked of a task without any."""
+    return BadValue(f"{problem.id} has no pictures (render_mode='rgb_array'); make it with render_mode='ansi' for text")
+
+
+def check_oracle(problem: Problem, oracle: Oracle) -> None:
+    """BadValue unless the oracle is this problem's, and the meter itself."""
+    check_meter(oracle, stand_ins=True)
+    if oracle.problem is not problem:
+        raise BadValue(f"the oracle answers for {oracle.problem.id}, not for {problem.id}: give one of the same task")
+
+
+class GenerationEnv(gym.Env[Observation, np.int64]):
+    """Write a sequence token by token; the reward of the last token is the oracle's answer.
+
+    Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0
+    until the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a
+    withheld success; of the latter (feedback "failures") `info["withheld"]` is True, where the oracle answers NaN.
+    `info["action_mask"]` int8 [V], and `action_masks()` bool [V], mark the tokens that keep the sequence well-formed:
+    advice, never enforced. Once the budget is spent a finished sequence is *truncated* with reward 0.0 and
+    `info["unevaluated"]`, and the next step or reset raises BudgetExhausted. `spent` and `left` tell the meter. A step
+    that raises has written nothing: the same action can be tried again. Closing releases an oracle that `gym.make`
+    made, never one handed in.
+
+        >>> import gymnasium as gym
+        >>> env = gym.make("banel_envs:banel/AdditionAttack-v0")
+        >>> observation, info = env.reset(seed=0)
+        >>> for token in [1, 10, 1, 11]:  # 1+1=
+        ...     observation, reward, terminated, truncated, info = env.step(token)
+        >>> reward, terminated, env.unwrapped.spent
+        (0.0, True, 1)
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(
+        self, problem: Problem, oracle: Oracle, render_mode: str | None = None, *, owns_oracle: bool = False
+    ) -> None:
+        check_oracle(problem, oracle)
+        self.metadata = render_metadata(problem, render_mode)
+        self.problem = problem
+        self.oracle = oracle
+        self._owns_oracle = owns_oracle
+        self._has_no_picture = has_no_picture(problem, render_mode)
+        self.render_mode = None if self._has_no_picture else render_mode
+        self.observation_space = observation_space(problem)
+        self.action_space = spaces.Discrete(problem.V)
+        self._tokens = np.full(problem.T, problem.V, np.int64)  # [T]
+        self._position = 0
+        self._live = False  # between a reset and the end of its episode
+        self._refused = False  # whether a finished sequence found the budget spent
+
+    @property
+    def spent(self) -> int:
+        """Evaluations charged so far (NRE)."""
+        return self.oracle.count
+
+    @property
+    def left(self) -> int:
+        """Evaluations still to be had."""
+        return self.oracle.left
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """An empty sequence. The meter is not touched: nothing but a new experiment gives budget back."""
+        super().reset(seed=check_seed(seed))
+        self._check_budget()
+        self._tokens = np.full(self.problem.T, self.problem.V, np.int64)
+        self._position, self._live = 0, True
+        return self._observe(), self._info()
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Write one token; see the class for what comes back."""
+        if separate.NEW:
+            separate.NEW.clear()
+        self._check_budget()
+        if not self._live:
+            raise BadValue("the episode has ended or not begun; call reset() first")
+        self._check_action(action)
+        tokens, position = self._tokens.copy(), self._position + 1
+        tokens[self._position] = action
+        ended = bool(action == self.problem.end or position == self.problem.T)
+        unevaluated = ended and self.left + self.oracle.open == 0
+        answer = 0.0
+        if ended and not unevaluated:
+            answer = float(self.oracle(finished(tokens[None], self.problem))[0])
+        withheld = answer != answer  # NaN
+        # Only now: had the oracle raised, the same step could be taken again.
+        self._tokens, self._position = tokens, position
+        self._live, self._refused = not ended, unevaluated
+        info = self._info()
+        if unevaluated or withheld:
+            info["unevaluated" if unevaluated else "withheld"] = True
+        return self._observe(), 0.0 if withheld else answer, ended and not unevaluated, unevaluated, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Tokens [V] that keep the sequence well-formed, by the name that sb3-contrib's MaskablePPO looks for."""
+        return self._mask().astype(bool)
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """The sequence so far: as text with the meter (ansi), or as a picture [height, width, 3] (rgb_array).
+
+        Raises:
+            BadValue: rgb_array was asked for, and the task has no pictures.
+        """
+        if self._has_no_picture:
+            raise no_picture(self.problem)
+        if self.render_mode is None:
+            return None
+        if self.render_mode == "rgb_array" and self.problem.image is not None:
+            return self.problem.image(self._tokens)
+        if self._position and not self._live:
+            written = self.problem.render(finished(self._tokens[None], self.problem)[0])
+        else:
+            written = "".join(self.problem.vocabulary[t] for t in self._tokens[: self._position])
+        return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
+
+    def close(self) -> None:
+        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        if self._owns_oracle:
+            separate.forget(self)
+            self.oracle.close()
+
+    def _check_action(self, action: Any) -> None:
+        array = np.asarray(action)
+        if array.dtype.kind not in "iu" or array.shape != () or not 0 <= array < self.problem.V:
+            raise BadTokens(f"action {action!r} is not a token; tokens are whole numbers 0..{self.problem.V - 1}")
+
+    def _check_budget(self) -> None:
+        if self._refused:
+            raise BudgetExhausted(1, 0, self.oracle.budget)
+
+    def _observe(self) -> Observation:
+        return {"tokens": self._tokens.copy(), "position": np.int64(self._position)}
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self._mask()}
+
+    def _mask(self) -> NDArray[np.int8]:
+        mask: NDArray[np.int8] = self.problem.action_mask(self._tokens[None, : self._position])[0]  # [V]
+        return mask
+
+
+def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int8]:
+    """The mask [n, V] of each row [n, T], of which the first positions [n] tokens are written."""
+    masks = np.empty((len(tokens), problem.V), np.int8)
+    if problem.allowed is None:
+        masks.fill(1)
+        return masks
+    # Rows of one length share one call. NumPy sorts numbers of 8 or 16 bits by counting them.
+    order = positions.astype(np.min_scalar_type(problem.T)).argsort(kind="stable")
+    tokens, ends = tokens.take(order, axis=0), np.bincount(positions).cumsum()
+    for position, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
+        if low < high:
+            masks[low:high] = problem.allowed(tokens[low:high, :position])
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return masks.take(place, axis=0)
+
+
+def finished(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Written rows [n, T] as sequences: blanks after the end become end tokens."""
+    return tokens if problem.end is None else np.where(tokens == problem.V, problem.end, tokens)
+
+
+def make_env(
+    task: str,
+    *,
+    budget: int | None = None,
+    feedback: Feedback = "full",
+    ledger: str | Path | None = None,
+    render_mode: str | None = None,
+) -> GenerationEnv:
+    """What `gym.make` calls: an environment with an oracle, and a budget, of its own.
+
+    A loop that makes several of them is warned of (SeveralBudgets), since each spends a budget.
+    """
+    made = TASKS[task]
+    oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
+    env = GenerationEnv(made.problem, oracle, render_mode, owns_oracle=True)
+    separate.note(env, ledger)
+    return env

@@ -1,0 +1,136 @@
+"""Stable-Baselines3: GenerationVectorEnv as its VecEnv (use as_sb3_vec_env), and StopAtBudget, its callback."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from banel_envs.environments.vector import GenerationVectorEnv
+from banel_envs.errors import BadValue, BudgetExhausted
+
+ROW_A_COPY = {"action_masks", "render"}  # methods of the shared environment that answer for each copy
+WHOLE = {"reset", "step"}  # and those that would act on every copy, whichever is meant
+
+
+class SB3VecEnv(VecEnv):
+    """One GenerationVectorEnv as num_envs Stable-Baselines3 environments."""
+
+    def __init__(self, env: GenerationVectorEnv) -> None:
+        if not isinstance(env, GenerationVectorEnv):
+            raise BadValue(
+                f"as_sb3_vec_env takes a GenerationVectorEnv, got {env}; "
+                f"wrap what it returns instead, with wrappers of Stable-Baselines3"
+            )
+        if env.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise BadValue(
+                f"Stable-Baselines3 resets in the same step, and this environment has autoreset_mode "
+                f'{env.autoreset_mode.value!r}; make it with autoreset_mode="SameStep", the default'
+            )
+        self.env = env
+        self.render_mode = env.render_mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._actions = np.zeros(env.num_envs, np.int64)
+
+    def reset(self) -> Any:
+        """Empty sequences in every copy."""
+        observation, infos = self.env.reset(seed=self._seeds)
+        self.reset_infos = [{"action_mask": mask} for mask in infos["action_mask"]]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Keep the actions for step_wait."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Step every copy."""
+        observation, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        done = terminated | truncated
+        rows: list[dict[str, Any]] = [{"action_mask": m, "TimeLimit.truncated": False} for m in infos["action_mask"]]
+        for k in np.flatnonzero(done).tolist():
+            self.reset_infos[k] = {"action_mask": rows[k]["action_mask"]}
+            final = infos["final_info"]
+            told = {key: True for key in ("unevaluated", "withheld") if key in final and final[key][k]}
+            rows[k] = {
+                "action_mask": final["action_mask"][k],
+                "TimeLimit.truncated": bool(truncated[k]),
+                "terminal_observation": infos["final_obs"][k],
+                **told,
+            }
+        return observation, rewards.astype(np.float32), done, rows
+
+    def close(self) -> None:
+        """Release the oracle's ledger."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The shared environment's attribute, once a copy."""
+        return [getattr(self.env, attr_name)] * len(self._rows(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused: the copies share one environment, and the meter has no setter."""
+        raise AttributeError(f"{attr_name} cannot be set: the copies share one environment and one meter")
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the shared environment, once for all copies; of `action_masks` and `render`, a row each."""
+        if method_name in WHOLE:
+            raise AttributeError(f"no copy can {method_name} by itself; call {method_name}() of the VecEnv, for all")
+        result = getattr(self.env, method_name)(*args, **kwargs)
+        a_row_each = method_name in ROW_A_COPY and result is not None
+        return [result[k] if a_row_each else result for k in self._rows(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
+        """No copy is wrapped by itself."""
+        return [False] * len(self._rows(indices))
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """A picture of each copy in the render mode rgb_array; None in any other."""
+        pictures: Any = self.env.render() if self.render_mode == "rgb_array" else [None] * self.num_envs
+        return list(pictures)
+
+    def _rows(self, indices: Any) -> list[int]:
+        return list(self._get_indices(indices))
+
+
+class StopAtBudget(BaseCallback):
+    """End `learn` when the budget is spent, instead of with BudgetExhausted.
+
+    For every form of these environments: one by its id, `as_sb3_vec_env`, `make_vec_env`, with or without wrappers.
+    Where copies have a budget each, the first one that is spent ends it. Where a DummyVecEnv holds environments that
+    share one oracle, which it asks one by one, it ends before a step in which more could end than may be asked. An
+    unfinished rollout is not learnt from, as at the end of `total_timesteps`. A `learn` that has nothing left to
+    spend raises BudgetExhausted at once.
+    """
+
+    def _on_training_start(self) -> None:
+        if not self._on_step():
+            left, spent = min(self._meters())
+            raise BudgetExhausted(max(self._needs()), left, left + spent)
+
+    def _on_step(self) -> bool:
+        return all(left >= need for (left, _), need in zip(self._meters(), self._needs(), strict=True))
+
+    def _meters(self) -> list[tuple[int, int]]:
+        """What each copy's meter says: left, spent."""
+        try:
+            left, spent = (self.training_env.get_attr(name) for name in ("left", "spent"))
+        except AttributeError as error:
+            raise BadValue(f"StopAtBudget is for the environments of banel_envs: {error}") from error
+        return list(zip(left, spent, strict=True))
+
+    def _needs(self) -> list[int]:
+        """What each copy's oracle must have left for a step: 1, or one for each env of a DummyVecEnv that shares it."""
+        base = self.training_env.unwrapped
+        if not isinstance(base, DummyVecEnv):
+            return [1] * base.num_envs
+        oracles = [id(oracle) for oracle in base.get_attr("oracle")]
+        sharing = Counter(oracles)
+        return [sharing[oracle] for oracle in oracles]

@@ -1,0 +1,322 @@
+"""GenerationVectorEnv: n sequences written at once on one oracle, in flat arrays; as_sb3_vec_env for SB3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from banel_envs.environments.arguments import Seeds, check_autoreset_mode, check_reset_mask, check_seeds
+from banel_envs.environments.env import (
+    RENDER_MODES,
+    Observation,
+    action_masks,
+    check_oracle,
+    finished,
+    has_no_picture,
+    no_picture,
+    observation_space,
+    render_metadata,
+)
+from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, MissingExtra
+from banel_envs.meter.oracle import Feedback, Oracle
+from banel_envs.problem import Problem
+from banel_envs.task import TASKS
+
+Flags = NDArray[np.bool_]  # [n]
+
+
+class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
+    """n copies of GenerationEnv that share one oracle and one budget.
+
+    Observations, actions and rewards are GenerationEnv's with a leading axis n (rewards float64 [n]), infos those of
+    Gymnasium's SyncVectorEnv. What becomes of a copy that has ended is `autoreset_mode`, as there:
+
+    - "SameStep", the default: it is reset in the same step; its last observation is in `infos["final_obs"]`, its last
+      info in `infos["final_info"]`.
+    - "NextStep", as some wrappers want it: its next step ignores its action, resets it and costs nothing.
+    - "Disabled", as TorchRL wants it: `reset(options={"reset_mask": ended})` before the next step.
+
+    The copies that end together are asked as one batch, in index order, up to what is left of the budget; the rest are
+    truncated with reward 0.0 and `infos["unevaluated"]`, and every later step or reset raises BudgetExhausted. A step
+    that raises has written nothing: the same actions can be tried again. Closing releases an oracle that `gym.make_vec`
+    made, never one handed in.
+
+        >>> import numpy as np
+        >>> import gymnasium as gym
+        >>> envs = gym.make_vec("banel_envs:banel/AdditionAttack-v0", num_envs=2, autoreset_mode="Disabled")
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations["tokens"].shape, infos["action_mask"].shape
+        ((2, 8), (2, 12))
+        >>> observations, rewards, terminated, truncated, infos = envs.step(np.array([11, 1]))  # 11 ends a sequence
+        >>> terminated, envs.unwrapped.spent
+        (array([ True, False]), 1)
+        >>> envs.reset(options={"reset_mask": terminated})[0]["position"]
+        array([0, 1])
+    """
+
+    metadata = {  # noqa: RUF012 (Gymnasium's own declaration)
+        "render_modes": RENDER_MODES,
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        problem: Problem,
+        oracle: Oracle,
+        n: int,
+        render_mode: str | None = None,
+        *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        owns_oracle: bool = False,
+    ) -> None:
+        check_oracle(problem, oracle)
+        self.autoreset_mode = check_autoreset_mode(autoreset_mode)
+        self._resets_at_once = self.autoreset_mode is AutoresetMode.SAME_STEP
+        rendering = render_metadata(problem, render_mode)
+        self.metadata = self.metadata | rendering | {"autoreset_mode": self.autoreset_mode}
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise BadValue(f"n is {n!r}; it must be a whole number of copies, at least 1")
+        self.problem = problem
+        self.oracle = oracle
+        self._owns_oracle = owns_oracle
+        self.num_envs = int(n)
+        self._has_no_picture = has_no_picture(problem, render_mode)
+        self.render_mode = None if self._has_no_picture else render_mode
+        self.single_observation_space = observation_space(problem)
+        self.single_action_space = spaces.Discrete(problem.V)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._copies = np.arange(self.num_envs)
+        self._every = np.ones(self.num_envs, bool)
+        self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
+        self._position = np.zeros(self.num_envs, np.int64)  # [n]
+        self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence; asked by reset
+        self._begun = False
+        self._idle: Flags | None = None  # copies that have ended and are not yet reset; None where there are none
+        self._refused = 0  # finished sequences that found the budget spent
+
+    @property
+    def spent(self) -> int:
+        """Evaluations charged so far (NRE)."""
+        return self.oracle.count
+
+    @property
+    def left(self) -> int:
+        """Evaluations still to be had."""
+        return self.oracle.left
+
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Empty sequences in every copy, or in those of options["reset_mask"], bool [n]. The meter is not touched.
+
+        Raises:
+            BadValue: the seed, or the mask, is not one; or only some copies are to be reset before all have been.
+        """
+        seeds = check_seeds(seed, self.num_envs)
+        which = check_reset_mask(options, self.num_envs)
+        super().reset(seed=next((one for one in seeds if one is not None), None))
+        self._check_budget()
+        if not self._begun and not which.all():
+            raise BadValue('no episode has begun; call reset() without a "reset_mask" first')
+        blank = np.full_like(self._tokens, self.problem.V)
+        first = action_masks(self.problem, blank[:1], np.zeros(1, np.int64))
+        self._tokens = np.where(which[:, None], blank, self._tokens)
+        self._position = np.where(which, 0, self._position)
+        self._idle = None if self._idle is None else some(self._idle & ~which)
+        self._begun, self._first = True, first
+        return self._observe(), {"action_mask": first * which[:, None], "_action_mask": which}
+
+    def step(self, actions: NDArray[np.int64]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+        """Write one token in every copy; see the class for what comes back."""
+        self._check_budget()
+        self._check_turn()
+        tokens, position, done = self._write(self._check_actions(actions))
+        masks = action_masks(self.problem, tokens, position)  # [n, V]
+        rewards = np.zeros(self.num_envs)  # [n]
+        (ended,) = done.nonzero()
+        asked = ended[: self.left + self.oracle.open]
+        withheld = None
+        if len(asked):
+            answers = self.oracle(finished(tokens.take(asked, axis=0), self.problem))
+            if self.oracle.feedback == "failures":
+                hidden = np.isnan(answers)
+                answers[hidden], withheld = 0.0, asked[hidden]
+            rewards[asked] = answers
+        truncated = np.zeros(self.num_envs, bool)
+        # Only now: had the oracle raised, the same step could be taken again.
+        self._refused = len(ended) - len(asked)
+        if self._refused:
+            truncated[ended[len(asked) :]] = True
+        infos: dict[str, Any] = {"action_mask": masks, "_action_mask": self._every.copy()}
+        idle = None
+        if len(ended):
+            told = self._told(truncated, withheld)
+            if self._resets_at_once:
+                told = self._end(tokens, position, masks, ended, done, told)
+            else:
+                idle = done.copy()
+            infos |= told
+        self._tokens, self._position, self._idle = tokens, position, idle
+        return self._observe(), rewards, done ^ truncated, truncated, infos
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Tokens [n, V] that keep each copy's sequence well-formed, by the name that MaskablePPO looks for."""
+        return action_masks(self.problem, self._tokens, self._position).astype(bool)
+
+    def render(self) -> tuple[str, ...] | tuple[NDArray[np.uint8], ...] | None:
+        """Every copy's sequence so far, as text (ansi) or as a picture (rgb_array).
+
+        Raises:
+            BadValue: rgb_array was asked for, and the task has no pictures.
+        """
+        if self._has_no_picture:
+            raise no_picture(self.problem)
+        if self.render_mode is None:
+            return None
+        if self.render_mode == "rgb_array" and self.problem.image is not None:
+            return tuple(map(self.problem.image, self._tokens))
+        words = self.problem.vocabulary
+        return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        if self._owns_oracle:
+            self.oracle.close()
+
+    def _check_budget(self) -> None:
+        if self._refused:
+            raise BudgetExhausted(self._refused, 0, self.oracle.budget)
+
+    def _check_actions(self, actions: Any) -> NDArray[np.int64]:
+        array = np.asarray(actions)
+        if array.dtype.kind not in "iu" or array.shape != (self.num_envs,):
+            raise BadTokens(
+                f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
+            )
+        array = array.astype(np.int64, copy=False)
+        acting = array if self._idle is None else array[~self._idle]  # the others ignore theirs
+        if (
+            len(acting) and acting.view(np.uint64).max() >= self.problem.V
+        ):  # as unsigned, one comparison finds both ends
+            raise BadTokens(f"actions are {array.min()}..{array.max()}; tokens are 0..{self.problem.V - 1}")
+        return array
+
+    def _check_turn(self) -> None:
+        if not self._begun:
+            raise BadValue("no episode has begun; call reset() first")
+        if self._idle is not None and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise BadValue(
+                f"copies {np.flatnonzero(self._idle).tolist()} have ended, and nothing resets them by itself "
+                f'(autoreset_mode="Disabled"); call reset(options={{"reset_mask": terminated | truncated}}) first'
+            )
+
+    def _write(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags]:
+        """Tokens [n, T] and positions [n] with the actions written, and which copies have ended by them [n]."""
+        tokens, position = self._tokens.copy(), self._position + 1
+        live = None if self._idle is None else ~self._idle
+        if live is None:
+            tokens[self._copies, self._position] = actions
+        else:  # in NEXT_STEP this is the step that resets those that have ended
+            tokens[live, self._position[live]] = actions[live]
+            tokens[~live], position[~live] = self.problem.V, 0
+        done = position == self.problem.T
+        if self.problem.end is not None:
+            done |= actions == self.problem.end
+        return tokens, position, done if live is None else done & live
+
+    def _observe(self) -> Observation:
+        return {"tokens": self._tokens.copy(), "position": self._position.copy()}
+
+    def _told(self, unevaluated: Flags, withheld: NDArray[np.int64] | None) -> dict[str, Any]:
+        """What the infos of the copies that ended say beside the mask, in the form of Gymnasium's vector envs."""
+        told: dict[str, Any] = {}
+        if self._refused:
+            told |= {"unevaluated": unevaluated.copy(), "_unevaluated": unevaluated.copy()}
+        if withheld is not None and len(withheld):
+            flags = np.zeros(self.num_envs, bool)
+            flags[withheld] = True
+            told |= {"withheld": flags, "_withheld": flags.copy()}
+        return told
+
+    def _end(
+        self,
+        tokens: NDArray[np.int64],
+        position: NDArray[np.int64],
+        masks: NDArray[np.int8],
+        ended: NDArray[np.int64],
+        done: Flags,
+        told: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Reset the copies that ended, in place, and say how they ended: what Gymnasium tells in SAME_STEP."""
+        observations = np.empty(self.num_envs, object)  # None in each
+        rows = zip(ended.tolist(), tokens.take(ended, axis=0), position.take(ended), strict=True)
+        for k, row, length in rows:
+            observations[k] = {"tokens": row, "position": length}
+        each = done[:, None]
+        final = {"action_mask": masks * each.view(np.int8), "_action_mask": done.copy(), **told}
+        np.copyto(tokens, self.problem.V, where=each)
+        np.copyto(position, 0, where=done)
+        np.copyto(masks, self._first, where=each)
+        return {
+            "final_obs": observations,
+            "_final_obs": done.copy(),
+            "final_info": final,
+            "_final_info": done.copy(),
+            **{key: told[key] for key in ("unevaluated", "_unevaluated") if key in told},
+        }
+
+
+def some(flags: Flags) -> Flags | None:
+    """The flags, or None where all are False."""
+    return flags if flags.any() else None
+
+
+def make_vector_env(
+    task: str,
+    num_envs: int = 1,
+    *,
+    budget: int | None = None,
+    feedback: Feedback = "full",
+    ledger: str | Path | None = None,
+    render_mode: str | None = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+) -> GenerationVectorEnv:
+    """What `gym.make_vec` calls: one oracle, with one budget, for all copies."""
+    made = TASKS[task]
+    oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
+    return GenerationVectorEnv(
+        made.problem, oracle, num_envs, render_mode, autoreset_mode=autoreset_mode, owns_oracle=True
+    )
+
+
+def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:
+    """The same copies, on the same budget, as a Stable-Baselines3 VecEnv; what its infos hold is DummyVecEnv's.
+
+    `infos[k]` has the copy's `action_mask` [V] (of a copy that ended: after its last token), `TimeLimit.truncated` and,
+    where it ended, `terminal_observation` and `unevaluated` or `withheld`. sb3-contrib's MaskablePPO finds the masks.
+    `banel_envs.StopAtBudget` ends `learn` with the budget.
+
+        >>> import gymnasium as gym
+        >>> from banel_envs import StopAtBudget, as_sb3_vec_env
+        >>> from stable_baselines3 import PPO
+        >>> envs = as_sb3_vec_env(gym.make_vec("banel_envs:banel/AdditionAttack-v0", num_envs=4, budget=50))
+        >>> model = PPO("MultiInputPolicy", envs, n_steps=16, batch_size=64, device="cpu")
+        >>> _ = model.learn(100_000, callback=StopAtBudget())
+        >>> envs.get_attr("spent")
+        [50, 50, 50, 50]
+
+    Raises:
+        BadValue: this is no GenerationVectorEnv, or one that does not reset in the same step.
+        MissingExtra: stable-baselines3 is not installed.
+    """
+    try:
+        from banel_envs.environments.sb3 import SB3VecEnv
+    except ModuleNotFoundError as error:
+        raise MissingExtra("as_sb3_vec_env needs stable-baselines3: pip install 'banel-envs[agents]'") from error
+    return SB3VecEnv(env)

@@ -1,0 +1,1 @@
+"""Files that somebody else made, read without trust in what they claim."""

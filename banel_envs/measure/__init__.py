@@ -1,0 +1,1 @@
+"""The measure: success rates of policies, exact or estimated, with what bounds their error."""

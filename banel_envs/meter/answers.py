@@ -1,0 +1,161 @@
+"""answers: from a task's reward to checked answers, a piece at a time, on the meter and off it.
+
+The reward is called on at most `Task.rows_at_once` rows, counted from the question's first row on, so that a resumed
+question is cut at the same rows. A piece is handed on before the reward goes on: whoever records it loses no more than
+the rows in flight. Where `Task.on_error` is "failure" and the reward raises, the rows that it has not answered are
+asked one by one, and a row that raises alone is a failure with the name of its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadReward, BanelError
+from banel_envs.meter.ledger_format import ERROR
+from banel_envs.problem import Tokens
+from banel_envs.task import Task
+
+Rows = NDArray[np.int64]
+OUT_OF_MEMORY = "OutOfMemoryError"  # what torch and cupy call theirs, which are no MemoryError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became known of some rows of a question."""
+
+    rows: Rows  # [k], rising
+    values: NDArray[np.float64]  # [k]: rewards, 0 or 1 where the task has no threshold; 0 where the reward raised
+    success: NDArray[np.bool_]  # [k]
+    error: str | None = None  # the class of the exception that the reward raised on this one row
+
+
+def answers(
+    task: Task, tokens: Tokens, rows: Rows | None = None, failed: Collection[int] = ()
+) -> Generator[Answer, None, None]:
+    """The answers to the given rows of tokens [n, T] as they become known, each row once.
+
+    Args:
+        task: whose reward is asked.
+        tokens: the whole question.
+        rows: of it that have no answer yet, rising; all of them by default.
+        failed: rows that were answered as failures because the reward raised: what is left beside them is asked one by
+            one, as it would have been.
+
+    Raises:
+        BadReward: the reward answered something that is not one reward a row.
+        Exception: whatever the reward raises, where that is not to count as a failure.
+    """
+    rows = np.arange(len(tokens)) if rows is None else rows
+    size = task.rows_at_once or max(len(tokens), 1)
+    alone = {row // size for row in failed}
+    for block in np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1) if len(rows) else []:
+        if block[0] // size in alone:
+            yield from _one_by_one(task, tokens, block)
+        else:
+            yield from _together(task, tokens, block)
+
+
+def succeeded(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
+    """Which rows of tokens [n, T] are successes, asked off the meter as an Oracle would ask: bool [n].
+
+    Raises:
+        BadReward, Exception: see `answers`.
+    """
+    success = np.zeros(len(tokens), bool)
+    for answer in answers(task, tokens):
+        success[answer.rows] = answer.success
+    return success
+
+
+def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None, None]:
+    """Ask for the rows in one call; where it raises and that is to be a failure, for what is left one by one."""
+    left = np.ones(len(rows), bool)
+    pieces = _pieces(task, tokens[rows])
+    while True:
+        try:
+            piece = next(pieces, None)
+        except Exception as error:
+            if not _forgiven(task, error):
+                raise
+            if len(rows) > 1:
+                yield from _one_by_one(task, tokens, rows[left])
+            elif left[0]:
+                yield Answer(rows, np.zeros(1), np.zeros(1, bool), _name(error))
+            return
+        if piece is None:
+            return
+        start, stop, values = piece
+        left[start:stop] = False
+        yield Answer(rows[start:stop], values, values >= (1 if task.threshold is None else task.threshold))
+
+
+def _one_by_one(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None, None]:
+    for k in range(len(rows)):
+        yield from _together(task, tokens, rows[k : k + 1])
+
+
+def _forgiven(task: Task, error: Exception) -> bool:
+    """Whether an exception of the reward is a failure of the row: never one that says nothing of the row."""
+    if task.on_error != "failure" or isinstance(error, BanelError | MemoryError):
+        return False
+    return all(kind.__name__ != OUT_OF_MEMORY for kind in type(error).__mro__)
+
+
+def _name(error: Exception) -> str:
+    """The class of an exception as a ledger may hold it; without its text, which may differ from run to run."""
+    name = type(error).__name__
+    return name if ERROR.fullmatch(name) else "Exception"
+
+
+def _pieces(task: Task, tokens: Tokens) -> Generator[tuple[int, int, NDArray[np.float64]], None, None]:
+    """One call of the reward on tokens [n, T]: (first row, row after the last, their rewards), every row once."""
+    n = len(tokens)
+    result: Any = task.reward(tokens)
+    if not hasattr(result, "__next__"):
+        yield 0, n, _check_rewards(result, n, task.threshold)
+        return
+    done = np.zeros(n, bool)
+    for part in result:
+        start, stop, rewards = _check_part(part, n)
+        if done[start:stop].any():
+            raise BadReward(f"the reward answered some of rows {start}..{stop - 1} a second time")
+        values = _check_rewards(rewards, stop - start, task.threshold)
+        done[start:stop] = True
+        yield start, stop, values
+    if not done.all():
+        raise BadReward(f"the reward left {n - done.sum()} of {n} sequences unanswered; they stay open")
+
+
+def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
+    """One piece of an answer to n rows; BadReward unless it is (first row, row after the last, their rewards)."""
+    if not isinstance(part, tuple) or len(part) != 3:
+        raise BadReward(f"the reward answered {part!r} as a part; a part is (first row, row after the last, rewards)")
+    start, stop, rewards = part
+    whole = all(isinstance(row, int | np.integer) and not isinstance(row, bool) for row in (start, stop))
+    if not whole or not 0 <= start < stop <= n:
+        raise BadReward(f"the reward answered rows {start!r}..{stop!r} of {n}; a part is one row or more of 0..{n}")
+    return int(start), int(stop), rewards
+
+
+def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.float64]:
+    """The rewards of n rows as a float64 array [n] of its own; BadReward unless each row has one that decides it."""
+    try:
+        values = np.asarray(rewards)
+        if values.dtype.kind not in "biufO":
+            raise TypeError(f"{values.dtype} is not a number")
+        values = values.astype(np.float64)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise BadReward(f"the reward answered a {type(rewards).__name__}, not {n} numbers: {error}") from error
+    if values.shape != (n,):
+        raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
+    undecided = np.isnan(values) if threshold is not None else (values != 0) & (values != 1)  # NaN is neither
+    if undecided.any():
+        if np.isnan(values).any():
+            raise BadReward("the reward answered NaN; it must decide every sequence")
+        raise BadReward(f"the reward answered {values[undecided][0]}; give 0 or 1, or give the Task a threshold")
+    return values

@@ -1,0 +1,267 @@
+"""The ledger's line format: sealing, verifying and packing. Pure functions of bytes; files are ledger.py's."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import LedgerCorrupt
+from banel_envs.files import strict_json
+from banel_envs.problem import MOST_BUDGET, Tokens
+from banel_envs.visible import shown
+
+SCHEMA = 1
+ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the class of an exception
+MOST_HEADER = 2**16  # bytes of the first line; the longest of the committed runs has about 700
+MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24  # so that sizes are sizes; what is asked must be there in the file
+_NUMBER, _BASE64 = rb"(0|[1-9][0-9]{0,17})", rb'"([^"]*)"'
+_ASK = re.compile(rb'\{"ask":%b,"n":%b,"tokens":%b' % (_NUMBER, _NUMBER, _BASE64))
+_ANSWER = re.compile(
+    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?(?:,"error":"(\w*)")?'
+    % (*[_NUMBER] * 3, *[_BASE64] * 2)
+)
+_MARK = b',"sha":"'
+_SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
+
+
+@dataclass
+class Ask:
+    """One question and what is known of its answer."""
+
+    n: int  # rows
+    packed: str  # its tokens, as in the file
+    rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
+    values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold; NaN for an error
+    errors: dict[int, str] = field(default_factory=dict)  # rows that failed because the reward raised, and what
+
+    @property
+    def open(self) -> bool:
+        """Whether a row is still unanswered."""
+        return bool((self.rewards < 0).any())
+
+    def expect(self, start: int, stop: int) -> None:
+        """ValueError unless rows start, ..., stop - 1 exist and none of them is answered."""
+        if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
+            raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
+
+    def take(
+        self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+    ) -> None:
+        """Note the answers to rows start, start + 1, ..., which `expect` allows."""
+        stop = start + len(rewards)
+        self.expect(start, stop)
+        self.rewards[start:stop] = rewards
+        if values is not None:
+            if self.values is None:
+                self.values = np.full(self.n, np.nan)
+            self.values[start:stop] = values
+        if error is not None:
+            self.errors[start] = error
+
+
+@dataclass
+class Events:
+    """What a verified ledger says."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    head: str = ""  # SHA-256 of the last line
+    lines: int = 0
+    asks: list[Ask] = field(default_factory=list)
+    rows: int = 0  # of all questions that were read
+    size: int = 0  # bytes of whole lines; what follows them was torn by a crash
+
+
+def token_bits(vocabulary: int) -> int:
+    """Bits that a token of 0..V-1 takes: ceil(log2 V)."""
+    return (vocabulary - 1).bit_length()
+
+
+def pack_tokens(tokens: Tokens, vocabulary: int) -> str:
+    """Tokens [n, T] in ceil(log2 V) bits each, base64."""
+    bits = token_bits(vocabulary)
+    if bits <= 8:
+        planes = np.unpackbits(tokens.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
+    else:
+        planes = (tokens.reshape(-1, 1) >> np.arange(bits)[::-1] & 1).astype(np.uint8)
+    return base64.b64encode(np.packbits(planes).tobytes()).decode()
+
+
+def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
+    """The inverse of pack_tokens: [n, T]."""
+    bits = token_bits(vocabulary)
+    flat = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n * horizon * bits)
+    weights = 1 << np.arange(bits, dtype=np.int64)[::-1]
+    tokens: Tokens = flat.reshape(n, horizon, bits) @ weights
+    return tokens
+
+
+def header_body(header: Mapping[str, Any]) -> str:
+    """The first line, not yet sealed; ValueError where a value is NaN or infinite, TypeError where it is not of JSON."""
+    return json.dumps({"ledger": SCHEMA, **header}, separators=(",", ":"), allow_nan=False)[:-1]
+
+
+def ask_body(index: int, ask: Ask) -> str:
+    """A question's line, not yet sealed."""
+    return f'{{"ask":{index},"n":{ask.n},"tokens":"{ask.packed}"'
+
+
+def answer_body(
+    index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+) -> str:
+    """An answer's line, not yet sealed."""
+    bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
+    body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
+    if values is not None:
+        body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
+    if error is not None:
+        body += f',"error":"{error}"'
+    return body
+
+
+def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: Any) -> None:
+    """ValueError unless this may be an answer's error: the name of an exception, of one failed row without a value."""
+    if error is None:
+        return
+    if not isinstance(error, str) or not ERROR.fullmatch(error) or rewards.tolist() != [0] or values is not None:
+        raise ValueError(f"the error {str(error)[:40]!r} is not the name of what the reward raised on one failed row")
+
+
+def seal(head: str, body: str) -> tuple[str, bytes]:
+    """The new head and the whole line: body, SHA-256(previous digest + body), newline."""
+    raw = body.encode()
+    sha = hashlib.sha256(head.encode() + raw).hexdigest()
+    return sha, raw + _MARK + sha.encode() + b'"}\n'
+
+
+def parse(content: bytes, path: Path | str) -> Events:
+    """Verify every whole line; a last line without its newline may be torn, and is then left out of `size`.
+
+    Raises:
+        LedgerCorrupt: a line is not what was written.
+    """
+    events = Events()
+    while events.size < len(content):
+        newline = content.find(b"\n", events.size)
+        end = len(content) if newline < 0 else newline
+        line = content[events.size : end]
+        whole = line[-2:] == b'"}' and line[-_SUFFIX:-66] == _MARK
+        if newline < 0 and not whole:
+            if not _is_torn(line, events):
+                raise LedgerCorrupt(f"{path}: line {events.lines + 1} is damaged")
+            break
+        body = line[:-_SUFFIX]
+        sha = hashlib.sha256(events.head.encode() + body).hexdigest()
+        if not whole or line[-66:-2] != sha.encode():
+            raise LedgerCorrupt(
+                f"{path}: line {events.lines + 1} is not what was written: "
+                f"its hash does not follow from the line before"
+            )
+        try:
+            _apply(events, body)
+        except (KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
+            raise LedgerCorrupt(f"{path}: line {events.lines + 1} is not a ledger event: {error}") from error
+        events.head = sha
+        events.lines += 1
+        events.size = end + (newline >= 0)
+    return events
+
+
+def _is_torn(line: bytes, events: Events) -> bool:
+    """Whether a line without its newline can be the beginning of the next event."""
+    if _MARK in line and len(line.split(_MARK, 1)[1]) >= 66:
+        return False  # a whole line with something behind it
+    if not events.lines:
+        starts = [b'{"ledger":']
+    else:
+        asked = len(events.asks)
+        starts = [f'{{"ask":{asked},"n":'.encode(), f'{{"answer":{asked - 1},"rows":['.encode()]
+    return any(line.startswith(start) or start.startswith(line) for start in starts)
+
+
+def _apply(events: Events, body: bytes) -> None:
+    """Take one verified line in; an error of any built-in kind if it is not the next event as this module writes it.
+
+    A chain of good hashes proves order, not honesty: whoever writes a ledger by hand can seal anything. So nothing in
+    a line is believed before it is checked, sizes first. There is one way to write an event, and so no JSON is read but
+    the header's: a line is what the pattern says, or it is refused.
+    """
+    if not events.lines:
+        _apply_header(events, body)
+    elif match := _ASK.fullmatch(body):
+        _apply_ask(events, *match.groups())
+    elif match := _ANSWER.fullmatch(body):
+        _apply_answer(events, *match.groups())
+    else:
+        raise ValueError("it is not written as a ledger writes it")
+
+
+def _apply_header(events: Events, body: bytes) -> None:
+    check_header_size(body)
+    header: dict[str, Any] = strict_json.loads(body + b"}")
+    if header.pop("ledger") != SCHEMA:
+        raise ValueError(f"not a ledger of schema {SCHEMA}")
+    for name, least, most in (("vocabulary", 2, MOST_VOCABULARY), ("horizon", 1, MOST_HORIZON)):
+        if type(header[name]) is not int or not least <= header[name] <= most:
+            raise ValueError(f"no token sequences have the {name} {shown(header[name])}; it is {least} to {most:,}")
+    if header_body(header).encode() != body:
+        raise ValueError("it is not written as a ledger writes it")
+    events.header = header
+
+
+def check_header_size(body: bytes | str) -> None:
+    """ValueError if a first line is longer than any run needs."""
+    if len(body) > MOST_HEADER:
+        raise ValueError(f"the first line has {len(body):,} characters; it may have {MOST_HEADER:,}")
+
+
+def _apply_ask(events: Events, index: bytes, rows: bytes, packed: bytes) -> None:
+    asks, n = events.asks, int(rows)
+    if int(index) != len(asks) or (asks and asks[-1].open):
+        raise ValueError(f"question {int(index)} out of order")
+    events.rows += n
+    if events.rows > MOST_BUDGET:
+        raise ValueError(f"{events.rows:,} sequences are asked; no budget is above {MOST_BUDGET:,}")
+    size = n * events.header["horizon"] * token_bits(events.header["vocabulary"])
+    if n < 1:
+        raise ValueError("it asks nothing")
+    _unpacked("tokens", packed, size)
+    asks.append(Ask(n, packed.decode(), np.full(n, -1, np.int8)))
+
+
+def _apply_answer(
+    events: Events, index: bytes, first: bytes, end: bytes, packed: bytes, real: bytes | None, raised: bytes | None
+) -> None:
+    asks, start, stop = events.asks, int(first), int(end)
+    if int(index) != len(asks) - 1:
+        raise ValueError(f"answer to question {int(index)}, which is not the last one")
+    asks[-1].expect(start, stop)
+    bits = np.frombuffer(_unpacked("rewards", packed, stop - start), np.uint8)
+    rewards = np.unpackbits(bits, count=stop - start).astype(np.int8)
+    values = None if real is None else np.frombuffer(_unpacked("values", real, 64 * (stop - start)), "<f8")
+    error = None if raised is None else raised.decode()
+    check_error(rewards, values, error)
+    asks[-1].take(start, rewards, values, error)
+
+
+def _unpacked(name: str, packed: bytes, bits: int) -> bytes:
+    """So many bits out of base64; ValueError unless this is how they are written, to the last unused bit."""
+    size = (bits + 7) // 8
+    content = binascii.a2b_base64(packed, strict_mode=True) if len(packed) == (size + 2) // 3 * 4 else b""
+    last = content[len(content) // 3 * 3 :] or content[-3:]
+    if (
+        len(content) != size
+        or (size and content[-1] & ((1 << -bits % 8) - 1))
+        or binascii.b2a_base64(last, newline=False) != packed[-4:]  # the only place with bits to spare
+    ):
+        raise ValueError(f"its {name} are not {bits:,} bits in base64")
+    return content

@@ -1,0 +1,227 @@
+"""Policies made by hand or of policies, each exact.
+
+Uniform; Tempered; Mixture; Excluding (never writes a known set); Repeating (writes one sequence).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import CHUNK, Autoregressive, Floats, Ints, logsumexp
+from banel_envs.policies.protocol import Policy
+from banel_envs.policies.storage import checks
+
+
+class Uniform(Autoregressive):
+    """Every token equally likely at every position."""
+
+    kind = "uniform"
+
+    def __init__(self, vocabulary: int, horizon: int, end: int | None) -> None:
+        self.vocabulary, self.horizon, self.end = vocabulary, horizon, end
+
+    def start(self) -> int:
+        """The number of prefixes: all there is to know of them."""
+        return 1
+
+    def step(self, last: Ints, position: int, state: int) -> tuple[Floats, int]:
+        """log(1/V) everywhere."""
+        return np.full((state, self.vocabulary), -np.log(self.vocabulary)), state
+
+    def select(self, state: int, rows: Ints) -> int:
+        """As many prefixes as rows."""
+        return len(rows)
+
+    def spec(self) -> dict[str, Any]:
+        """What `from_spec` needs, as JSON."""
+        return {"vocabulary": self.vocabulary, "horizon": self.horizon, "end": self.end}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """None are needed."""
+        return {}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Uniform:
+        """The inverse of spec; ValueError for sizes that no policy has."""
+        checks.keys("the structure", spec, ("kind", "vocabulary", "horizon", "end"))
+        vocabulary = checks.whole("vocabulary", spec["vocabulary"], 1, checks.MOST_VOCABULARY)
+        horizon = checks.whole("horizon", spec["horizon"], 1, checks.MOST_HORIZON)
+        checks.keys("the set of arrays", dict(arrays), ())
+        return cls(vocabulary, horizon, checks.end(spec["end"], vocabulary))
+
+
+class Tempered(Autoregressive):
+    """A policy whose every next-token distribution is raised to 1/temperature and normalised again."""
+
+    kind = "tempered"
+
+    def __init__(self, policy: Autoregressive, temperature: float) -> None:
+        if not temperature > 0:
+            raise BadValue(f"temperature is {temperature!r}; it must be a number above 0")
+        self.policy, self.temperature = policy, temperature
+        self.vocabulary, self.horizon, self.end = policy.vocabulary, policy.horizon, policy.end
+
+    def start(self) -> Any:
+        """The inner policy's state."""
+        return self.policy.start()
+
+    def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
+        """The inner step, tempered."""
+        log_probs, state = self.policy.step(last, position, state)
+        log_probs = log_probs / self.temperature
+        log_probs -= log_probs.max(axis=1, keepdims=True)
+        return log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True)), state
+
+    def select(self, state: Any, rows: Ints) -> Any:
+        """The inner policy's state of these prefixes."""
+        return self.policy.select(state, rows)
+
+
+class Mixture:
+    """A uniform mixture: each sequence is drawn by one member, and its probability is the members' mean."""
+
+    kind = "mixture"
+
+    def __init__(self, members: Sequence[Policy]) -> None:
+        if not members:
+            raise BadValue("a mixture needs at least 1 member")
+        self.members = tuple(members)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """Sequences [n, T], each from a member drawn for it."""
+        owner = rng.integers(len(self.members), size=n)
+        parts = [m.sample(int((owner == k).sum()), rng) for k, m in enumerate(self.members)]
+        tokens = np.concatenate(parts)
+        tokens[np.argsort(owner, kind="stable")] = tokens.copy()
+        return tokens
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """Log of the members' mean probability: [n]."""
+        return log_mean(np.stack([m.log_prob(tokens) for m in self.members]))
+
+    def next_log_probs(self, prefix: Ints) -> Floats:
+        """The members' next tokens, weighted by how likely each is to have written the prefix: [n, V]."""
+        n, t = prefix.shape
+        written = np.zeros((len(self.members), n))  # [members, n]
+        for i in range(t):
+            for k, m in enumerate(self.members):
+                written[k] += m.next_log_probs(prefix[:, :i])[np.arange(n), prefix[:, i]]
+        written[:, np.isneginf(written).all(axis=0)] = 0.0  # a prefix that no member writes: all weigh the same
+        weight = written - log_mean(written)
+        steps = np.stack([m.next_log_probs(prefix) for m in self.members])
+        return log_mean(steps + weight[:, :, None])
+
+
+def log_mean(logs: Floats) -> Floats:
+    """Log of the mean of exp(logs) over the first axis."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Floats = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+    return result
+
+
+class Excluding:
+    """A policy conditioned on not writing any of a known set: sampled by rejection, its mass subtracted exactly."""
+
+    kind = "excluding"
+
+    def __init__(self, policy: Policy, excluded: Ints, log_probs: Floats | None = None) -> None:
+        """`excluded` [k, T], distinct; `log_probs` [k] are the policy's own of them, where already known."""
+        self.policy = policy
+        self.excluded = np.asarray(excluded, np.int64)
+        self.excluded_log_probs = policy.log_prob(self.excluded) if log_probs is None else log_probs
+        self._keys = set(map(bytes, np.ascontiguousarray(self.excluded)))
+        if len(self._keys) != len(self.excluded):
+            repeats = len(self.excluded) - len(self._keys)
+            raise BadValue(f"{repeats} of the {len(self.excluded)} excluded sequences are repeats; give each once")
+        mass = np.exp(logsumexp(self.excluded_log_probs))
+        if mass >= 1 - 1e-9:
+            raise BadValue(f"the excluded set holds all but {1 - mass:.1e} of the policy's mass: nothing is left")
+        self.log_left = float(np.log1p(-mass))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """Independent sequences [n, T] outside the set."""
+        parts: list[Ints] = []
+        missing = n
+        while missing or not parts:
+            # As many as should be needed: one at a time would take for ever where nearly all mass is excluded.
+            drawn = self.policy.sample(min(CHUNK, math.ceil(missing * math.exp(-self.log_left))), rng)
+            kept = drawn[~self.contains(drawn)][:missing]
+            parts.append(kept)
+            missing -= len(kept)
+        return np.concatenate(parts)
+
+    def contains(self, tokens: Ints) -> NDArray[np.bool_]:
+        """Which rows of [n, T] are in the excluded set: [n]."""
+        rows = np.ascontiguousarray(tokens, np.int64)
+        return np.fromiter((bytes(row) in self._keys for row in rows), bool, len(rows))
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """Log-probability [n]: -inf inside the set, the policy's over what is left outside."""
+        scored = self.policy.log_prob(tokens) - self.log_left
+        return np.where(self.contains(tokens), -np.inf, scored)
+
+    def next_log_probs(self, prefix: Ints) -> Floats:
+        """The policy's next tokens, less the excluded mass behind each: [n, V]."""
+        steps = self.policy.next_log_probs(prefix)  # [n, V]
+        written = np.zeros(len(prefix))
+        for i in range(prefix.shape[1]):
+            written += self.policy.next_log_probs(prefix[:, :i])[np.arange(len(prefix)), prefix[:, i]]
+        mass = np.exp(steps + written[:, None])
+        for row, begun in enumerate(prefix):
+            behind = (self.excluded[:, : len(begun)] == begun).all(axis=1)
+            np.subtract.at(mass[row], self.excluded[behind, len(begun)], np.exp(self.excluded_log_probs[behind]))
+        mass = mass.clip(0)
+        # Behind a prefix that is never written there is nothing to condition on: the policy's own next tokens stand.
+        never = mass.sum(axis=1) == 0
+        mass[never] = np.exp(steps[never])
+        with np.errstate(divide="ignore"):
+            result: Floats = np.log(mass / mass.sum(axis=1, keepdims=True))
+        return result
+
+
+class Repeating:
+    """A policy that writes one sequence for ever."""
+
+    kind = "repeating"
+
+    def __init__(self, tokens: Ints, vocabulary: int) -> None:
+        """`tokens` [T] and the size V of the vocabulary."""
+        self.tokens = np.asarray(tokens, np.int64)
+        self.vocabulary = vocabulary
+
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """The sequence n times: [n, T]."""
+        return np.tile(self.tokens, (n, 1))
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """0 for the sequence, -inf for every other: [n]."""
+        return np.where((np.asarray(tokens) == self.tokens).all(axis=1), 0.0, -np.inf)
+
+    def next_log_probs(self, prefix: Ints) -> Floats:
+        """The sequence's own next token for certain: [n, V]."""
+        result = np.full((len(prefix), self.vocabulary), -np.inf)
+        result[:, self.tokens[prefix.shape[1]]] = 0.0
+        return result
+
+    def spec(self) -> dict[str, Any]:
+        """What `from_spec` needs beside the sequence."""
+        return {"vocabulary": self.vocabulary}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The sequence."""
+        return {"tokens": self.tokens}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Repeating:
+        """The inverse of spec and arrays; ValueError unless the sequence is of the vocabulary."""
+        checks.keys("the structure", spec, ("kind", "vocabulary"))
+        checks.keys("the set of arrays", dict(arrays), ("tokens",))
+        vocabulary = checks.whole("vocabulary", spec["vocabulary"], 1, checks.MOST_VOCABULARY)
+        checks.sequences("tokens", arrays["tokens"], 1, vocabulary)
+        return cls(arrays["tokens"], vocabulary)

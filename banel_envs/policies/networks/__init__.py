@@ -1,0 +1,1 @@
+"""Networks that a TorchPolicy can hold: one module an architecture."""

@@ -1,0 +1,1 @@
+"""How a network takes its next step: in PyTorch, or in the compiled kernel."""

@@ -1,0 +1,233 @@
+"""A transformer's steps in the compiled kernel: float32 on a CPU, one thread.
+
+What torch_steps.py computes, within float32's accuracy (tests/test_kernel.py). Norms, biases, GELU and attention happen on
+what the products hold in cache, keys and values are read where they lie, and a step is one call. A prefix is a row that
+knows the row of the prefix one token shorter. The bits of a prefix's log-probabilities depend on that prefix only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import cache
+from typing import Any, NamedTuple, NoReturn, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from banel_envs import kernel
+from banel_envs.errors import BadTokens, BadValue
+from banel_envs.policies.autoregressive import Floats, Ints
+from banel_envs.policies.networks.transformer import Parts
+from banel_envs.policies.steps.buffers import SPARE, Singles
+from banel_envs.policies.steps.kernel_supports import takes
+
+AHEAD = 8  # steps to come for which rows are reserved with those of a step
+
+P, N = ctypes.c_void_p, ctypes.c_int64
+
+
+class Matrix(ctypes.Structure):
+    """`matrix` in transformer.c."""
+
+    _fields_ = (("out", N), ("packed", P), ("bias", P))
+
+
+class Scale(ctypes.Structure):
+    """`scale` in transformer.c."""
+
+    _fields_ = (("weight", P), ("bias", P))
+
+
+class Block(ctypes.Structure):
+    """`block` in transformer.c."""
+
+    _fields_ = (
+        *((name, Scale) for name in ("norm1", "norm2")),
+        *((name, Matrix) for name in ("query", "pair", "mix", "up", "down")),
+        ("pairs", P),
+    )
+
+
+class Net(ctypes.Structure):
+    """`network` in transformer.c."""
+
+    _fields_ = (
+        *((name, N) for name in ("width", "heads", "layers", "vocabulary")),
+        *((name, P) for name in ("token", "position", "blocks")),
+        ("norm", Scale),
+        ("head", Matrix),
+        *((name, P) for name in ("after", "parents", "entered", "scratch")),
+    )
+
+
+def begin(network: Any) -> State | None:
+    """The state of the empty prefix; None where the kernel does not compute this network's steps."""
+    return State(Walk(network), np.full(1, -1), 0) if takes(network) else None
+
+
+@cache
+def _functions(width: int) -> tuple[int, Any, Any]:
+    """The registers to use for this width, in numbers, the step for them, and what tells the scratch that it takes."""
+    library = cast(ctypes.CDLL, kernel.library())
+    lanes = library.banel_lanes()
+    while width % (2 * lanes):
+        lanes //= 2
+    step, scratch = getattr(library, f"banel_step_{lanes}"), library.banel_scratch
+    step.argtypes, step.restype = (P, P, N, N, N, P, N, N, P, ctypes.c_double, P), N
+    scratch.argtypes, scratch.restype = (P, N), N
+    return lanes, step, scratch
+
+
+class Walk:
+    """What all steps from one empty prefix share: packed weights, and the rows of all prefixes, which are only ever appended."""
+
+    def __init__(self, network: Any) -> None:
+        parts: Parts = network.parts()
+        config = parts.body.config
+        self._lock = threading.Lock()  # a call releases Python's own, and threads may share rows and scratch
+        self.vocabulary, self.horizon, self.width = config.vocabulary, config.horizon, config.width
+        lanes, self._function, scratch = _functions(self.width)
+        self.panel = 2 * lanes
+        self._held: list[Singles] = []  # what the addresses below point at
+        self._blocks = (Block * config.layers)(*(self._block(block) for block in parts.body.blocks))
+        self._net = Net(self.width, config.heads, config.layers, self.vocabulary)
+        self._net.token, self._net.position = (
+            self._at(part.weight) for part in (parts.body.token, parts.body.position)
+        )
+        self._net.blocks = ctypes.addressof(self._blocks)
+        self._net.norm = self._scale(parts.body.norm)
+        self._net.head = self._matrix(parts.head, parts.bias)
+        if parts.after is not None:
+            after = np.zeros((self.vocabulary + 1, self._net.head.out), np.float32)
+            after[:, : self.vocabulary] = _numbers(parts.after)
+            self._net.after = self._hold(after)
+        self._address = ctypes.addressof(self._net)
+        self._scratch = np.empty(scratch(self._address, self.horizon), np.uint8)
+        self._net.scratch = self._scratch.ctypes.data
+        self.used = self.used_first = 0  # rows, and those of the first block
+        self._pairs = [np.empty((0, 2 * self.width), np.float32) for _ in range(config.layers)]
+        self._parents = self._entered = np.empty(0, np.int64)
+
+    def _hold(self, array: Singles) -> int:
+        self._held.append(array)
+        return array.ctypes.data
+
+    def _at(self, weight: Tensor) -> int:
+        return self._hold(np.array(_numbers(weight), order="C"))  # a copy: a walk keeps the weights it began with
+
+    def _scale(self, norm: Any) -> Scale:
+        return Scale(self._at(norm.weight), self._at(norm.bias))
+
+    def _matrix(self, weight: Tensor, bias: Tensor) -> Matrix:
+        """A weight [out, in] and bias [out], packed in panels of columns with zeros behind the last."""
+        numbers, added = _numbers(weight), _numbers(bias)
+        out, entering = numbers.shape
+        if short := -out % self.panel:
+            numbers, added = np.pad(numbers, ((0, short), (0, 0))), np.pad(added, (0, short))
+        panels = numbers.reshape(-1, self.panel, entering).transpose(0, 2, 1)
+        return Matrix(len(added), self._hold(np.array(panels, order="C")), self._hold(np.array(added, order="C")))
+
+    def _block(self, block: Any) -> Block:
+        d = self.width
+        weight, bias = block.qkv.weight, block.qkv.bias
+        return Block(
+            *(self._scale(norm) for norm in (block.norm1, block.norm2)),
+            *(self._matrix(weight[rows], bias[rows]) for rows in (slice(d), slice(d, None))),
+            *(self._matrix(part.weight, part.bias) for part in (block.mix, block.up, block.down)),
+        )
+
+    def _reserve(self, m: int, r: int, left: int) -> None:
+        """Room for m more rows, r of them in the first block, and for those of some of the `left` steps to come.
+
+        Nothing counts before all of it is there: had memory run out, the same step could be taken again.
+        """
+        if (needed := self.used + m) > len(self._parents):
+            size = max(2 * self.used, needed + m * min(left, AHEAD))
+            for layer in range(1, len(self._pairs)):
+                self._regrow(layer, self.used, size)
+            parents, entered = (_grown(a, self.used, size) for a in (self._parents, self._entered))
+            self._parents, self._entered = parents, entered
+            self._net.parents, self._net.entered = parents.ctypes.data, entered.ctypes.data
+        if (needed := self.used_first + r) > len(self._pairs[0]):
+            self._regrow(0, self.used_first, max(2 * self.used_first, needed + r * min(left, AHEAD)))
+
+    def _regrow(self, layer: int, used: int, size: int) -> None:
+        old = self._pairs[layer]
+        if len(old) < size:
+            larger = SPARE.take(size, 2 * self.width)
+            larger[:used] = old[:used]
+            self._pairs[layer] = larger
+            self._blocks[layer].pairs = larger.ctypes.data
+            SPARE.give(old)
+
+    def __del__(self) -> None:
+        """Leave the memory to the next walk."""
+        for pairs in getattr(self, "_pairs", ()):
+            SPARE.give(pairs)
+
+    def __reduce__(self) -> NoReturn:
+        """Neither copied nor stored: its memory is given on when it ends."""
+        raise BadValue("the state of a walk is neither copied nor stored; begin another with policy.start()")
+
+    def step(self, last: Ints, position: int, parents: Ints, temperature: float) -> tuple[Floats, Ints]:
+        """Log-probabilities [m, V] after appending `last` [m] to the prefixes of rows `parents` [m]; the rows of the new ones."""
+        m = len(last)
+        if m > self.vocabulary + 1:  # an input for each token will do
+            inputs, taken = np.arange(self.vocabulary + 1), last
+        else:
+            inputs, taken = last, np.arange(m)
+        log_probs = np.empty((m, self.vocabulary))
+        with self._lock:
+            self._reserve(m, len(inputs), self.horizon - 1 - position)
+            begin, first = self.used, self.used_first
+            self._parents[begin : begin + m] = parents
+            np.add(taken, first, out=self._entered[begin : begin + m])
+            wrong = self._function(
+                *(self._address, last.ctypes.data, position, m, begin, inputs.ctypes.data, len(inputs), first),
+                *(taken.ctypes.data, temperature, log_probs.ctypes.data),
+            )
+            if wrong < 0:
+                self.used, self.used_first = begin + m, first + len(inputs)
+        if wrong >= 0:
+            raise BadTokens(
+                f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
+            )
+        return log_probs, np.arange(begin, begin + m)
+
+
+class State(NamedTuple):
+    """m prefixes of a walk."""
+
+    walk: Walk
+    rows: Ints  # [m]
+    written: int  # tokens entered, the begin token among them
+
+    def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
+        """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
+        last = np.asarray(last)
+        if last.shape != self.rows.shape or last.dtype.kind not in "iu":
+            raise BadTokens(f"tokens are {last.dtype} {list(last.shape)}; the state takes integers [{len(self.rows)}]")
+        if position != self.written or position >= self.walk.horizon:
+            raise BadValue(
+                f"step at position {position} of a state at {self.written}; the horizon is {self.walk.horizon}"
+            )
+        log_probs, rows = self.walk.step(np.ascontiguousarray(last, np.int64), position, self.rows, temperature)
+        return log_probs, State(self.walk, rows, position + 1)
+
+    def select(self, rows: Ints) -> State:
+        """That of the prefixes `rows` [k], repeats allowed."""
+        return State(self.walk, self.rows[rows], self.written)
+
+
+def _numbers(tensor: Tensor) -> Singles:
+    numbers: Singles = tensor.detach().numpy()
+    return numbers
+
+
+def _grown(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
+    """A longer copy of the first `used` rows."""
+    larger = np.empty((size, *array.shape[1:]), array.dtype)
+    larger[:used] = array[:used]
+    return larger

@@ -1,0 +1,66 @@
+"""Which networks the compiled kernel computes: those that are exactly what the package makes, in float32 on a CPU.
+
+The kernel reads weights by their addresses and knows one architecture, so anything else goes to PyTorch: a subclass, a
+layer of another kind, a hook, a shape that is not the config's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from banel_envs import kernel
+from banel_envs.policies.networks.transformer import Block, Parts, Transformer
+
+LAYERS = (Transformer, Block, nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity)
+EPSILON = 1e-5  # of a layer norm
+EIGHT = 8  # numbers that the kernel's sums run over at once; a head has a multiple of them
+
+
+def takes(network: Any) -> bool:
+    """Whether the kernel computes this network's steps: one exactly as the package makes it, in float32 on a CPU."""
+    return kernel.kind() == kernel.COMPILED and _is_plain(network) and _fits(network.parts())
+
+
+def _is_plain(network: Any) -> bool:
+    """Whether it computes what its `parts` say: no subclass, no other kind of layer, no hook, no step of its own."""
+    if "parts" not in vars(type(network)) or "step" in vars(network):
+        return False
+    return all(
+        (type(module) in LAYERS or module is network)
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and getattr(module, "eps", EPSILON) == EPSILON
+        for module in network.modules()
+    )
+
+
+def _fits(parts: Parts) -> bool:
+    """Whether every weight is there, in float32 on a CPU, and of the shape that the config says."""
+    body, config = parts.body, parts.body.config
+    V, d = config.vocabulary, config.width
+    if d % (EIGHT * config.heads) or [block.heads for block in body.blocks] != [config.heads] * config.layers:
+        return False
+    expected = [
+        (body.token.weight, (V + 1, d)),
+        (body.position.weight, (config.horizon, d)),
+        *((weight, (d,)) for weight in (body.norm.weight, body.norm.bias)),
+        *((parts.head, (V, d)), (parts.bias, (V,))),
+    ]
+    if parts.after is not None:
+        expected.append((parts.after, (V + 1, V)))
+    for block in body.blocks:
+        expected += [(weight, (d,)) for norm in (block.norm1, block.norm2) for weight in (norm.weight, norm.bias)]
+        for part, (out, entering) in zip(
+            (block.qkv, block.mix, block.up, block.down), ((3 * d, d), (d, d), (4 * d, d), (d, 4 * d)), strict=True
+        ):
+            expected += [(part.weight, (out, entering)), (part.bias, (out,))]
+    return all(
+        weight is not None
+        and weight.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and tuple(weight.shape) == shape
+        for weight, shape in expected
+    )

@@ -1,0 +1,1 @@
+"""Policies in safetensors files, written and read without pickle."""

@@ -1,0 +1,218 @@
+"""TorchPolicy: an autoregressive network as a Policy, with what learning needs (loss, clone, fresh weights).
+
+Forward passes run in float32 (float64 after `.double()`); log-probabilities are normalised and summed in float64.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
+from banel_envs.policies.cost import COST
+from banel_envs.policies.steps import compiled_steps
+from banel_envs.policies.storage import checks
+
+NETWORKS = {
+    "transformer": "banel_envs.policies.networks.transformer:Transformer",
+    "gru": "banel_envs.policies.networks.gru:GRU",
+    "chained": "banel_envs.policies.networks.markov_transformer:ChainedTransformer",
+}
+"""kind -> the network of a stored policy; imported when one is read."""
+
+FEW = 64  # sequences up to which a full forward pass is the faster way to score
+
+
+class Sizes(Protocol):
+    """What every network's config dataclass tells."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V: tokens that can be emitted."""
+
+    @property
+    def horizon(self) -> int:
+        """T: tokens in the longest sequence."""
+
+    @property
+    def width(self) -> int:
+        """Features that the head reads."""
+
+
+class Network(Protocol):
+    """A torch module that gives next-token logits; token index V is the begin token."""
+
+    kind: str
+    head: nn.Linear
+
+    @property
+    def config(self) -> Sizes:
+        """Its sizes: a frozen dataclass."""
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw new weights from rng."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Teacher forcing: tokens [n, t] to logits [n, t, V]."""
+
+    def features(self, written: Tensor) -> Tensor:
+        """What the head reads: written [n, t] to [n, t + 1, width], each position seeing only tokens before it."""
+
+    def step(self, last: Tensor, position: int, state: Any) -> tuple[Tensor, Any]:
+        """Logits [m, V] of the token at `position`, from the token before it [m] and the state (None at position 0)."""
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The state of the prefixes `rows` [k], repeats allowed."""
+
+    def rows(self, state: Any) -> int:
+        """How many prefixes a state holds."""
+
+
+class TorchPolicy(Autoregressive):
+    """A network's softmax as a policy.
+
+    Args:
+        network: a torch.nn.Module that is a Network (Transformer, GRU): gives logits over V tokens.
+        end: index of the end token, or None where every sequence has T tokens.
+        temperature: divides the logits of every token; 1 is the model itself.
+    """
+
+    def __init__(self, network: Any, end: int | None, temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise BadValue(f"temperature is {temperature!r}; it must be a number above 0")
+        self.network = network
+        self.kind: str = network.kind
+        self.end = end
+        self.temperature = temperature
+        self.vocabulary = network.config.vocabulary
+        self.horizon = network.config.horizon
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return cast(Network, self.network).head.weight.device
+
+    def to(self, device: str | torch.device) -> TorchPolicy:
+        """This policy, its weights moved to the device."""
+        self.network.to(device)
+        return self
+
+    def double(self) -> TorchPolicy:
+        """A copy that computes in float64: the reference of the float32 path."""
+        twin = self.clone()
+        twin.network.double()
+        return twin
+
+    def start(self) -> Any:
+        """The state of the empty prefix: the kernel's, or the network's own, which is None."""
+        return compiled_steps.begin(self.network)
+
+    @torch.inference_mode()
+    def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
+        """Next-token log-probabilities [m, V] in float64, and the grown state."""
+        if isinstance(state, compiled_steps.State):
+            return state.step(last, position, self.temperature)
+        logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
+        return self._normalised(logits).cpu().numpy(), grown
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """Logits [..., V] as log-probabilities in float64."""
+        logits = logits.double()
+        return torch.log_softmax(logits if self.temperature == 1 else logits / self.temperature, dim=-1)
+
+    @torch.inference_mode()
+    def select(self, state: Any, rows: Ints) -> Any:
+        """The state of the prefixes `rows` [k]."""
+        if isinstance(state, compiled_steps.State):
+            return state.select(rows)
+        if state is None:
+            return None
+        m = self.network.rows(state)
+        if len(rows) == m and (m == 1 or (rows == np.arange(m)).all()):
+            return state
+        return self.network.select(state, torch.from_numpy(rows).to(self.device))
+
+    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
+        """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
+        state = self.start()
+        if state is not None or len(tokens) > FEW:
+            return self._score_from(state, tokens, watch)
+        batch, live = self._written(tokens)
+        COST.scored += int(live.sum())
+        with torch.inference_mode():
+            log_probs = self._normalised(self.network(batch))  # [n, t, V]
+            return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
+
+    def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:
+        """Rows [n, t] cut where the longest ends, and which of their positions [n, t] are up to and with the first end."""
+        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
+        live = torch.ones_like(batch, dtype=torch.bool)
+        if self.end is None:
+            return batch, live
+        live[:, 1:] = batch[:, :-1] != self.end
+        width = int(live.sum(dim=1).max())
+        return batch[:, :width], live[:, :width]
+
+    def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
+        """Mean over the batch of weight x negative log-likelihood, differentiable: a scalar in nats a sequence."""
+        nll = -self.differentiable_log_prob(tokens)
+        if weights is None:
+            return nll.mean()
+        return (nll * torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)).mean()
+
+    def differentiable_log_prob(self, tokens: Ints) -> Tensor:
+        """log_prob as a torch graph: [n], in the network's precision."""
+        batch, live = self._written(tokens)
+        COST.trained += int(live.sum())
+        logits = self.network(batch) / self.temperature  # [n, t, V]
+        token_nll = F.cross_entropy(logits.transpose(1, 2), batch, reduction="none")
+        return -(token_nll * live).sum(dim=1)
+
+    def clone(self) -> TorchPolicy:
+        """An independent copy with the same weights."""
+        return TorchPolicy(copy.deepcopy(self.network), self.end, self.temperature)
+
+    def fresh(self, rng: np.random.Generator) -> TorchPolicy:
+        """The same architecture with new weights drawn from rng."""
+        twin = self.clone()
+        twin.network.initialise(rng)
+        return twin
+
+    def tempered(self, temperature: float) -> TorchPolicy:
+        """A copy with every token's logits divided by `temperature` on top of its own."""
+        return TorchPolicy(copy.deepcopy(self.network), self.end, self.temperature * temperature)
+
+    def spec(self) -> dict[str, Any]:
+        """What `from_spec` needs beside the arrays, as JSON."""
+        return {"config": asdict(self.network.config), "end": self.end, "temperature": self.temperature}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights by name."""
+        return {name: w.detach().cpu().numpy() for name, w in self.network.state_dict().items()}
+
+    @classmethod
+    def from_spec(
+        cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, finite: bool = True
+    ) -> TorchPolicy:
+        """The inverse of spec and arrays; ValueError unless the arrays are this network's, and finite where that is asked."""
+        checks.keys("the structure", spec, ("kind", "config", "end", "temperature"))
+        module, name = NETWORKS[spec["kind"]].split(":")
+        made = getattr(importlib.import_module(module), name)
+        checks.network_config(spec["config"], [field.name for field in fields(made.Config)], arrays)
+        config = made.Config(**spec["config"])
+        end, temperature = checks.end(spec["end"], config.vocabulary), checks.temperature(spec["temperature"])
+        with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
+            network = made(config)
+        checks.weights(arrays, {name: tuple(w.shape) for name, w in network.state_dict().items()}, finite)
+        network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
+        return cls(network.eval(), end, temperature)

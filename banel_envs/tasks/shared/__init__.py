@@ -1,0 +1,1 @@
+"""What several tasks need: grammars, calculi and patches of images."""

@@ -1,0 +1,1 @@
+"""The board: runs ranked, in words, tables, figures and a page."""

@@ -1,0 +1,268 @@
+"""Curves: success rate against NRE, one panel a task and feedback, an agent the same colour and marker in all of them.
+
+Both axes are logarithmic. NRE 0 stands at the left edge (linear up to the first grid point), zero success on a dotted
+floor below the smallest rate. A line is the median over seeds, its band the quartiles (the full range below 4
+seeds); every run's best point is drawn, hollow. Where a rate is known only as an interval, the line, the best point and
+the base policy's level follow its lower end, and the band reaches to its upper one.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from banel_agents import AGENTS
+from banel_envs.visible import visible
+from banel_leaderboard.board.ranking import Board, RateName, Regime, Row, TaskTable
+from banel_leaderboard.board.stats import Floats, at_or_before, band, median
+
+# After Okabe and Ito 2008, darkened for a white page; their pairs in dark mode stand in page.css.
+COLOURS = (
+    "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
+MOST_LABEL = 100  # characters of an agent's name
+INK, MUTED, GRID = "#1d2330", "#667085", "#e3e6ea"
+BASE_LINE: dict[str, Any] = {"color": MUTED, "linestyle": (0, (5, 3)), "linewidth": 1.1}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an agent looks, everywhere."""
+
+    index: int
+
+    @property
+    def colour(self) -> str:
+        """As hex, on a white page."""
+        return COLOURS[self.colour_index]
+
+    @property
+    def colour_index(self) -> int:
+        """Which of COLOURS."""
+        return self.index % len(COLOURS)
+
+    @property
+    def marker(self) -> str:
+        """In Matplotlib's letters; with the colour it tells 110 agents apart."""
+        return MARKERS[self.index % len(MARKERS)]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One row's runs over the grid, in log10."""
+
+    agent: str
+    nre: np.ndarray[Any, np.dtype[np.int64]]  # [G]
+    middle: Floats  # [G]
+    low: Floats
+    high: Floats
+    bests: tuple[tuple[int, float], ...]  # a run's (NRE, rate) of its best point
+    upper: float  # at the budget: `middle`, or where only an interval is known its upper end
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One task under one feedback."""
+
+    task: str
+    regime: Regime
+    rate: RateName
+    curves: tuple[Curve, ...]
+    base: float | None  # log10 success of the base policy
+
+
+def styles_of(agents: Iterable[str]) -> dict[str, Style]:
+    """A style for each agent: the shipped ones in their registry's order, then the others by name."""
+    known = {name: i for i, name in enumerate(AGENTS)}
+    ordered = sorted(set(agents), key=lambda a: (known.get(a, len(known)), a))
+    return {agent: Style(i) for i, agent in enumerate(ordered)}
+
+
+def panel_of(board: Board, table: TaskTable) -> Panel:
+    """The curves of a table."""
+    base = [r.record.points[0].success.at() for row in table.rows if row.first.agent == "base" for r in row.runs]
+    level = float(median(np.array(base))) if base else None
+    return Panel(table.task, board.regime, board.rate, tuple(_curve(row) for row in table.rows), level)
+
+
+def _curve(row: Row) -> Curve:
+    grid = np.unique([p.nre for r in row.runs for p in r.record.points])
+    lows, highs, bests = [], [], []
+    for run in row.runs:
+        nre = np.array([p.nre for p in run.record.points])
+        rates = [getattr(p, row.rate) for p in run.record.points]
+        values = np.array([rate.at() for rate in rates])
+        lows.append(at_or_before(nre, values, grid))
+        highs.append(at_or_before(nre, np.array([rate.at("high") for rate in rates]), grid))
+        bests.append((int(nre[values.argmax()]), float(values.max())))
+    middle, low, _ = band(np.stack(lows))
+    _, _, high = band(np.stack(highs))
+    return Curve(row.first.agent, grid, middle, low, high, tuple(bests), row.final.upper)
+
+
+def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
+    """A panel as an SVG element of `width` x `height` CSS pixels: colours are CSS variables, ids start in `name`."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 13 if width > 500 else 11}):
+        figure = Figure((width / 72, height / 72), layout="constrained")
+        figure.patch.set_alpha(0)
+        draw(figure.add_subplot(), panel, styles)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return _inline(out.getvalue(), panel, styles, name)
+
+
+def figure_png(panels: Sequence[Panel]) -> bytes:
+    """All panels, two in a row, with one legend below, as a PNG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    styles = styles_of(c.agent for p in panels for c in p.curves)
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    with mpl.rc_context({"font.size": 10, "font.family": "sans-serif"}):
+        figure = Figure((5.6 * across, 3.7 * down + 0.6), layout="constrained", facecolor="white")
+        for i, panel in enumerate(panels):
+            axes = figure.add_subplot(down, across, i + 1)
+            draw(axes, panel, styles)
+            title = visible(f"{panel.task}, feedback: {panel.regime}")
+            axes.set_title(title, loc="left", color=INK, fontsize=10.5, parse_math=False)
+        handles = [_handle(style, visible(agent, MOST_LABEL)) for agent, style in styles.items()]
+        handles.append(Line2D([], [], **BASE_LINE, label="base policy at NRE 0"))
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=160, metadata={"Software": None})
+    return out.getvalue()
+
+
+def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
+    """Curves, base line and floor of a panel, onto Matplotlib axes."""
+    floor = _scales(axes, panel)
+    ends = sorted({styles[c.agent].index for c in panel.curves})
+    for curve in panel.curves:
+        style = styles[curve.agent]
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker}
+        x, tag = curve.nre, f"agent-{style.index}"
+        middle, low, high = (np.maximum(v, floor) for v in (curve.middle, curve.low, curve.high))
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0, gid=f"{tag}-band")
+        every = (ends.index(style.index) % 3, 3)  # staggered, so that curves that coincide still show
+        axes.plot(x, middle, **look, linewidth=2, markersize=6.5, markevery=every, clip_on=False, gid=f"{tag}-line")
+        bests = np.array([(n, max(v, floor)) for n, v in curve.bests])
+        axes.plot(
+            *bests.T, **look, linestyle="", markersize=6, fillstyle="none", alpha=0.75, clip_on=False, gid=f"{tag}-best"
+        )
+    if panel.base is not None and math.isfinite(panel.base):
+        axes.axhline(panel.base, **BASE_LINE, zorder=1)
+
+
+def _scales(axes: Any, panel: Panel) -> float:
+    """Set both axes; the height of the floor that zero success is drawn on."""
+    values = [v for c in panel.curves for v in (*c.middle, *c.low, *c.high, *(b for _, b in c.bests))]
+    finite = [v for v in [*values, panel.base] if v is not None and math.isfinite(v)] or [-1.0, 0.0]
+    low, high = float(min(finite)), float(max(finite))
+    span = max(high - low, 0.3)
+    ticks = rate_ticks(low, high)
+    floor = low - 0.22 * span
+    zero = any(math.isinf(v) for v in values)
+    if zero:
+        axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.1, zorder=1)
+        ticks = {floor: "zero"} | ticks
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    axes.set_ylim((floor if zero else low) - 0.06 * span, min(high + 0.06 * span, 0.03 * span))
+    axes.set_ylabel("fresh success rate" if panel.rate == "fresh" else "success rate", color=INK)
+    _nre_axis(axes, np.unique(np.concatenate([c.nre for c in panel.curves])))
+    _plain(axes)
+    return floor
+
+
+def rate_ticks(low: float, high: float) -> dict[float, str]:
+    """Ticks within low..high (log10) and their labels: whole decades, or their 1-2-5 parts where fewer than 3 fit."""
+    step = max(1, math.ceil((high - low) / 7))
+    decades = range(math.ceil(math.floor(low) / step) * step, math.ceil(high) + 1, step)
+    parts = (1,) if high - low > 2 else (1, 2, 5)
+    ticks = {}
+    for k in decades:
+        power = "10" + str(k).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        for m in parts:
+            if low <= (at := k + math.log10(m)) <= min(high, 0):
+                ticks[at] = "1" if at == 0 else power if m == 1 else f"{m}·{power}"
+    return ticks
+
+
+def _plain(axes: Any) -> None:
+    """No box, no tick marks, faint horizontal lines."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GRID)
+    axes.patch.set_alpha(0)
+    axes.grid(axis="y", color=GRID, linewidth=0.9)
+    axes.tick_params(colors=MUTED, which="both", length=0)
+    axes.set_axisbelow(True)
+
+
+def _nre_axis(axes: Any, grid: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    from matplotlib.ticker import NullLocator
+
+    budget = int(grid[-1])
+    first = int(grid[1]) if len(grid) > 1 else 1
+    axes.set_xscale("symlog", linthresh=first, linscale=0.35)
+    round_numbers = [m * 10**k for k in range(10) for m in (1, 2, 5)]
+    ticks = [0, *(t for t in round_numbers if first <= t <= budget / 1.6), budget]
+    axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(-0.12 * first, budget * 1.04)
+    axes.set_xlabel("NRE (reward evaluations)", color=INK)
+
+
+def _handle(style: Style, label: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=style.colour, marker=style.marker, linewidth=1.9, markersize=6, label=label)
+
+
+def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> str:
+    """Matplotlib's file as an element of a page: no prologue, unique ids, a title and a description, themed colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'\bid="agent-(\d+)-(band|line|best)"', r'class="a\1 \2"', svg)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    for i, colour in enumerate(COLOURS):
+        svg = svg.replace(colour, f"var(--c{i})")
+    for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    title, says = visible(f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}"), _describe(panel)
+    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(says)}</desc>'
+    return f'{head} role="img" aria-labelledby="{name}-title {name}-desc">{words}{rest}'
+
+
+def _describe(panel: Panel) -> str:
+    """The chart in words, for whoever cannot see it."""
+    ends = "; ".join(
+        f"{visible(c.agent, MOST_LABEL)} {_end(c)}" for c in sorted(panel.curves, key=lambda c: -c.middle[-1])
+    )
+    base = "" if panel.base is None or math.isinf(panel.base) else f" The base policy succeeds at 10^{panel.base:.2f}."
+    return f"Median {panel.rate} rate over seeds at the budget: {ends}.{base}"
+
+
+def _end(curve: Curve) -> str:
+    """A curve's rate at the budget, in words."""
+    low, high = ("zero" if math.isinf(v) else f"10^{v:.2f}" for v in (float(curve.middle[-1]), curve.upper))
+    return low if low == high else f"from {low} to {high}"

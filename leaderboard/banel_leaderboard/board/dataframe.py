@@ -1,0 +1,111 @@
+"""Runs as a pandas table: one row for each point of each run's curve."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from banel_leaderboard.board.load import Run, load_runs
+from banel_leaderboard.records.record import Rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: dict[str, str] = {
+    "run": "the run's folder, below the folder that was read",
+    "task": "id of the task",
+    "agent": "name of the agent",
+    "config": "its settings, as JSON with sorted keys",
+    "tuned": "whether the settings differ from the agent's defaults",
+    "feedback": "failures or full",
+    "twin": "whether it is an oracle-free twin",
+    "seed": "the run's seed",
+    "budget": "reward evaluations granted",
+    "off_board": "whether the budget is not the task's own, or answers were inherited",
+    "nre": "reward evaluations spent at this point",
+    "final": "whether this is the run's last point",
+    "log10_success": "log10 of the success rate; -inf for zero, NaN where only limits are known",
+    "success_low": "lower 95% limit of it, likewise",
+    "success_high": "upper 95% limit of it, likewise",
+    "log10_fresh": "log10 of the rate of successes that the run has not asked yet",
+    "fresh_low": "lower 95% limit of it",
+    "fresh_high": "upper 95% limit of it",
+    "method": "how the rates were measured: exact, importance, monte_carlo, ...",
+    "effective": "effective number of distinct successes, where exact; else NaN",
+    "invalid": "share of malformed sequences among those asked since the point before; NaN if none were",
+    "repeated": "share of sequences that were asked before in the run, likewise",
+    "first_success": "NRE of the run's first success; NaN if it met none",
+    "successes_asked": "successes that the run asked, repeats included",
+    "wall_s": "seconds that the agent took, evaluation not counted",
+    "cpu_s": "CPU seconds, likewise",
+}
+"""The columns of `read`, in order, and what each one holds."""
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """Every run below a folder as a table with one row a point; see COLUMNS.
+
+    The final success of every run: `read("out").query("final").set_index(["task", "agent", "seed"]).log10_success`.
+
+    Args:
+        folder: what was handed to `--out`, or any folder that holds runs. Runs whose ledger does not fit their record
+            are left out, and named on stderr.
+
+    Raises:
+        BadValue: not a folder, or there is no run in it.
+        MissingExtra: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        from banel_envs.errors import MissingExtra
+
+        raise MissingExtra("read needs pandas: pip install 'banel-envs[leaderboard]'") from error
+    rows = [row for run in load_runs(Path(folder)).runs for row in _rows(run)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    """The points of one run."""
+    record = run.record
+    same = {
+        "run": run.path,
+        "config": json.dumps(record.config, sort_keys=True),
+        "first_success": math.nan if record.first_success is None else float(record.first_success),
+        "wall_s": record.execution.wall_s,
+        "cpu_s": record.execution.cpu_s,
+    } | {
+        name: getattr(record, name)
+        for name in ("task", "agent", "tuned", "feedback", "twin", "seed", "budget", "off_board", "successes_asked")
+    }
+    return [
+        same
+        | {
+            "nre": point.nre,
+            "final": point is record.points[-1],
+            "method": point.success.method,
+            "effective": _or_nan(point.success.effective),
+            "invalid": _or_nan(point.invalid),
+            "repeated": _or_nan(point.repeated),
+            **_limits("success", point.success),
+            **_limits("fresh", point.fresh),
+        }
+        for point in record.points
+    ]
+
+
+def _limits(name: str, rate: Rate) -> dict[str, float]:
+    """A rate in log10 and its limits: -inf for a rate that is zero, NaN for a number that is not known."""
+    unknown = -math.inf if rate.zero and rate.method != "upper_limit" else math.nan
+    value = unknown if rate.log10 is None else rate.log10
+    return {
+        f"log10_{name}": value,
+        f"{name}_low": -math.inf if rate.low is None else rate.low,
+        f"{name}_high": value if rate.high is None else rate.high,
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,159 @@
+"""load: read run folders and believe none of them; what counts is what can be checked, and how far is said of each run.
+
+A run is refused, by name, where its files contradict each other (see verify.py), where the package contradicts them, or where an
+answer or a rate is not what is recomputed (see recompute.py). What can be neither proved nor disproved here counts as *reported*.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from banel_envs.errors import BadValue, BanelError
+from banel_envs.meter.ledger import Ledger
+from banel_envs.visible import shown, visible
+from banel_leaderboard.proving.recompute import (
+    check_answers,
+    check_package_facts,
+    check_policy_file,
+    check_rates,
+    recorded_task,
+)
+from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
+from banel_leaderboard.proving.verify import RunRefused, questions_digest, verify
+from banel_leaderboard.records.field_limits import VERSION
+from banel_leaderboard.records.find_runs import find
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.running.lookup import CannotTell, Known
+
+Identity: TypeAlias = tuple[str, str, str, str, int, str]
+"""Task, digest, agent, config, budget, version."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """How far a run is proved, and why no further."""
+
+    answers: Standing
+    rates: Standing  # of the final success and fresh success
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A verified run."""
+
+    path: str  # of its folder, below the folder that was read
+    record: RunRecord
+    version: str  # of the package that made it, as its ledger binds it
+    questions: str  # SHA-256 of what it asked
+    proved: Proved
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What runs of one row share: all but seed, feedback and twin."""
+        r = self.record
+        return r.task, r.digest, r.agent, json.dumps(r.config, sort_keys=True), r.budget, self.version
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A run that does not count, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a folder holds."""
+
+    runs: tuple[Run, ...]
+    refused: tuple[Refused, ...]
+
+
+def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[Attestation] = ()) -> Loaded:
+    """Every run below a folder, verified; what is refused is named on stderr too.
+
+    Args:
+        folder: of runs.
+        known: tasks and agents of your own, see lookup.own_code.
+        attestations: what was replayed, see standing.py.
+
+    Raises:
+        BadValue: not a folder, or no record.json in it.
+    """
+    if not folder.is_dir():
+        raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
+    found = find(folder)
+    if not found.paths:
+        raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
+    known, replayed = known or Known(), {a.record: a for a in attestations}
+    runs: dict[Any, Run] = {}
+    refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
+    for path in found.paths:
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            run = _read(path.parent, name, folder, known, replayed)
+            key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
+            if key in runs:  # whoever copies a run and proves less of it cannot take its place
+                run, other = sorted((runs[key], run), key=lambda r: -r.proved.rates)
+                refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
+            runs[key] = run
+        except BanelError as error:
+            refused.append(_refuse(name, str(error), folder))
+        except Exception as error:  # a file that a check did not expect must not take the other runs with it
+            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {error}", folder))
+    return Loaded(tuple(runs.values()), tuple(refused))
+
+
+def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[str, Attestation]) -> Run:
+    record = RunRecord.load(folder / "record.json", below=below)
+    ledger = Ledger.read(folder / "ledger.jsonl", below=below)
+    verify(record, ledger)
+    version = ledger.header.get("version", "unknown")
+    if not isinstance(version, str) or not re.fullmatch(VERSION, version):
+        raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
+    proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)))
+    return Run(name, record, version, questions_digest(ledger), proved)
+
+
+def how_far(
+    record: RunRecord, ledger: Ledger, folder: Path, known: Known, attestation: Attestation | None = None
+) -> Proved:
+    """Recompute what can be recomputed here.
+
+    Raises:
+        Disproved: something that was recomputed differs.
+    """
+    reasons: list[str] = []
+
+    def holds(check: Callable[[], object]) -> bool:
+        try:
+            check()
+        except CannotTell as error:
+            reasons.append(str(error))
+            return False
+        return True
+
+    holds(lambda: check_package_facts(record, known))
+    if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
+        return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    check_policy_file(record, folder)
+    if attestation is not None and attestation.head == record.ledger.head:
+        return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
+    again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))
+    return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
+
+
+def _refuse(name: str, reason: str, folder: Path) -> Refused:
+    """Say so on stderr, too; nothing in it is invisible or longer than a few lines."""
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
+    return refused

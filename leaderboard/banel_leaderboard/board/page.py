@@ -1,0 +1,154 @@
+"""The board as one HTML file: tables, curves, words; no network, no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from banel_envs.version import __version__
+from banel_leaderboard.board import escape
+from banel_leaderboard.board.chart import Style, panel_of, panel_svg, styles_of
+from banel_leaderboard.board.columns import Cell, Column, columns, interval_text, log10_text, value_text
+from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
+from banel_leaderboard.board.load import Loaded
+from banel_leaderboard.board.negative_control import control_note, controls_for
+from banel_leaderboard.board.ranking import Board, Row, TaskTable, charted, make_boards, marks
+
+SHAPES = {  # Matplotlib's markers as paths in a box of -5 to 5
+    "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "s": "M-3.6-3.6h7.2v7.2h-7.2z",
+    "^": "M0-4.5L4.3 3.6H-4.3z",
+    "D": "M0-4.8L4.8 0L0 4.8L-4.8 0z",
+    "v": "M0 4.5L4.3-3.6H-4.3z",
+    "P": "M-1.5-4.3h3v2.8h2.8v3h-2.8v2.8h-3v-2.8h-2.8v-3h2.8z",
+    "X": "M-4-1.9L-1.9-4L0-2.1L1.9-4L4-1.9L2.1 0L4 1.9L1.9 4L0 2.1L-1.9 4L-4 1.9L-2.1 0z",
+    "h": "M0-4.5L3.9-2.25V2.25L0 4.5L-3.9 2.25V-2.25z",
+    "<": "M-4.5 0L3.6-4.3V4.3z",
+    ">": "M4.5 0L-3.6-4.3V4.3z",
+    "p": "M0-4.5L4.3-1.4L2.6 3.6H-2.6L-4.3-1.4z",
+}
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table as the template reads it."""
+
+    id: str
+    task: str
+    budget: int
+    note: str | None  # of a negative control: whether anything stands above chance
+    columns: list[Column]
+    rows: list[tuple[Row, list[Cell], list[str]]]
+    wide: Markup | None  # the chart, and the same drawn for a narrow screen
+    narrow: Markup | None
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A board as the template reads it."""
+
+    id: str
+    title: str
+    note: str
+    tables: list[TableView]
+
+
+def page(loaded: Loaded) -> str:
+    """The whole page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    boards = make_boards(loaded.runs)
+    styles = styles_of(run.record.agent for run in loaded.runs)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=escape.page,  # whatever a record, a ledger or a path says
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html.jinja").render(
+        boards=[_board(i, board, styles) for i, board in enumerate(boards)],
+        facts=_facts(loaded),
+        leaders=[line for b in boards if charted(b) for t in b.tables if (line := _leader(b, t))],
+        machines=_machines(loaded),
+        glossary=GLOSSARY,
+        refused=loaded.refused,
+        styles=styles,
+        swatches={agent: _swatch(style) for agent, style in styles.items()},
+        version=__version__,
+        versions=sorted({run.version for run in loaded.runs}),
+    )
+
+
+def _board(number: int, board: Board, styles: Mapping[str, Style]) -> BoardView:
+    tables = [_table(f"b{number}t{i}", board, table, styles) for i, table in enumerate(board.tables)]
+    return BoardView(f"b{number}", board_title(board), board_note(board), tables)
+
+
+def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style]) -> TableView:
+    shown = columns(board)
+    rows = [(row, [c.cell(row) for c in shown], marks(row, table.rows)) for row in table.rows]
+    wide = narrow = None
+    if charted(board):
+        panel = panel_of(board, table)
+        wide = Markup(panel_svg(panel, styles, f"{name}w", 1150, 420))
+        narrow = Markup(panel_svg(panel, styles, f"{name}n", 350, 330))
+    return TableView(name, table.task, table.budget, control_note(table), shown, rows, wide, narrow)
+
+
+def _facts(loaded: Loaded) -> list[tuple[str, str]]:
+    records = [run.record for run in loaded.runs]
+    counts = {
+        "runs": len(records),
+        "tasks": len({r.task for r in records}),
+        "agents": len({r.agent for r in records}),
+        "seeds": len({r.seed for r in records}),
+        "evaluations": sum(r.ledger.count for r in records if not r.twin),
+        "refused": len(loaded.refused),
+    }
+    return [(f"{n:,}", name) for name, n in counts.items()]
+
+
+def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
+    """Who leads a task, and by how much over the base policy; None where no row is ranked, or leading is luck."""
+    ranked = [row for row in table.rows if row.rank == 1]
+    if not ranked or controls_for(table) is not None:
+        return None
+    final = ranked[0].final
+    base = next((row.final for row in table.rows if row.first.agent == "base" and row.rank), None)
+    gain = None if base is None or not (base.known and final.known) else final.value - base.value
+    return {
+        "task": table.task,
+        "feedback": board.regime,
+        "agents": [row.first.agent for row in ranked],
+        "value": value_text(final),
+        "interval": interval_text(final),
+        "rate": board.rate,
+        "gain": None if gain is None or not math.isfinite(gain) else log10_text(gain, sign=True),
+        "of": sum(row.rank is not None for row in table.rows),
+    }
+
+
+def _machines(loaded: Loaded) -> list[str]:
+    """What the seconds were measured on."""
+    made = {(e.processor, e.threads, e.kernel) for e in (r.record.execution for r in loaded.runs)}
+    return [
+        f"{processor}, {threads} thread{'s' * (threads != 1)}, kernel {used}"
+        for processor, threads, used in sorted(made)
+    ]
+
+
+def _swatch(style: Style) -> Markup:
+    """An agent's line and marker, to stand beside its name."""
+    colour = f"var(--c{style.colour_index})"
+    return Markup(
+        f'<svg class="swatch" viewBox="-12 -6 24 12" width="24" height="12" aria-hidden="true">'
+        f'<path d="M-12 0H12" stroke="{colour}" stroke-width="2"/>'
+        f'<path d="{SHAPES[style.marker]}" fill="{colour}"/></svg>'
+    )

@@ -1,0 +1,327 @@
+"""Rows: verified runs gathered by agent and settings, ranked within each task, never across kinds or regimes.
+
+Kinds: `fixed` (default settings, the task's own budget), `tuned` (settings changed), `off` (another budget).
+Regimes: "failures" ranks by success; "full" by fresh success, else whoever repeats its first hit wins; "twin" is told
+"failure" for everything. A run that was told no success took the same course under all three, so it counts in each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from banel_envs.measure.binomial import clopper_pearson
+from banel_leaderboard.board.load import Identity, Run
+from banel_leaderboard.board.seed_sets import incomplete, seeds_text, without_copies
+from banel_leaderboard.board.stats import first_success_median, median, median_interval
+from banel_leaderboard.proving.standing import Standing
+from banel_leaderboard.records.record import RunRecord
+
+Kind: TypeAlias = Literal["fixed", "tuned", "off"]
+Regime: TypeAlias = Literal["failures", "full", "twin"]
+RateName: TypeAlias = Literal["success", "fresh"]
+Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
+Span: TypeAlias = tuple[float, float]
+"""What is known of a value: the ends between which it lies, equal where it is a number."""
+SEED = 0  # of the bootstrap: the same runs give the same page
+LEAST_SEEDS = 5  # below which its interval holds the median too rarely to be shown (python -m benchmarks.seeds)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median over runs with its 95% bootstrap interval, from LEAST_SEEDS runs on.
+
+    Where a run knows its rate only as an interval, the median lies between that of the lower ends, `value`, and that of
+    the upper ends, `upper`: no number and no interval over seeds is given. It ranks by `value`, the end that is sure.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    upper: float
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a number."""
+        return self.value == self.upper
+
+    @classmethod
+    def of(cls, spans: Sequence[Span]) -> Estimate:
+        """Of one span a run."""
+        lows, highs = np.array(spans, np.float64).T
+        n, value, upper = len(lows), float(median(lows)), float(median(highs, "high"))
+        if (lows != highs).any():
+            return cls(value, None, None, n, upper)
+        if n < LEAST_SEEDS:
+            return cls(value, None, None, n, value)
+        low, high = median_interval(lows, np.random.default_rng(SEED))
+        return cls(value, low, high, n, value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One agent with one config on one task: all its seeds."""
+
+    runs: tuple[Run, ...]
+    rate: RateName  # what final, best and mixture are of
+    rank: int | None  # None where it would mislead
+    final: Estimate
+    best: Estimate
+    mixture: Estimate
+    other: Estimate  # the final rate of the other name
+    gain: Estimate | None  # decades over the oracle-free twin, paired by seed
+    missing: tuple[int, ...]  # seeds that met a success elsewhere and did not run here: what is here is a selection
+    incomplete: str | None  # what is wrong with its set of seeds
+    copies: Mapping[int, int]  # seeds that asked the same questions as an earlier one, and count as one run with it
+    unranked: str | None = None  # why it has no rank, beside the above
+
+    @property
+    def first(self) -> RunRecord:
+        """A record that stands for what all of them share."""
+        return self.runs[0].record
+
+    @property
+    def rates(self) -> Standing:
+        """How far the final rates of all its runs are proved."""
+        return min(r.proved.rates for r in self.runs)
+
+    @property
+    def answers(self) -> Standing:
+        """How far the answers in all its ledgers are proved."""
+        return min(r.proved.answers for r in self.runs)
+
+    @property
+    def nre(self) -> float:
+        """Median NRE to the first success; +inf where censored."""
+        return first_success_median([r.record.first_success for r in self.runs])
+
+    @property
+    def met(self) -> int:
+        """Runs that met a success."""
+        return sum(r.record.first_success is not None for r in self.runs)
+
+    @property
+    def met_interval(self) -> tuple[float, float]:
+        """95% Clopper-Pearson interval of the share of runs that meet a success within the budget."""
+        return clopper_pearson(self.met, len(self.runs))
+
+    @property
+    def effective(self) -> float | None:
+        """Median effective number of successes at the end, over runs where it is known."""
+        known = [e for r in self.runs if (e := r.record.points[-1].success.effective) is not None]
+        return float(median(np.array(known))) if known else None
+
+    def typical(self, what: Callable[[RunRecord], float]) -> float:
+        """The median of a cost over the runs."""
+        return float(median(np.array([what(r.record) for r in self.runs], np.float64)))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How the rates were got."""
+        return tuple(sorted({p.success.method for r in self.runs for p in r.record.points}))
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """The rows of one task, best first."""
+
+    task: str
+    budget: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared."""
+
+    kind: Kind
+    regime: Regime
+    rate: RateName
+    tables: tuple[TaskTable, ...]
+
+
+def make_boards(runs: Sequence[Run]) -> list[Board]:
+    """Every board that has a row: fixed, tuned, off-board, each by regime."""
+    twins = {(r.identity, r.record.seed): r.record for r in runs if r.record.twin}
+    boards = []
+    for kind in get_args(Kind):
+        own = [r for r in runs if kind_of(r.record) == kind]
+        boards += [_board(kind, regime, own, twins) for regime in get_args(Regime)]
+    return [board for board in boards if board.tables]
+
+
+def charted(board: Board) -> bool:
+    """Whether its curves are drawn: the fixed boards of both feedbacks."""
+    return board.kind == "fixed" and board.regime != "twin"
+
+
+def kind_of(record: RunRecord) -> Kind:
+    """Which kind of board a run stands on."""
+    if record.off_board:
+        return "off"
+    return "tuned" if record.tuned else "fixed"
+
+
+def regime_of(record: RunRecord) -> Regime:
+    """What the agent was told."""
+    return "twin" if record.twin else record.feedback
+
+
+def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[int, ...]]]:
+    """The rows of a regime: the runs of each by seed, and the seeds that make them a selection by missing.
+
+    A row's own runs count first, then those of another regime that were told no success, twins excepted. Where such
+    a run was taken in while a seed that met a success did not run here, what is left are the unlucky ones: a selection.
+
+    A board is announced only where somebody ran its regime. Where both regimes are asked for, `full` runs first and
+    stands for a `failures` run that could only repeat it: a task without own `full` runs was not asked for under `full`,
+    while one without own `failures` runs may be served whole on a board that others ran.
+    """
+    ran = {(r.record.task, r.record.digest) for r in runs if regime_of(r.record) == regime}
+    if regime == "full":
+        runs = [r for r in runs if (r.record.task, r.record.digest) in ran]
+    if not ran:
+        return []
+    groups: dict[Any, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.identity].append(run)
+    rows = []
+    for group in groups.values():
+        own = {r.record.seed: r for r in group if regime_of(r.record) == regime}
+        others = [r for r in group if not r.record.twin and r.record.seed not in own]
+        same = {r.record.seed: r for r in others if r.record.successes_asked == 0}
+        if not own and (regime == "twin" or not same):
+            continue
+        served = same | own
+        missing = {r.record.seed for r in others} - served.keys() if same else set()
+        rows.append(([served[seed] for seed in sorted(served)], tuple(sorted(missing))))
+    return rows
+
+
+def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
+    rate: RateName = "fresh" if regime == "full" else "success"
+    digests: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        digests[run.record.task].add(run.record.digest)
+    by_task: dict[str, list[Row]] = defaultdict(list)
+    for served, missing in serve(runs, regime):
+        task, digest = served[0].record.task, served[0].record.digest
+        # One id with other assets is another problem: never ranked together.
+        name = task if len(digests[task]) == 1 else f"{task} ({digest[:8]})"
+        by_task[name].append(_row(served, regime, rate, missing, twins))
+    tasks = sorted(by_task.items())
+    tables = tuple(TaskTable(task, rows[0].first.budget, _ranked(rows, fair=kind != "off")) for task, rows in tasks)
+    return Board(kind, regime, rate, tables)
+
+
+def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ...], twins: Twins) -> Row:
+    wrong = incomplete(runs[0].record.task, [r.record.seed for r in runs])
+    runs, copies = without_copies(runs)
+    records = [r.record for r in runs]
+    other: RateName = "success" if rate == "fresh" else "fresh"
+    gains = [] if regime == "twin" else [g for r in runs if (g := _gain(r, rate, twins)) is not None]
+    return Row(
+        runs=tuple(runs),
+        rate=rate,
+        rank=None,
+        final=_estimate(records, RunRecord.final, rate),
+        best=_estimate(records, RunRecord.best, rate),
+        mixture=_estimate(records, RunRecord.mixture, rate),
+        other=_estimate(records, RunRecord.final, other),
+        gain=Estimate.of(gains) if len(gains) == len(runs) else None,  # else only the unlucky seeds have one
+        missing=missing,
+        incomplete=wrong,
+        copies=copies,
+    )
+
+
+def _estimate(records: list[RunRecord], what: Callable[..., float], rate: RateName) -> Estimate:
+    return Estimate.of([(what(r, rate, "low"), what(r, rate, "high")) for r in records])
+
+
+def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
+    """Decades that the final rate gained over the twin's; 0 where both are the same, None without a twin."""
+    twin = twins.get((run.identity, run.record.seed))
+    if twin is None:
+        return (0.0, 0.0) if run.record.successes_asked == 0 else None
+    mine, theirs = ((r.final(rate, "low"), r.final(rate, "high")) for r in (run.record, twin))
+    if mine == theirs and mine[0] == mine[1]:
+        return 0.0, 0.0
+    low, high = mine[0] - theirs[1], mine[1] - theirs[0]
+    return (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
+
+
+def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
+    """Best median final rate first, equal ones sharing a rank; what would mislead is shown and not ranked.
+
+    Rates that are only reported have no rank beside rates that were recomputed or replayed.
+    """
+    whole = [r for r in rows if fair and not r.missing and r.incomplete is None]
+    bar = min(Standing.RECOMPUTED, max((r.rates for r in whole), default=Standing.REPORTED))
+    values = [r.final.value for r in whole if r.rates >= bar]
+
+    def placed(row: Row) -> Row:
+        if not any(row is r for r in whole):
+            return row
+        if row.rates < bar:
+            return dataclasses.replace(row, unranked="its rates are only reported, beside others that are recomputed")
+        return dataclasses.replace(row, rank=1 + sum(v > row.final.value for v in values))
+
+    done = [placed(r) for r in rows]
+    return tuple(sorted(done, key=lambda r: (fair and r.rank is None, -r.final.value, r.first.agent)))
+
+
+def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
+    """What a reader must know of a row beside its numbers."""
+    record = row.first
+    found = _differences(row, [r for r in among if r is not row and r.first.agent == record.agent])
+    if record.off_board:
+        found.append(f"budget {record.budget:,}")
+    if errors := sum(run.record.errors for run in row.runs):
+        found.append(f"{errors:,} failures are errors of the reward")
+    if row.methods != ("exact",):
+        found.append("rates by " + ", ".join(m.replace("_", " ") for m in row.methods))
+    return found + _of_its_seeds(row, among)
+
+
+def _of_its_seeds(row: Row, among: Sequence[Row]) -> list[str]:
+    """How its seeds differ from the others' and from each other, and why it has no rank."""
+    found = []
+    most = max((len(r.runs) for r in among), default=0)
+    if len(row.runs) < most:
+        found.append(f"{len(row.runs)} seed{'s' * (len(row.runs) > 1)}, where others here have {most}")
+    if row.missing:
+        seeds = f"seed{'s' * (len(row.missing) > 1)} " + ", ".join(map(str, row.missing))
+        found.append(f"not ranked, a selection: {seeds} met a success elsewhere and did not run here")
+    elif row.incomplete and not row.first.off_board:
+        found.append(f"not ranked: {row.incomplete}")
+    elif row.unranked:
+        found.append(f"not ranked: {row.unranked}")
+    for earlier in sorted(set(row.copies.values())):
+        again = [seed for seed, first in row.copies.items() if first == earlier]
+        found.append(f"seeds {seeds_text(again)} asked the same questions as seed {earlier}: counted as one run")
+    return found
+
+
+def _differences(row: Row, alike: Sequence[Row]) -> list[str]:
+    """What tells a row from others of the same agent, and a tuned one from its default."""
+    record = row.first
+    found = []
+    if record.tuned or any(r.first.config != record.config for r in alike):
+        found.append(("tuned: " if record.tuned else "") + settings(record))
+    if any(r.runs[0].version != row.runs[0].version for r in alike):
+        found.append(f"version {row.runs[0].version}")
+    return found
+
+
+def settings(record: RunRecord) -> str:
+    """A config in one line."""
+    return ", ".join(f"{k}={json.dumps(v)}" for k, v in record.config.items()) or "no settings"

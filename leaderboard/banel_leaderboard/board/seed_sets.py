@@ -1,0 +1,48 @@
+"""seeds: which seeds a row must have, so that nobody can leave out the unlucky ones; and runs that are the same run again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from banel_envs import TASKS
+from banel_leaderboard.board.load import Run
+from banel_leaderboard.sweeping.suites import SUITES
+
+
+def incomplete(task: str, seeds: Sequence[int]) -> str | None:
+    """What is wrong with a row's seeds, or None: they must be those of a suite that holds the task.
+
+    For a task in no suite they must be 0, 1, ..., n - 1.
+    """
+    sets = sorted({suite.seeds for suite in SUITES.values() if task in suite.tasks}, key=len)
+    ordered = tuple(sorted(seeds))
+    if ordered in (sets or [tuple(range(len(ordered)))]):
+        return None
+    wanted = " or ".join(map(seeds_text, sets or [tuple(range(len(ordered)))]))
+    return f"its seeds are {seeds_text(ordered)}; a complete set is {wanted}"
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds as a person writes them: 0-4, or 0, 3, 7."""
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def without_copies(runs: Sequence[Run]) -> tuple[list[Run], dict[int, int]]:
+    """The runs that asked different questions, and the seeds left out: each with the seed whose questions it repeats.
+
+    An agent without chance asks the same under every seed, and so does a run that was copied to another seed: either way it is
+    one run. Where the task draws its successes anew for each seed, the same questions are another experiment.
+    """
+    first: dict[str, Run] = {}
+    copies: dict[int, int] = {}
+    for run in runs:
+        task = run.record.task
+        if task in TASKS and TASKS[task].seeded is not None:
+            first[f"{run.questions} {run.record.seed}"] = run
+            continue
+        earlier = first.setdefault(run.questions, run)
+        if earlier is not run:
+            copies[run.record.seed] = earlier.record.seed
+    return list(first.values()), copies

@@ -1,0 +1,56 @@
+"""The board of a folder of runs: a page, a Markdown table, a figure. Every run is verified first (see load.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banel_envs.errors import BadValue
+from banel_envs.files import safe_files
+from banel_leaderboard.board.chart import figure_png, panel_of
+from banel_leaderboard.board.load import Loaded, load_runs
+from banel_leaderboard.board.markdown import markdown
+from banel_leaderboard.board.page import page
+from banel_leaderboard.board.ranking import charted, make_boards
+
+
+def write_page(folder: Path | Loaded, out: Path) -> Loaded:
+    """One self-contained HTML file: works from file://, loads nothing; returns what it shows."""
+    loaded = _loaded(folder)
+    _write(out, page(loaded).encode())
+    return loaded
+
+
+def write_markdown(folder: Path | Loaded, out: Path) -> Loaded:
+    """The tables as Markdown."""
+    loaded = _loaded(folder)
+    _write(out, markdown(loaded).encode())
+    return loaded
+
+
+def write_figure(folder: Path | Loaded, png: Path) -> Loaded:
+    """The curves of the fixed boards as one PNG.
+
+    Raises:
+        BadValue: no run stands on a fixed board.
+    """
+    loaded = _loaded(folder)
+    panels = [panel_of(b, t) for b in make_boards(loaded.runs) if charted(b) for t in b.tables]
+    if not panels:
+        count = len(loaded.runs)
+        raise BadValue(f"none of {count} runs has default settings and its task's own budget; the figure needs one")
+    _write(png, figure_png(panels))
+    return loaded
+
+
+def _loaded(folder: Path | Loaded) -> Loaded:
+    return load_runs(folder) if isinstance(folder, Path) else folder
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safe_files.write(path, content, draft)
+    except OSError as error:
+        raise BadValue(f"{path} cannot be written ({error.strerror}); choose another --out") from error

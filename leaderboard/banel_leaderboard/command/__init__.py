@@ -1,0 +1,1 @@
+"""The command `banel`: its options, and one function a subcommand."""

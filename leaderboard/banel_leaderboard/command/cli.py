@@ -1,0 +1,195 @@
+"""The `banel` command: list, run, bench, board, show, data, replay."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from banel_envs import kernel
+from banel_envs.errors import BanelError
+from banel_envs.version import __version__
+from banel_envs.visible import terminal
+from banel_leaderboard.command import commands
+
+EXIT_BAD_INPUT = 2
+EXAMPLES = {
+    "list": ("banel list",),
+    "run": (
+        "banel run --task banel/AdditionAttack-v0 --agent banel --seeds 0-4 --feedback both --out out",
+        "banel run --task banel/AdditionAttack-v0 --agent my_agent:MyAgent --set lr=0.001 --out out-lr",
+    ),
+    "bench": (
+        "banel bench --suite smoke --out out",
+        "banel bench --suite v1 --out out --plan",
+    ),
+    "board": ("banel board out --out page.html",),
+    "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
+    "data": ("banel data mnist --out data",),
+    "replay": ("banel replay out",),
+}
+EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
+
+
+_Help = argparse.RawDescriptionHelpFormatter  # keeps the examples' lines as they are
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        print(f"{self.prog}: {terminal(message)} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 done; 1 a run failed, or was disproved; 2 bad input; 3 a run could not be proved here; 75 waiting for the answers of
+        an external oracle.
+    """
+    options = parser().parse_args(arguments)
+    os.environ["PYTHONSAFEPATH"] = (
+        "1"  # for the processes started from here: no module of the working folder comes first
+    )
+    try:
+        kernel.kind()  # a bad word in the environment is bad input, not a failure of every run
+        return int(options.command(options))
+    except BanelError as error:
+        print(f"banel: {terminal(error)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"banel: it needs {error.name}: pip install 'banel-envs[agents,leaderboard]'", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:  # the reader of a pipe has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return commands.EXIT_RUN_FAILED
+    except KeyboardInterrupt:
+        print("banel: stopped; run the same command again to go on where it was", file=sys.stderr)
+        return 130
+
+
+def parser() -> Parser:
+    """Every command and option."""
+    top = Parser(prog="banel", description="Learning from failure: run agents under a metered oracle, draw the board.")
+    top.add_argument("--version", action="version", version=__version__)
+    top.epilog, top.formatter_class = _examples(EXAMPLES["bench"][:1] + EXAMPLES["board"]), _Help
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    listing = _command(subparsers, "list", "tasks, agents and suites")
+    listing.set_defaults(command=commands.listing)
+
+    run = _command(subparsers, "run", "one agent on one task, one run a seed")
+    run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
+    run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
+    run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
+    run.add_argument("--feedback", choices=["failures", "full", "both"], default="failures")
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent")
+    run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
+    run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
+    run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
+    run.add_argument("--oracle", metavar="file:DIR", help="ask by files in DIR instead of the task's own reward")
+    run.add_argument(
+        "--wait", type=float, default=0.0, help="seconds to wait for answers in DIR, then exit 75 (default 0)"
+    )
+    run.add_argument(
+        "--inherit", metavar="OLD", help="an old run of the task whose answers are taken over (off the board)"
+    )
+    run.add_argument("--device", default="cpu", help="cpu or cuda")
+    _add_running(run)
+    run.set_defaults(command=commands.run)
+
+    bench = _command(subparsers, "bench", "a suite: tasks x agents x seeds")
+    bench.add_argument("--suite", required=True, help="a name from `banel list`")
+    _add_running(bench)
+    part = bench.add_mutually_exclusive_group()
+    part.add_argument("--plan", action="store_true", help="run nothing; print runs, core-hours and a SLURM command")
+    part.add_argument("--shard", metavar="I/N", help="of the suite's lanes only every N-th from the I-th on, from 0")
+    bench.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: on a Ray cluster")
+    bench.add_argument("--address", help="of the cluster (default RAY_ADDRESS, or one of --jobs CPUs on this machine)")
+    bench.add_argument("--retries", type=int, help="of a lane whose Ray node or worker died (default 3)")
+    bench.set_defaults(command=commands.bench)
+
+    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
+    board.add_argument("folder", type=Path)
+    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
+    board.add_argument(
+        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
+    )
+    _add_own_code(board)
+    board.set_defaults(command=commands.board)
+
+    show = _command(subparsers, "show", "samples of a run's final policy with their log-probabilities")
+    show.add_argument("run", type=Path)
+    show.add_argument("-n", type=int, default=10, help="how many (default 10)")
+    _add_own_code(show, agents=False)
+    show.set_defaults(command=commands.show)
+
+    data = _command(subparsers, "data", "fetch raw data that is not shipped, and check it")
+    data.add_argument("name", choices=["mnist"])
+    data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
+    data.set_defaults(command=commands.data)
+
+    replay = _command(subparsers, "replay", "prove finished runs: run each again over its own ledger")
+    replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
+    replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
+    replay.add_argument("--sample-seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
+    replay.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
+    replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")
+    _add_own_code(replay)
+    replay.set_defaults(command=commands.replay)
+    return top
+
+
+def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:
+    """Code of a person's own that a name in the folder may stand for; nothing else outside the package is ever imported."""
+    command.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="code of a task of your own in the folder",
+    )
+    if agents:
+        command.add_argument(
+            "--agent",
+            action="append",
+            default=[],
+            metavar="MODULE:CLASS",
+            help="code of an agent of your own, likewise",
+        )
+
+
+def _command(subparsers: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """A command whose help says what it does, and ends with an example."""
+    description = f"{about[0].upper()}{about[1:]}."
+    epilog = _examples(EXAMPLES[name])
+    made: Parser = subparsers.add_parser(
+        name, help=about, description=description, epilog=epilog, formatter_class=_Help
+    )
+    return made
+
+
+def _examples(commands: Sequence[str]) -> str:
+    return "\n".join((f"example{'s' * (len(commands) > 1)}:", *(f"  {command}" for command in commands)))
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, help="the folder that holds all runs")
+    command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
+    command.add_argument("--timeout", type=float, help="seconds after which a run is stopped and counted as failed")
+    command.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="KIND:WHERE",
+        help="show the points while runs go on: tensorboard:DIR, or wandb:PROJECT (offline by default)",
+    )
+    command.add_argument("--isolate", action="store_true", help="keep the reward out of the agents' processes")

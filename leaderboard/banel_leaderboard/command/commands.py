@@ -1,0 +1,263 @@
+"""What each command of `banel` does with its options: it prints, and returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from banel_envs.errors import BadValue
+from banel_envs.meter.oracle import Feedback
+from banel_envs.visible import terminal
+from banel_leaderboard.command.settings import parse_seeds, read_settings
+from banel_leaderboard.running import isolation_wall
+
+if TYPE_CHECKING:
+    from banel_leaderboard.sweeping.sweep import Engine
+
+EXIT_RUN_FAILED = 1
+EXIT_NOT_PROVED = 3
+MOST_SHOWN = 100_000  # samples at once
+
+
+def listing(options: argparse.Namespace) -> int:
+    """What can be run: tasks, agents and suites."""
+    from banel_envs import TASKS
+    from banel_envs.tasks.families import family_of
+    from banel_leaderboard.board.glossary import AGENTS
+    from banel_leaderboard.sweeping.measured_costs import measured
+    from banel_leaderboard.sweeping.suites import SUITES
+
+    print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
+    for name in TASKS:
+        problem, known = TASKS[name].problem, measured(TASKS[name])
+        minutes = f"{known['minutes']:.1f}" if known else ""
+        sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
+        print(f"{name:<30}{family_of(name):<12}{sizes}  {_base(known)}")
+    print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
+    print("\nagents:")
+    for name, about in AGENTS.items():
+        print(f"  {name:<21}{about}")
+    print("\nsuites:")
+    for name, suite in SUITES.items():
+        print(f"  {name:<21}{suite.about} ({suite.size})")
+    return 0
+
+
+def _base(known: dict[str, Any] | None) -> str:
+    """A measured base success rate in words."""
+    if known is None:
+        return "not measured"
+    base = known["base"]
+    if base["method"] == "exact":
+        return "zero" if base["log10"] is None else f"{base['log10']:.4f} (exact)"
+    if base["log10"] is None:
+        limits = f"below {base['high']:.2f}" if base["low"] is None else f"[{base['low']:.2f}, {base['high']:.2f}]"
+        return f"{limits} ({base['samples']:,} samples)"
+    return f"{base['log10']:.2f} [{base['low']:.2f}, {base['high']:.2f}] ({base['method'].replace('_', ' ')})"
+
+
+def run(options: argparse.Namespace) -> int:
+    """One agent on one task, one run a seed."""
+    from banel_leaderboard.records.spec import Spec
+    from banel_leaderboard.running.lookup import allow_own_modules
+
+    allow_own_modules([options.task, options.agent])
+    feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
+    settings = read_settings(options.config, options.set)
+    lanes = [
+        tuple(
+            Spec(
+                options.task,
+                options.agent,
+                seed,
+                cast(Feedback, feedback),
+                options.twin,
+                options.budget,
+                settings,
+                options.device,
+                options.oracle,
+                options.inherit,
+                options.wait,
+            )
+            for feedback in (("failures",) if options.twin else feedbacks)
+        )
+        for seed in parse_seeds(options.seeds)
+    ]
+    return _sweep(lanes, options)
+
+
+def bench(options: argparse.Namespace) -> int:
+    """A suite, or its plan."""
+    from banel_leaderboard.sweeping.plan import describe_plan, make_plan, shard_of
+    from banel_leaderboard.sweeping.suites import get_suite
+    from banel_leaderboard.sweeping.sweep import lanes_of
+
+    lanes = lanes_of(get_suite(options.suite))
+    if options.plan:
+        _check_running(options)
+        command = ["banel", "bench", "--suite", options.suite, "--out", str(options.out)]
+        command += ["--isolate"] * options.isolate
+        command += ["--timeout", f"{options.timeout:g}"] if options.timeout is not None else []
+        print(describe_plan(make_plan(lanes, options.out), options.jobs, command))
+        return 0
+    if options.shard is not None:
+        lanes = shard_of(lanes, options.shard)
+    return _sweep(lanes, options, _engine(options))
+
+
+def _engine(options: argparse.Namespace) -> Engine | None:
+    """Where the lanes of a suite run; None for this machine."""
+    if options.engine == "local":
+        for name in ("address", "retries"):
+            if getattr(options, name) is not None:
+                raise BadValue(f"--{name} is {getattr(options, name)!r}; it goes with --engine ray")
+        return None
+    from banel_leaderboard.sweeping.ray_engine import RETRIES, ray_engine
+
+    retries = RETRIES if options.retries is None else options.retries
+    if retries < 0:
+        raise BadValue(f"--retries is {retries}; it must be at least 0")
+    return partial(ray_engine, address=options.address, jobs=options.jobs, retries=retries)
+
+
+def _check_running(options: argparse.Namespace) -> None:
+    if options.jobs < 1:
+        raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    if options.timeout is not None and not 0 < options.timeout < threading.TIMEOUT_MAX:
+        raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
+
+
+def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
+    from banel_leaderboard.running.sinks import VARIABLE, parse
+    from banel_leaderboard.sweeping.sweep import check, records_of, sweep
+    from banel_leaderboard.sweeping.worker import WAITING
+
+    _check_running(options)
+    check(lanes, options.out)
+    if options.log:
+        parse(",".join(options.log))
+        os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes inherit it
+    if options.isolate and not isolation_wall.version():
+        print(f"--isolate: {isolation_wall.MISSING}", file=sys.stderr)
+    how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
+    outcomes = sweep(lanes, options.out, **how, engine=engine)
+    for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
+        regime = "twin" if record.twin else record.feedback
+        first = record.first_success or f"> {record.ledger.count}"
+        errors = f", {record.errors:,} failures are errors of the reward" if record.errors else ""
+        print(
+            f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
+            f"{_ends(record.points[0].success.at)} -> {_ends(partial(record.final, 'success'))} "
+            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, "
+            f"{record.execution.wall_s:.1f} s{errors}"
+        )
+    counts = {
+        status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
+    }
+    print(", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" in {options.out}")
+    if counts["failed"]:
+        return EXIT_RUN_FAILED
+    return WAITING if counts["waiting"] else 0
+
+
+def _ends(rate: Callable[..., float]) -> str:
+    """A log10 rate, or both ends where only an interval is known."""
+    low, high = ("zero" if value == -math.inf else f"{value:.3f}" for value in (rate("low"), rate("high")))
+    return low if low == high else f"[{low}, {high}]"
+
+
+def board(options: argparse.Namespace) -> int:
+    """The page, table or figure of a folder of runs."""
+    from banel_leaderboard.board import write
+    from banel_leaderboard.board.load import load_runs
+    from banel_leaderboard.proving.standing import read_attestations
+    from banel_leaderboard.running.lookup import own_code
+
+    writers = {".html": "write_page", ".md": "write_markdown", ".png": "write_figure"}
+    if options.out.suffix not in writers:
+        raise BadValue(f"--out is {options.out}; name a file that ends in {', '.join(writers)}")
+    if not options.folder.is_dir():
+        raise BadValue(f"{options.folder} is not a folder of runs; `banel bench --out {options.folder}` makes one")
+    known = own_code(options.task, options.agent)
+    attestations = [] if options.attestations is None else read_attestations(options.attestations, options.folder)
+    loaded = load_runs(options.folder, known, attestations)
+    getattr(write, writers[options.out.suffix])(loaded, options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Samples of a run's final policy."""
+    import numpy as np
+
+    from banel_leaderboard.records.record import RunRecord
+    from banel_leaderboard.records.run_folder import FINAL, RECORD, load_policy, why_no_policy
+    from banel_leaderboard.running.lookup import own_code
+
+    if not 1 <= options.n <= MOST_SHOWN:
+        raise BadValue(f"-n is {options.n}; it must be at least 1 and at most {MOST_SHOWN:,}")
+    if not (options.run / RECORD).is_file():
+        raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(options.run)}")
+    record = RunRecord.load(options.run / RECORD)
+    if not os.path.lexists(options.run / FINAL):
+        raise BadValue(f"{options.run} holds no {FINAL}: {why_no_policy(options.run)}")
+    problem = own_code(options.task).task(record.task).problem
+    policy = load_policy(options.run, problem)
+    tokens = policy.sample(options.n, np.random.default_rng(0))
+    for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
+        print(f"{log_prob:10.4f}  {problem.render(row)}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Fetch raw data."""
+    from banel_leaderboard.command.fetch_mnist import fetch_mnist
+
+    folder = options.out or (Path(os.environ["BANEL_DATA"]) if os.environ.get("BANEL_DATA") else None)
+    if folder is None:
+        raise BadValue("no folder to put the data in: give --out DIR, and set BANEL_DATA to it")
+    path = fetch_mnist(folder)
+    print(f"{path} is MNIST; tasks find it with BANEL_DATA={folder.resolve()}")
+    return 0
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Prove finished runs; what does not replay is listed and the rest goes on."""
+    from banel_leaderboard.proving.parallel import Proving, draw, prove_all
+    from banel_leaderboard.proving.replay import finished_runs
+    from banel_leaderboard.proving.standing import write_attestations
+
+    if options.jobs < 1:
+        raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    if options.attest is not None and options.attest.resolve().is_relative_to(options.folder.resolve()):
+        raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, which it speaks of")
+    folders = finished_runs(options.folder)
+    whole = len(folders)
+    if options.sample is not None:
+        folders = draw(folders, options.sample, options.sample_seed)
+    proving = Proving(tuple(options.task), tuple(options.agent))
+    verdicts = prove_all(folders, proving, options.jobs)
+    if options.attest is not None:
+        write_attestations(options.attest, [v.attestation for v in verdicts if v.attestation is not None])
+    for verdict in verdicts:
+        if verdict.status != "proved":
+            print(terminal(f"{verdict.status} {verdict.folder}: {verdict.reason}"), file=sys.stderr)
+    counts = {
+        status: sum(v.status == status for v in verdicts) for status in ("proved", "disproved", "not proved here")
+    }
+    drawn = f" ({len(folders)} of {whole} drawn by seed {options.sample_seed})" if options.sample is not None else ""
+    rest = ", ".join(f"{n} {status}" for status, n in counts.items() if n and status != "proved")
+    print(
+        f"{counts['proved']} of {len(folders)} proved: same answers, same questions, same ledger head, same record"
+        f"{drawn}{'; ' if rest else ''}{rest}"
+    )
+    if counts["disproved"]:
+        return EXIT_RUN_FAILED
+    return EXIT_NOT_PROVED if counts["not proved here"] else 0

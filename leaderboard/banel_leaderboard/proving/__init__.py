@@ -1,0 +1,1 @@
+"""What can be proved of a run: held against its ledger, computed again, or replayed."""

@@ -1,0 +1,115 @@
+"""proving: many replays at once, each run's verdict by itself; what one agent does cannot end the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from banel_envs.errors import BadValue, BanelError
+from banel_envs.visible import terminal
+from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.proving.standing import Attestation, attest
+from banel_leaderboard.running.lookup import CannotTell, Known, own_code
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a replay of one run showed."""
+
+    folder: Path
+    status: Literal["proved", "disproved", "not proved here"]
+    reason: str = ""
+    attestation: Attestation | None = None
+
+
+@dataclass(frozen=True)
+class Proving:
+    """How runs are proved: with which code of a person's own. It can be sent to another process."""
+
+    tasks: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+
+    def verdict(self, folder: Path) -> Verdict:
+        """Replay one run; whatever its agent raises is a verdict on this run only."""
+        try:
+            proof = prove(folder, _known(self))
+        except CannotTell as error:
+            return Verdict(folder, "not proved here", _line(error))
+        except BanelError as error:
+            return Verdict(folder, "disproved", _line(error))
+        except Exception as error:
+            return Verdict(folder, "not proved here", f"{type(error).__name__}: {_line(error)}")
+        if proof.answers is not None:
+            return Verdict(folder, "not proved here", f"its questions are proved, its answers are not: {proof.answers}")
+        return Verdict(folder, "proved", attestation=attest(proof.record))
+
+
+@cache
+def _known(proving: Proving) -> Known:
+    """The code that is named, imported once a process."""
+    return own_code(proving.tasks, proving.agents)
+
+
+def draw(folders: Sequence[Path], k: int, seed: int) -> list[Path]:
+    """K of the runs, drawn without replacement by a stated seed; all of them where there are no more."""
+    if k < 1 or seed < 0:
+        raise BadValue(f"a sample of {k} runs by seed {seed}; draw at least 1 run, by a seed of at least 0")
+    chosen = np.random.default_rng(seed).choice(len(folders), min(k, len(folders)), replace=False)
+    return [folders[i] for i in sorted(chosen)]
+
+
+def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verdict]:
+    """A verdict on every run, in the order of the folders; the proved ones are told as they come."""
+    verdicts = {}
+    with tqdm(total=len(folders), unit="run", disable=None, mininterval=0.5) as bar:
+        for verdict in _verdicts(folders, proving, min(jobs, len(folders))):
+            verdicts[verdict.folder] = verdict
+            bar.update()
+            bar.set_postfix(disproved=sum(v.status == "disproved" for v in verdicts.values()))
+            if verdict.status == "proved":
+                bar.write(terminal(f"proved {verdict.folder}"))
+    return [verdicts[folder] for folder in folders]
+
+
+def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[Verdict]:
+    """Verdicts as they come, from this process or from `jobs` others."""
+    _known(proving)  # bad names on the command line are bad input, before anything is replayed
+    if jobs <= 1:
+        yield from map(proving.verdict, folders)
+        return
+    waiting = list(folders)
+    context = multiprocessing.get_context("spawn")
+    while waiting:
+        with ProcessPoolExecutor(jobs, context) as pool:
+            places: dict[Future[Verdict], Path] = {pool.submit(proving.verdict, f): f for f in waiting}
+            lost: list[Path] = []
+            for future in as_completed(places):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    lost.append(places[future])
+        if lost:  # a process died with one of these: the first of them is tried alone
+            yield _alone(lost[0], proving)
+        waiting = lost[1:]
+
+
+def _alone(folder: Path, proving: Proving) -> Verdict:
+    """A verdict from a process that nothing else depends on."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(proving.verdict, folder).result()
+        except BrokenProcessPool:
+            return Verdict(folder, "not proved here", "its process ended before its replay did")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,305 @@
+"""recompute: what of a run can be computed again from the task and the files, without running its agent.
+
+Answers: every answer of the ledger is compared with the task's own reward. Rates: the final success and fresh success are
+computed again from the stored final policy. A difference disproves the run. Where the task, its assets, the version of a
+judging library or the policy is missing, the run can be neither proved nor disproved here: that is `CannotTell`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs import Ledger, Task
+from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, MissingExtra
+from banel_envs.measure.draws import check_draws
+from banel_envs.measure.probability import FALSE_ALARM
+from banel_envs.measure.success import SuccessRate, score
+from banel_envs.meter.answers import answers
+from banel_envs.meter.file_reward import digest_by_files
+from banel_envs.meter.ledger_format import Ask
+from banel_envs.policies import Policy, load_policy_file
+from banel_envs.policies.filtered import Filtered
+from banel_envs.problem import Problem, Tokens
+from banel_envs.tasks import SHIPPED
+from banel_leaderboard.proving import cache
+from banel_leaderboard.records.record import Rate, RunRecord
+from banel_leaderboard.records.run_folder import FINAL
+from banel_leaderboard.running.evaluator import Questions, as_json, file_sha256, grid
+from banel_leaderboard.running.lookup import CannotTell, Known
+
+CHUNK = 50_000  # sequences judged at once
+TOLERANCE = 1e-5
+"""Decades by which a rate computed elsewhere may differ: float32 models on other processors (see DESIGN, precision)."""
+TOLERANCE_EFFECTIVE = 1e-3  # relative, of an effective number of successes
+EVALUATION_SEED = 2**31 - 1  # of the samples where a rate is not exact: another stream than any run's
+
+
+class Disproved(BanelError):
+    """What a run says is wrong: an answer, a hash, a rule of the package or a rate differs from what is recomputed."""
+
+
+def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
+    """The task that a record is on, with the package's own facts of it compared.
+
+    Raises:
+        CannotTell: the task is not known here, or is known with other assets.
+        Disproved: the ledger says another vocabulary or horizon than the task has.
+    """
+    task = known.task(record.task).of_seed(record.seed)
+    if record.digest == digest_by_files(task):
+        raise CannotTell("its answers came by files: the package has nothing to compare them with")
+    if record.digest != task.digest:
+        raise CannotTell(
+            f"it was run on other assets of {record.task} ({record.digest[:8]}) than are here ({task.digest[:8]}); "
+            f"BANEL_ASSETS names a folder with others"
+        )
+    sizes = {"vocabulary": task.problem.V, "horizon": task.problem.T}
+    for name, size in sizes.items():
+        if ledger.header.get(name) != size:
+            raise Disproved(f"{name} is {ledger.header.get(name)!r} in the ledger; {record.task} has {size}")
+    return task
+
+
+def check_package_facts(record: RunRecord, known: Known) -> None:
+    """Hold against the package what a record may not decide for itself: grid, budget, whether it is tuned.
+
+    Raises:
+        CannotTell: the task or the agent is not known here.
+        Disproved: names the field, what the record says and what the package says.
+    """
+    places = [point.nre for point in record.points]
+    if places != grid(record.budget):
+        raise Disproved(
+            f"the curve's NREs are {places}; a budget of {record.budget} is measured at {grid(record.budget)}"
+        )
+    task = known.task(record.task)
+    off = record.budget != task.problem.budget or record.inherits is not None
+    if record.off_board != off:
+        raise Disproved(f"off_board is {record.off_board} in the record; the budget and the ledger make it {off}")
+    try:
+        default = as_json(known.agent(record.agent).config)
+        tuned = record.config != default
+        config = as_json(known.agent(record.agent, record.config).config)  # BadValue where these are no settings of it
+    except MissingExtra as error:
+        raise CannotTell(f"the settings of {record.agent!r} cannot be checked here: {error}") from error
+    if json.dumps(record.config, sort_keys=True) != json.dumps(config, sort_keys=True):  # 500.0 would make a second row
+        raise Disproved(f"config is {record.config} in the record; the agent writes these settings as {config}")
+    if record.tuned != tuned:
+        raise Disproved(f"tuned is {record.tuned} in the record; beside the agent's default settings it is {tuned}")
+
+
+def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
+    """Compare every answer of the ledger with the task's reward; "failure" for each answer of a twin.
+
+    Raises:
+        CannotTell: the reward is paid for, or other versions of the judging libraries are installed here.
+        Disproved: names the first answer that differs.
+    """
+    if not task.free_evaluation:
+        raise CannotTell(f"the reward of {record.task} is paid for and is never evaluated off the meter")
+    _check_judges(ledger, task)
+    entry = cache.key("answers", ledger.sha256, record.task, task.digest, record.seed, record.twin, judges_here(task))
+    shipped = record.task in SHIPPED  # the cache knows nothing of the code of other rewards
+    if shipped and cache.passed(entry):
+        return
+    meter = task.blind() if record.twin else task
+    start = 0
+    for number, asks in _chunks(ledger.asks):
+        tokens = _sequences(task, ledger, asks, start)
+        start = _compare(meter, tokens, asks, number, start)
+    if shipped:
+        cache.note(entry)
+
+
+def _sequences(task: Task, ledger: Ledger, asks: list[Ask], start: int) -> Tokens:
+    """The sequences of some questions; a ledger may hold tokens that no oracle would have taken."""
+    try:
+        return task.problem.check_tokens(np.concatenate([ledger.tokens(ask) for ask in asks]))
+    except BadTokens as error:
+        raise Disproved(
+            f"what is asked from NRE {start + 1} on are no sequences of {task.problem.id}: {error}"
+        ) from error
+
+
+def check_policy_file(record: RunRecord, folder: Path) -> str | None:
+    """SHA-256 of the stored final policy, None where it is not in the folder; Disproved if it is not the record's."""
+    found = file_sha256(folder / FINAL)
+    if found is not None and record.policy_sha256 is not None and found != record.policy_sha256:
+        raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
+    return found
+
+
+def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> None:
+    """Compute the final success and fresh success again from the stored policy.
+
+    Raises:
+        CannotTell: there is no stored policy, what measures it is not here, or two estimates do not settle it.
+        Disproved: the policy is another than the record names, or its rate is.
+    """
+    path = folder / FINAL
+    found = check_policy_file(record, folder)
+    if record.policy_sha256 is None:
+        raise CannotTell("its final policy has no stored form")
+    if found is None:
+        raise CannotTell(f"its final policy is not in the folder ({FINAL})")
+    last = record.points[-1]
+    said = [last.success.model_dump(), last.fresh.model_dump()]
+    entry = cache.key("rates", found, ledger.sha256, record.task, task.digest, record.seed, said, judges_here(task))
+    shipped = record.task in SHIPPED
+    if shipped and cache.passed(entry):
+        return
+    again = _measure(task, path, Questions.of(task.problem, ledger).successes(ledger.count))
+    for name, rate in again.items():
+        _compare_rates(name, getattr(last, name), rate)
+    if shipped:
+        cache.note(entry)
+
+
+def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
+    """Success and fresh success of the stored policy, which is tested to be a probability."""
+    try:
+        policy, rng = _stored(path, task.problem), np.random.default_rng(EVALUATION_SEED)
+        if isinstance(policy, Filtered) and task.successes() is None:
+            raise CannotTell(
+                "a filtered policy is sampled by rejection, and this task's rate is estimated from samples"
+            )
+        measured = score(task, policy, rng)
+        check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=measured.log_probs is not None)
+        return {"success": measured.rate(), "fresh": measured.rate(asked)}
+    except (AssetError, MissingExtra) as error:
+        raise CannotTell(f"its rates cannot be measured here: {error}") from error
+    except (BadPolicy, BadTokens) as error:
+        raise Disproved(f"its final policy is no probability over the task's sequences: {error}") from error
+
+
+def _stored(path: Path, problem: Problem) -> Policy:
+    """The stored policy; a file that its own harness cannot read was not written by one."""
+    try:
+        return load_policy_file(path, problem=problem)
+    except AssetError as error:
+        raise Disproved(str(error)) from error
+
+
+def judges_here(task: Task) -> dict[str, str]:
+    """The versions, installed here, of the libraries that judge a task's sequences; CannotTell where one is missing."""
+    try:
+        return task.judge_versions()
+    except MissingExtra as error:
+        raise CannotTell(str(error)) from error
+
+
+def _check_judges(ledger: Ledger, task: Task) -> None:
+    said, here = ledger.header.get("judges", {}), judges_here(task)
+    if said != here:
+        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)}")
+
+
+def _versions(found: Any) -> str:
+    if not isinstance(found, dict) or not found:
+        return "libraries of unknown versions"
+    return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
+    """The questions in groups of some CHUNK rows, each with the number of its first."""
+    groups: list[tuple[int, list[Ask]]] = []
+    rows = CHUNK
+    for number, ask in enumerate(asks):
+        if rows + ask.n > CHUNK:
+            groups.append((number, []))
+            rows = 0
+        groups[-1][1].append(ask)
+        rows += ask.n
+    return groups
+
+
+def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
+    """Judge one group of questions; the NRE behind it."""
+    try:
+        values, rewards, errors = _judge(task, tokens)
+    except (AssetError, MissingExtra) as error:
+        raise CannotTell(f"its answers cannot be judged here: {error}") from error
+    said = np.concatenate([ask.rewards for ask in asks])
+    wrong = said != rewards
+    if task.threshold is not None:
+        real = np.concatenate([np.full(ask.n, np.nan) if ask.values is None else ask.values for ask in asks])
+        wrong |= ~((real == values) | (np.isnan(real) & np.isnan(values)))
+    offsets = np.cumsum([0, *(ask.n for ask in asks)])
+    named = {int(k) + row: name for k, ask in zip(offsets, asks, strict=False) for row, name in ask.errors.items()}
+    wrong[[row for row in {*named, *errors} if named.get(row) != errors.get(row)]] = True
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        which = number + int(np.searchsorted(offsets[1:], row, side="right"))
+        raise Disproved(
+            f"the answer at NRE {start + row + 1} (question {which}) is {said[row]} in the ledger; the reward of "
+            f"{task.problem.decode(tokens[row : row + 1])[0]!r} is {rewards[row]}; {int(wrong.sum())} answers are wrong"
+        )
+    return start + len(tokens)
+
+
+def _judge(task: Task, tokens: Tokens) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
+    """The value [n] of each row, whether it succeeds [n], and the rows on which the reward raises, with what.
+
+    The value is NaN where the reward raises and that counts as a failure.
+    """
+    values, rewards = np.full(len(tokens), np.nan), np.zeros(len(tokens), np.int8)
+    errors: dict[int, str] = {}
+    for answer in answers(task, tokens):
+        rewards[answer.rows] = answer.success
+        values[answer.rows] = np.nan if answer.error else answer.values
+        if answer.error:
+            errors[int(answer.rows[0])] = answer.error
+    return values, rewards, errors
+
+
+def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
+    here = Rate.of(again)
+    exact = {"exact", "filtered"}
+    if recorded.method in exact and here.method in exact:
+        if _far(recorded.log10, here.log10, TOLERANCE) or _far_effective(recorded.effective, here.effective):
+            raise Disproved(f"final {name} is {_said(recorded)} in the record, recomputed {_said(here)}")
+        return
+    if recorded.method in exact or here.method in exact:
+        raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
+    if recorded.effective is not None:
+        raise Disproved(
+            f"final {name} is estimated and says {recorded.effective} effective successes; only exact rates do"
+        )
+    low, high = _widened(here)
+    known = [value for value in (recorded.low, recorded.log10) if value is not None]
+    if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
+        raise CannotTell(
+            f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
+            f"too far apart to be taken for it, which happens by chance in fewer than 1 of 100 honest runs"
+        )
+
+
+def _widened(rate: Rate) -> tuple[float, float]:
+    """The ends between which another estimate of the same rate lies but for 1 in 100 times.
+
+    The difference of two estimates has 1.4 times the standard error of one, so the 95% interval is doubled.
+    """
+    low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
+    half = (high - low) / 2 if math.isfinite(high - low) else 0.0
+    return low - half, high + half
+
+
+def _far(a: float | None, b: float | None, tolerance: float) -> bool:
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerance)
+
+
+def _far_effective(a: float | None, b: float | None) -> bool:
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a / b - 1) > TOLERANCE_EFFECTIVE)
+
+
+def _said(rate: Rate) -> str:
+    value = "zero" if rate.log10 is None else f"10^{rate.log10:.6f}"
+    interval = "" if rate.method == "exact" else f" [{rate.low}, {rate.high}]"
+    effective = "" if rate.effective is None else f" on {rate.effective:.3g} successes"
+    return value + interval + effective

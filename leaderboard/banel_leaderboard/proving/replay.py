@@ -1,0 +1,175 @@
+"""replay: prove a finished run by running its agent again over its own ledger.
+
+First what can be computed without the agent: the record follows from its ledger, and every answer is the task's (see
+recompute.py). Then the agent is run again: it must ask exactly the recorded questions; the ledger answers, the reward is never
+called, and the record that comes out must equal the one that was submitted but for its `execution` block.
+
+The last step is exact for the same package, libraries, kernel and processor kind. Where one of them differs and the run does not
+come out the same, it is *not proved here*, which is not the same as *disproved*.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from banel_agents.base import Agent
+from banel_envs import Oracle, Task, kernel
+from banel_envs.errors import AssetError, BadValue, LedgerMismatch, MissingExtra, ReplayDiverged
+from banel_envs.files import safe_files
+from banel_envs.meter.file_reward import digest_by_files
+from banel_envs.meter.ledger import Ledger
+from banel_envs.problem import Tokens
+from banel_leaderboard.proving.recompute import (
+    Disproved,
+    check_answers,
+    check_package_facts,
+    check_policy_file,
+    recorded_task,
+)
+from banel_leaderboard.proving.verify import verify
+from banel_leaderboard.records.find_runs import finished_runs
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.run_folder import LEDGER, RECORD, device_of
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.harness import binding_of, measure, on_device
+from banel_leaderboard.running.lookup import CannotTell, Known
+from banel_leaderboard.running.machine import versions
+
+DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
+"""Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
+
+__all__ = ["Proof", "finished_runs", "prove"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A run that was proved."""
+
+    record: RunRecord  # as recomputed, its times those of the replay
+    answers: str | None  # why its answers were not recomputed; None where they were
+
+
+def prove(folder: Path, known: Known | None = None) -> Proof:
+    """Replay one run.
+
+    Args:
+        folder: of the run.
+        known: tasks and agents of your own, see lookup.own_code; names in the folder stand for nothing else.
+
+    Raises:
+        CannotTell: it can be neither proved nor disproved here; says what is missing or differs.
+        Disproved: it is not what it says; names the first difference.
+        BanelError: a file of it is damaged or breaks a rule, which disproves it too.
+    """
+    known = known or Known()
+    record = RunRecord.load(folder / RECORD)
+    ledger = Ledger.read(folder / LEDGER)
+    verify(record, ledger)
+    answers = None
+    try:
+        check_answers(record, ledger, recorded_task(record, ledger, known))
+    except CannotTell as error:
+        answers = str(error)
+    check_package_facts(record, known)
+    check_policy_file(record, folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch)
+        (copy / LEDGER).write_bytes(safe_files.read(folder / LEDGER, safe_files.LEDGER))
+        try:
+            with kernel.using(kernel.nearest(record.execution.kernel)):
+                again = _measure_again(record, ledger, device_of(folder), copy, known)
+        except (AssetError, MissingExtra) as error:
+            raise CannotTell(str(error)) from error
+        except LedgerMismatch as error:
+            raise CannotTell(str(error).replace(str(copy), str(folder))) from error
+        except ReplayDiverged as error:
+            raise _not_the_same(record, error.found.replace(str(copy), str(folder))) from error
+    if again.canonical() != record.canonical():
+        raise _not_the_same(record, _first_difference(record, again))
+    return Proof(again, answers)
+
+
+def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path, known: Known) -> RunRecord:
+    spec = Spec(
+        task=record.task,
+        agent=record.agent,
+        seed=record.seed,
+        feedback=record.feedback,
+        twin=record.twin,
+        budget=record.budget,
+        settings=record.config,
+        device=device,
+    )
+    try:
+        spec.check()
+    except BadValue as error:  # a device that is not here
+        raise CannotTell(str(error)) from error
+    task, agent = _task(record, known), known.agent(record.agent, record.config)
+    oracle = _answering(spec, task, agent, folder / LEDGER, ledger.header)
+    try:
+        return measure(spec, task, agent, oracle, folder, resumed=0)
+    finally:
+        oracle.close()
+
+
+def _task(record: RunRecord, known: Known) -> Task:
+    """The task to measure on: where the answers came by files, nothing is evaluated off the meter."""
+    task = known.task(record.task).of_seed(record.seed)
+    if record.digest == task.digest:
+        return task
+    if record.digest != digest_by_files(task):
+        raise CannotTell(
+            f"it was run on other assets of {record.task} than are here; BANEL_ASSETS names a folder with others"
+        )
+    return Task(task.problem, task.reward, threshold=task.threshold, free_evaluation=False, digest=record.digest)
+
+
+def _answering(spec: Spec, task: Task, agent: Agent, path: Path, header: dict[str, Any]) -> Oracle:
+    """An oracle that answers from the run's ledger and from nothing else."""
+
+    def sealed(tokens: Tokens) -> NoReturn:
+        raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
+
+    binding = binding_of(spec, agent)
+    if "inherits" in header:
+        binding["inherits"] = header["inherits"]
+    sealed_task = on_device(dataclasses.replace(task, reward=sealed), spec.device)
+    return Oracle(sealed_task, budget=spec.budget, feedback=spec.feedback, ledger=path, binding=binding)
+
+
+def _not_the_same(record: RunRecord, difference: str) -> CannotTell | Disproved:
+    """What to make of a run that came out different: on the same kind of machine it is disproved."""
+    here = versions() | {"kernel": kernel.nearest(record.execution.kernel)}
+    made_with = record.execution.versions | {"kernel": record.execution.kernel}
+    others = [
+        f"{name} {made_with.get(name, 'unknown')} (here {here.get(name, 'none')})"
+        for name in DECISIVE
+        if made_with.get(name) != here.get(name)
+    ]
+    if not others:
+        return Disproved(difference)
+    missing = f"; {kernel.MISSING}" if made_with["kernel"] != here["kernel"] else ""
+    return CannotTell(f"it came out different, and it was computed with {', '.join(others)}{missing}: {difference}")
+
+
+def _first_difference(record: RunRecord, again: RunRecord) -> str:
+    dumped = [r.model_dump(mode="json", exclude={"execution"}) for r in (record, again)]
+    where, old, new = _differing(dumped[0], dumped[1])
+    return f"the record's {where} is {str(old)[:120]}, recomputed {str(new)[:120]}"
+
+
+def _differing(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any]:
+    """The first leaf at which two values of JSON differ: its path and what stands there in each."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for name in old:
+            if old[name] != new[name]:
+                return _differing(old[name], new[name], f"{where}.{name}" if where else name)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            if a != b:
+                return _differing(a, b, f"{where}[{i}]")
+    return where, old, new

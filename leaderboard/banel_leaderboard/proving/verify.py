@@ -1,0 +1,99 @@
+"""verify: hold a record against its ledger, without the task.
+
+The record's head, line count and number of sequences are the ledger's; the ledger's first line binds the same run; successes
+asked and the NRE of the first one follow from the answers; the curve is one that a run can have. Whether the answers are the
+task's and the rates the policy's is computed in recompute.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from banel_envs.errors import BanelError
+from banel_envs.meter.ledger import Ledger
+from banel_leaderboard.records.record import Rate, RunRecord
+
+SLACK = 1e-6  # float32 models sum to 1 within about this
+BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twin")
+"""Fields that record and ledger header hold alike."""
+
+
+class RunRefused(BanelError):
+    """A record and its ledger do not tell the same story."""
+
+
+def answers(ledger: Ledger) -> tuple[int, int | None]:
+    """Successes asked, repeats included, and the NRE of the first one, counted from 1 (None where there is none)."""
+    rewards = np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)])
+    hits = np.flatnonzero(rewards == 1)
+    return len(hits), int(hits[0]) + 1 if len(hits) else None
+
+
+def verify(record: RunRecord, ledger: Ledger) -> None:
+    """Hold a record against its ledger.
+
+    Raises:
+        RunRefused: names the first field that differs, its value in the record and in the ledger.
+    """
+    header = ledger.header
+    for name in BOUND:
+        if name not in header:
+            raise RunRefused(f"the ledger's first line does not bind {name}; records need a ledger of the harness")
+        _same(name, getattr(record, name), header[name])
+    _same("inherits", record.inherits, header.get("inherits"))
+    _same("ledger.lines", record.ledger.lines, ledger.lines)
+    _same("ledger.count", record.ledger.count, ledger.count)
+    _same("ledger.head", record.ledger.head, ledger.head)
+    if any(ask.open for ask in ledger.asks):
+        raise RunRefused("the ledger's last question is unanswered: run the same command again to finish the run")
+    if ledger.count > record.budget:
+        raise RunRefused(f"{ledger.count} sequences were asked on a budget of {record.budget}")
+    successes, first = answers(ledger)
+    _same("successes_asked", record.successes_asked, successes)
+    _same("first_success", record.first_success, first)
+    _same("errors", record.errors, sum(len(ask.errors) for ask in ledger.asks))
+    if record.twin and successes:
+        raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
+    _check_curve(record)
+
+
+def questions_digest(ledger: Ledger) -> str:
+    """SHA-256 over the sequences asked: runs that asked the same ones in the same order share it, in any batches."""
+    digest = hashlib.sha256()
+    for ask in ledger.asks:
+        digest.update(ledger.tokens(ask).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _same(name: str, recorded: Any, bound: Any) -> None:
+    if json.dumps(recorded, sort_keys=True) != json.dumps(bound, sort_keys=True):
+        raise RunRefused(f"{name} is {recorded!r} in the record and {bound!r} in its ledger")
+
+
+def _check_curve(record: RunRecord) -> None:
+    """What a curve cannot be, whatever the policy was."""
+    grid = [p.nre for p in record.points]
+    if not grid or grid[0] != 0 or grid[-1] > record.budget or any(a > b for a, b in itertools.pairwise(grid)):
+        raise RunRefused(f"the curve's NREs are {grid}; they must rise from 0 and stay within {record.budget}")
+    _check_rates(rate for p in record.points for rate in (p.success, p.fresh))
+
+
+def _check_rates(rates: Iterable[Rate]) -> None:
+    for rate in rates:
+        if rate.zero != (rate.log10 is None and rate.low is None):
+            raise RunRefused(
+                f"a rate says zero={rate.zero}, log10={rate.log10} and low={rate.low}; it is zero where both are null"
+            )
+        known = [value for value in (rate.low, rate.log10, rate.high) if value is not None]
+        if known and max(known) > SLACK:
+            raise RunRefused(f"a success rate or an end of its interval is 10^{max(known)}; a probability is at most 1")
+        if known and rate.high is None:
+            raise RunRefused(f"a success rate has no upper end, and log10={rate.log10} and low={rate.low}")
+        if any(a > b + SLACK for a, b in itertools.pairwise(known)):
+            raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")

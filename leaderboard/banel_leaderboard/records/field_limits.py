@@ -1,0 +1,131 @@
+"""What names, numbers and texts of a record may be: short, of letters that can be seen, and never more than a page can show.
+
+A record is typed by whoever submits it. Its names become headings, file names and labels; so they keep to a pattern. The same
+is asked of a run before its first question (`check_run`), so that no run ends in a record that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from banel_envs.errors import BadValue
+from banel_envs.files import strict_json
+from banel_envs.problem import MOST_BUDGET
+from banel_envs.visible import shown, visible
+
+MOST_NAME = 100  # characters of a task's namespace or name, of an agent, a setting, a version
+MOST_TEXT = 200  # of a processor's name, or a compiler's version
+MOST_CONFIG = 2**14  # characters of an agent's settings as JSON
+MOST_SETTING = 4_000  # of one text among them
+MOST_SEED = 2**63 - 1
+MOST_SERIES, MOST_REPORTED = 32, 2_000  # scalars that an agent reports of itself, and values of each that are kept
+
+# Letters, digits and '_' of ASCII only: letters of other alphabets that look alike would make two agents of one name.
+AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+TASK = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.]{0,99}-v[0-9]{1,9}"
+DIGEST = r"[A-Za-z0-9_.:+-]{0,128}"  # a task of one's own may write any; the shipped ones' are SHA-256
+SHA256 = r"[0-9a-f]{64}"
+VERSION = r"[A-Za-z0-9_.+!-]{1,100}"
+SETTING = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"
+SERIES = r"[A-Za-z0-9_][A-Za-z0-9_ .:/()%+-]{0,99}"
+
+
+def _text(text: str) -> str:
+    if len(text) > MOST_TEXT or visible(text) != text:
+        raise ValueError(f"it has at most {MOST_TEXT} characters, each of which can be seen")
+    return text
+
+
+def _config(config: dict[str, Any]) -> dict[str, Any]:
+    check_config(config)
+    return config
+
+
+TaskName = Annotated[str, StringConstraints(pattern=f"^{TASK}$")]
+AgentName = Annotated[str, StringConstraints(pattern=f"^{AGENT}$")]
+Digest = Annotated[str, StringConstraints(pattern=f"^{DIGEST}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=f"^{SHA256}$")]
+Version = Annotated[str, StringConstraints(pattern=f"^{VERSION}$")]
+Series = Annotated[str, StringConstraints(pattern=f"^{SERIES}$")]
+Text = Annotated[str, AfterValidator(_text)]
+Config = Annotated[dict[str, Any], AfterValidator(_config)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Count = Annotated[int, Field(ge=0, le=MOST_BUDGET)]  # of questions
+Tokens = Annotated[int, Field(ge=0, le=10**18)]
+Log10 = Annotated[float, Field(ge=-1e6, le=10)]  # of a rate, or of a limit that a normaliser's interval lifts above 1
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e18)]
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """ValueError unless settings are short, finite, and named by letters, digits, '_', '.' and '-'."""
+    try:
+        written = json.dumps(dict(config), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the settings cannot be written as JSON: {error}") from error
+    if len(written) > MOST_CONFIG:
+        raise ValueError(f"the settings have {len(written):,} characters as JSON; at most {MOST_CONFIG:,} are kept")
+    strict_json.loads(written)
+    for name, value in config.items():
+        if not re.fullmatch(SETTING, name):
+            raise ValueError(
+                f"a setting is called {shown(name)}; use at most {MOST_NAME} letters, digits, '_', '.', '-'"
+            )
+        if isinstance(value, str) and len(value) > MOST_SETTING:
+            raise ValueError(f"the setting {name} has {len(value):,} characters; at most {MOST_SETTING:,} are kept")
+
+
+def check_run(task: str, digest: str, agent: str, config: Mapping[str, Any], seed: int) -> None:
+    """BadValue unless a record can hold these: asked before the first question, so that no answer is stranded."""
+    for what, value, pattern in (("task's id", task, TASK), ("task's digest", digest, DIGEST), ("agent", agent, AGENT)):
+        if not re.fullmatch(pattern, value):
+            raise BadValue(f"the {what} is {shown(value)}; a record holds what matches {pattern}")
+    if seed > MOST_SEED:
+        raise BadValue(f"seed is {shown(seed)}; a record holds whole numbers up to {MOST_SEED}")
+    try:
+        check_config(config)
+    except ValueError as error:
+        raise BadValue(f"{agent}: {error}") from error
+
+
+class Reported:
+    """What an agent says of itself, as (NRE, value) by name: of a long series every second, fourth, ... value is kept."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, list[tuple[int, float]]] = {}
+        self._noted: dict[str, int] = {}  # values told so far
+        self._every: dict[str, int] = {}  # of how many one is kept
+
+    def note(self, agent: str, nre: int, values: Mapping[str, Any]) -> None:
+        """Keep what the agent tells now; BadValue for a name or a value that no record holds."""
+        for name, value in values.items():
+            if not isinstance(name, str) or not re.fullmatch(SERIES, name):
+                raise BadValue(
+                    f"{agent} reports {shown(name)}; a name is of at most {MOST_NAME} letters, digits and ' _.:/()%+-'"
+                )
+            number = float(value)
+            if number - number != 0:
+                raise BadValue(f"{agent} reports {name} = {number} at NRE {nre}; leave it out where it is not finite")
+            self._keep(agent, name, (nre, number))
+
+    def _keep(self, agent: str, name: str, point: tuple[int, float]) -> None:
+        if name not in self.series and len(self.series) == MOST_SERIES:
+            raise BadValue(
+                f"{agent} reports more than {MOST_SERIES} names, the last is {name!r}; keep the others in a file"
+            )
+        kept, told = self.series.setdefault(name, []), self._noted.setdefault(name, 0)
+        self._noted[name] += 1
+        every = self._every.setdefault(name, 1)
+        if told % every:
+            return
+        if len(kept) == MOST_REPORTED:
+            del kept[1::2]
+            every = self._every[name] = 2 * every
+            if told % every:
+                return
+        kept.append(point)

@@ -1,0 +1,114 @@
+"""Spec: what identifies a run, and where its task is found."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from banel_agents import make_agent
+from banel_agents.base import Agent
+from banel_envs import TASKS, Task
+from banel_envs.errors import BadValue, BanelError
+from banel_envs.meter.file_reward import answered_by_files
+from banel_envs.meter.oracle import Feedback
+from banel_envs.problem import check_budget
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What identifies a run."""
+
+    task: str  # an id, or module:function of your own
+    agent: str  # a name, or module:Class of your own
+    seed: int = 0
+    feedback: Feedback = "failures"
+    twin: bool = False  # the oracle-free twin: told "failure" for everything
+    budget: int | None = None  # NRE; the task's own by default, anything else is off the board
+    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides of the agent's config
+    device: str = "cpu"
+    oracle: str | None = None  # file:DIR asks by files in DIR instead of the task's own reward
+    inherit: str | None = None  # an old run of the task, whose answers are taken over
+    wait: float = 0.0  # seconds to wait for an answer in DIR, before AnswersPending
+
+    def check(self) -> None:
+        """BadValue unless every field can be run."""
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
+        if self.feedback not in ("full", "failures"):
+            raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
+        if self.budget is not None:
+            check_budget(self.budget)
+        _check_device(self.device)
+        if self.oracle is not None and not re.fullmatch(r"file:.+", self.oracle):
+            raise BadValue(f"oracle is {self.oracle!r}; it is file:DIR, the folder for questions and answers")
+
+        if self.wait and self.oracle is None:
+            raise BadValue(f"wait is {self.wait!r}; only answers in files are waited for: give oracle file:DIR too")
+        if self.twin and self.inherit is not None:
+            raise BadValue(f"inherit is {self.inherit!r}; a twin is told no answer: leave one of them out")
+
+    def folder(self, out: Path, task: Task, agent: Agent) -> Path:
+        """Where the run lives under `out`."""
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
+            raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
+        if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):
+            raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
+        regime = "twin" if self.twin else self.feedback
+        return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise BadValue(f"device is {device!r}; it is cpu or cuda")
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise BadValue(f"device is {device!r}, and torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
+
+
+def task_of(spec: Spec) -> Task:
+    """The task of a run; with `oracle` its reward asks by files, and is never evaluated off the meter."""
+    task = load_task(spec.task).of_seed(spec.seed)
+    if spec.oracle is None:
+        return task
+    return answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
+
+
+def load_task(name: str) -> Task:
+    """A registered task by id, or the Task that "module:function" returns.
+
+    Only names that a person gave (on the command line, from Python) come here; names in files go through lookup.py.
+    """
+    if ":" not in name:
+        return TASKS[name]
+    module, _, function = name.partition(":")
+    try:
+        task = getattr(importlib.import_module(module), function)()
+    except BanelError:
+        raise
+    except Exception as error:  # whatever the user's own module does
+        raise BadValue(
+            f"task {name!r}: {type(error).__name__}: {error}; give an id, or module:function that returns a Task"
+        ) from error
+    if not isinstance(task, Task):
+        raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
+    return task
+
+
+def load_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
+    """A shipped agent by name, or your own as "module:Class", `settings` over its config; BanelError if there is none."""
+    try:
+        agent = make_agent(name, settings)
+    except BanelError:
+        raise
+    except Exception as error:  # whatever the user's own module does
+        what = f"agent {name!r}: {type(error).__name__}: {error}"
+        raise BadValue(f"{what}; give module:Class of a class that can be made without arguments") from error
+    missing = [part for part in ("name", "Config", "config", "learn") if not hasattr(agent, part)]
+    if missing:
+        raise BadValue(f"agent {name!r} has no {', '.join(missing)}; banel_agents.base.Agent says what an agent has")
+    return agent

@@ -1,0 +1,1 @@
+"""One run: an agent under the meter, measured at places on the grid."""

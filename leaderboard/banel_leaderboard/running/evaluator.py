@@ -1,0 +1,218 @@
+"""What the harness measures of a run: policies on the evaluation grid, and what the ledger says of the questions."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs import Ledger, Problem, Task
+from banel_envs.errors import BadPolicy, BadValue, FileMissing, PolicyChanged
+from banel_envs.files import safe_files
+from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.measure.draws import check_draws
+from banel_envs.measure.probability import FALSE_ALARM
+from banel_envs.measure.success import Scored, score
+from banel_envs.policies import COST, Policy, save_policy
+from banel_envs.policies.mark import Mark
+from banel_envs.policies.weights import bad_weight
+from banel_envs.problem import Tokens
+from banel_leaderboard.records.record import Point, Rate
+
+STEPS = 15  # equal steps of the budget at which a run is measured, beside NRE 0
+
+
+def grid(budget: int) -> list[int]:
+    """The NREs at which a run of this budget is measured."""
+    return sorted({round(k * budget / STEPS) for k in range(STEPS + 1)})
+
+
+@dataclass
+class Questions:
+    """What was asked, read back from the ledger row by row."""
+
+    problem: Problem
+    tokens: Tokens  # [count, T]
+    rewards: NDArray[np.int8]  # [count]: 1, 0, or -1 where a killed run left no answer
+
+    @classmethod
+    def of(cls, problem: Problem, ledger: Ledger) -> Questions:
+        """Every row of the ledger, in order."""
+        empty = np.empty((0, problem.T), np.int64)
+        tokens = np.concatenate([empty, *(ledger.tokens(a) for a in ledger.asks)])
+        return cls(problem, tokens, np.concatenate([np.empty(0, np.int8), *(a.rewards for a in ledger.asks)]))
+
+    def successes(self, nre: int) -> Tokens:
+        """The successes among the first nre sequences."""
+        hits: Tokens = self.tokens[:nre][self.rewards[:nre] == 1]
+        return hits
+
+    def first_success(self) -> int | None:
+        """The NRE of the first success; None if there was none."""
+        hits = np.flatnonzero(self.rewards == 1)
+        return int(hits[0]) + 1 if len(hits) else None
+
+    def invalid(self, low: int, high: int) -> float | None:
+        """Share of the sequences low..high that leave the problem's grammar; None without sequences or grammar."""
+        rows = self.tokens[low:high]
+        if len(rows) == 0 or self.problem.allowed is None:
+            return None
+        return float(1 - self.problem.well_formed(rows).mean())
+
+    def repeated(self, low: int, high: int) -> float | None:
+        """Share of the sequences low..high that were asked before in this run."""
+        if high <= low or low >= len(self.tokens):
+            return None
+        _, first = np.unique(self.tokens[:high], axis=0, return_index=True)
+        new = np.zeros(min(high, len(self.tokens)), bool)
+        new[first] = True
+        return float(1 - new[low:].mean())
+
+
+@dataclass(frozen=True)
+class Yielded:
+    """A policy as an agent yielded it."""
+
+    policy: Policy
+    mark: Mark
+    where: str  # the agent and the NRE, for what may be wrong with it
+
+    @classmethod
+    def now(cls, policy: Policy, agent: str, nre: int) -> Yielded:
+        """The policy as it is now; BadPolicy where it is none at all."""
+        where = f"{agent}: its policy of NRE {nre}"
+        try:
+            return cls(policy, Mark.of(policy), where)
+        except BadPolicy as error:
+            raise error.of(f"{where} is no probability") from error
+
+
+@dataclass
+class Evaluator:
+    """Measures each policy when the run has passed its place on the grid; never metered, randomness of its own.
+
+    Each is found to be a probability first (banel_envs/measure/probability.py, and draws.py where the rate rests on draws).
+    """
+
+    task: Task
+    rng: np.random.Generator
+    folder: Path  # where the grid's policies go
+    checks: np.random.Generator  # draws what the policies are checked by; a stream of its own
+    samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact and the task has no pool
+    last: float = math.inf  # NRE of the grid's last place, where a task with a pool has more samples drawn
+    points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
+    watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
+    _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its samples and its measurement
+    _stored: tuple[Policy, Path] | None = None  # the last policy and its file
+    _last: Yielded | None = None
+
+    def measure(self, nre: int, current: Yielded, ledger: Ledger) -> None:
+        """Add the point at this NRE: the success and fresh success rates of a policy.
+
+        Raises:
+            PolicyChanged: it is not what it was when it was yielded.
+            BadPolicy: it is no probability.
+        """
+        policy = current.policy
+        try:
+            self._know(current)
+            with COST.paused():
+                asked = Questions.of(self.task.problem, ledger)
+                free = self.task.free_evaluation
+                rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
+        except PolicyChanged as error:
+            raise error.of(f"{current.where} is another one at NRE {nre}") from error
+        except BadPolicy as error:
+            raise error.of(f"{current.where}, measured at NRE {nre}, is no probability") from error
+        self.points.append((nre, *rates))
+        self._store(nre, policy)
+        for watch in self.watchers:
+            watch(nre, *rates)
+
+    def _know(self, current: Yielded) -> None:
+        """Find the policy unchanged, and forget what was measured of the same object while it was another policy."""
+        policy, mark = current.policy, current.mark
+        mark.check(policy)
+        if (wrong := bad_weight(policy)) is not None:
+            raise BadPolicy(f"{wrong}; train it with a smaller step")
+        last, self._last = self._last, current
+        if last is not None and last.policy is policy and last.mark is not mark and not last.mark.fits(policy):
+            self._scored = self._stored = None
+
+    def finish(self, questions: Questions) -> list[Point]:
+        """The curve, with the shares of malformed and repeated questions."""
+        places = [nre for nre, _, _ in self.points]
+        return [
+            Point(
+                nre=nre,
+                success=success,
+                fresh=fresh,
+                invalid=questions.invalid(before, nre),
+                repeated=questions.repeated(before, nre),
+            )
+            for before, (nre, success, fresh) in zip([0, *places], self.points, strict=False)
+        ]
+
+    def _rates(self, nre: int, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
+        """Success and fresh success; a policy that did not change is not asked again, but for the last place."""
+        pool = self.task.pool()
+        samples = self.samples if pool is None else pool.final if nre >= self.last else pool.fresh
+        if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
+            scored = score(self.task, policy, self.rng, samples, known)
+            exact = scored.log_probs is not None
+            check_draws(policy, self.task.problem, self.checks, FALSE_ALARM / (STEPS + 1), normalisers_only=exact)
+            self._scored = (policy, samples, scored)
+        scored = self._scored[2]
+        return Rate.of(scored.rate()), Rate.of(scored.rate(known))
+
+    def _asked(self, questions: Questions, nre: int) -> Rate:
+        """For a paid oracle: the share of successes among the questions since the point before."""
+        before = self.points[-1][0] if self.points else 0
+        answers = questions.rewards[before:nre]
+        n, k = len(answers), int((answers == 1).sum())
+        if n == 0:
+            return Rate(log10=None, low=None, high=0.0, method="asked", samples=0, effective=None, zero=True)
+        low, high = clopper_pearson(k, n)
+        return Rate(
+            log10=math.log10(k / n) if k else None,
+            low=math.log10(low) if k else None,
+            high=math.log10(high),
+            method="asked",
+            samples=n,
+            effective=None,
+            zero=k == 0,
+        )
+
+    def _store(self, nre: int, policy: Policy) -> None:
+        """grid/<nre>.safetensors; a policy that did not change is a link to where it stands already."""
+        path = self.folder / f"{nre:07d}.safetensors"
+        path.unlink(missing_ok=True)
+        if self._stored is not None and self._stored[0] is policy:
+            os.link(self._stored[1], path)
+            return
+        try:
+            save_policy(path, policy)
+        except BadValue:  # no stored form: the record says so with a null digest
+            return
+        self._stored = (policy, path)
+
+
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a policy's file, None if there is none; FileRefused if it is a link, a pipe or too large."""
+    try:
+        return safe_files.sha256(path, safe_files.POLICY)
+    except FileMissing:
+        return None
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A config dataclass as a record and a ledger hold it."""
+    import dataclasses
+
+    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else {}

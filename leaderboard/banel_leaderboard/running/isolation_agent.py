@@ -1,0 +1,132 @@
+"""python -m banel_leaderboard.running.isolation_agent FOLDER: the agent's side of `--isolate`; it holds a Problem and a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from banel_agents import make_agent
+from banel_envs import Oracle, Problem
+from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
+from banel_envs.meter.oracle import stands_in
+from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+from banel_envs.problem import Tokens
+from banel_leaderboard.running.isolation_server import Pipe
+from banel_leaderboard.running.machine import Clock, peak_memory_mb
+
+
+@stands_in
+class RemoteOracle:
+    """Asks over the pipe; answers and raises as Oracle does."""
+
+    def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Pipe) -> None:
+        self.problem, self.budget, self.feedback = problem, budget, feedback
+        self.count = self.errors = 0
+        self._pipe = pipe
+
+    @property
+    def left(self) -> int:
+        """Sequences that may still be asked."""
+        return self.budget - self.count
+
+    @property
+    def open(self) -> int:
+        """See Oracle; here 0, since an error between question and answer ends the run."""
+        return 0
+
+    def __call__(self, tokens: object) -> NDArray[np.float32]:
+        """See Oracle."""
+        clean = self.problem.check_tokens(tokens)
+        self._pipe.send({"event": "ask", "shape": clean.shape, "dtype": "int64"}, clean.tobytes())
+        header, raw = self._pipe.receive()
+        self.count, self.errors = header["count"], header["errors"]
+        if "error" not in header:
+            return np.frombuffer(raw, np.float32).copy()
+        if header["error"] == "BudgetExhausted":
+            raise BudgetExhausted(header["asked"], self.left, self.budget)
+        raise BadTokens(header["message"])
+
+    def close(self) -> None:
+        """The ledger is closed where it lives."""
+
+
+def main() -> None:
+    """Read the order, learn, send every policy back."""
+    outgoing = os.fdopen(os.dup(1), "wb")
+    incoming = os.fdopen(os.dup(0), "rb")
+    os.dup2(2, 1)  # what an agent prints must not run into the frames, and what it reads must not take one
+    with open(os.devnull) as nothing:  # noqa: PTH123 (a device)
+        os.dup2(nothing.fileno(), 0)
+    pipe = Pipe(incoming, outgoing)
+    order, _ = pipe.receive()
+    sys.path += [entry for entry in order["path"] if entry not in sys.path]
+    torch.set_num_threads(order["threads"])
+    try:
+        _learn(order, pipe, Path(sys.argv[1]))
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        pipe.send({"event": "error", "error": message, "traceback": traceback.format_exc()})
+
+
+def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
+    problem = _problem(order, pipe)
+    oracle = RemoteOracle(problem, order["budget"], order["feedback"], pipe)
+    agent = make_agent(order["spec"]["agent"], order["spec"]["settings"])
+    rng = np.random.default_rng()
+    rng.bit_generator.state = order["rng"]
+    clock = Clock()
+    policies = iter(agent.learn(problem, cast(Oracle, oracle), rng))
+    before: Policy | None = None
+    for number in range(sys.maxsize):
+        with clock:
+            try:
+                policy = next(policies)
+            except (StopIteration, BudgetExhausted):
+                break
+            except BadPolicy as error:
+                raise error.of(f"{agent.name} at NRE {oracle.count}: a policy of its cannot be used") from error
+        tally = _tally(agent, clock)
+        if policy is not before:
+            save_policy(scratch / f"{number % 2}.safetensors", policy)
+            tally["path"] = str(scratch / f"{number % 2}.safetensors")
+        before = policy
+        pipe.send({"event": "policy", **tally})
+        pipe.receive()  # it has been read and, where the grid asks for it, measured
+    pipe.send({"event": "end", **_tally(agent, clock)})
+
+
+def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
+    return {
+        "wall": clock.wall,
+        "cpu": clock.cpu,
+        "peak_mb": peak_memory_mb(),
+        "work": [COST.sampled, COST.scored, COST.trained],
+        "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
+        "at": time.time(),
+    }
+
+
+def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
+    def allowed(prefix: Tokens) -> NDArray[np.int8]:
+        pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
+        return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
+
+    def base() -> Policy:
+        policy = load_policy_file(order["base"])
+        device = order["spec"]["device"]
+        return policy if device == "cpu" else policy.to(device)  # type: ignore[attr-defined]
+
+    fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
+    return Problem(**fields, base=base, allowed=allowed if order["masked"] else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""isolate: the agent in a process of its own, with the Problem and a pipe; Task, reward and ledger stay here.
+
+Frames go both ways over two pipes: a JSON header with the length of the raw bytes behind it. Tokens and rewards
+travel as raw arrays, policies as safetensors; nothing is unpickled. The agent's process imports its agent and asks; this process
+answers from the one Oracle, and measures the policies that come back. Same questions, same ledger, same record.
+Where the system can (see isolation_wall.py), the agent's process is also kept from opening the files that hold answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from banel_agents.base import Agent
+from banel_envs import Oracle
+from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
+from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running import isolation_wall
+
+
+class AgentFailed(BanelError):
+    """The agent's process raised or ended before its run did."""
+
+
+class PipeBroken(AgentFailed):
+    """The other side of the pipe has gone."""
+
+
+class Pipe:
+    """Frames over a pair of byte streams."""
+
+    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+
+    def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
+        """One frame: a line of JSON, then the raw bytes it counts."""
+        try:
+            self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
+            self._outgoing.flush()
+        except BrokenPipeError as error:
+            raise PipeBroken("the other process ended before the run did") from error
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next frame; PipeBroken where the other side has gone."""
+        line = self._incoming.readline()
+        if not line.endswith(b"\n"):
+            raise PipeBroken("the other process ended before the run did")
+        header = json.loads(line)
+        raw = self._incoming.read(header.pop("bytes"))
+        return header, raw
+
+
+def isolated_policies(
+    spec: Spec, folder: Path, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any
+) -> Iterator[Policy]:
+    """The policies of an agent that learns in another process, as `learn` itself would yield them.
+
+    `folder` is the run's, kept from the other process; `agent` here only takes over what the other one reports; `clock`
+    gets the other process's times and token counts.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        order = {"spec": _told(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
+        process = _start(hidden(spec, folder), scratch)
+        if process.stdin is None or process.stdout is None:  # never with PIPE; for the type checker
+            raise AgentFailed("the agent's process has no pipes")
+        pipe = Pipe(process.stdout, process.stdin)
+        try:
+            pipe.send(order)
+            yield from _serve(pipe, agent, oracle, clock)
+        except PipeBroken as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on with its side closed
+                process.wait(timeout=5)
+            raise AgentFailed(
+                f"the agent's process ended before the run did, with exit status {process.returncode}"
+            ) from error
+        finally:
+            process.kill()
+            process.wait()
+            with contextlib.suppress(BrokenPipeError):  # what was not sent has no reader any more
+                process.stdin.close()
+            process.stdout.close()
+
+
+def hidden(spec: Spec, folder: Path) -> list[Path]:
+    """Where answers to a run's questions stand: all runs of its task beside it, the files that answer, an old run's."""
+    others = (None if spec.oracle is None else spec.oracle.removeprefix("file:"), spec.inherit)
+    return [folder.parents[2], *(Path(other) for other in others if other is not None)]
+
+
+def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
+    """The agent's process, its temporary files in `scratch`."""
+    command = [sys.executable, "-P", "-m", "banel_leaderboard.running.isolation_agent", scratch]  # -P: see sweep.py
+    if isolation_wall.version():
+        command = isolation_wall.behind(hidden, [scratch], command)
+    else:
+        warnings.warn(isolation_wall.MISSING, RuntimeWarning, stacklevel=2)
+    environment = os.environ | {"TMPDIR": scratch}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _told(spec: Spec) -> dict[str, Any]:
+    """What the other process needs of a Spec; no path to an answer is among it."""
+    return {"agent": spec.agent, "settings": dict(spec.settings), "device": spec.device}
+
+
+def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
+    policy: Policy | None = None
+    while True:
+        header, raw = pipe.receive()
+        match header["event"]:
+            case "ask":
+                pipe.send(*_answer(oracle, header, raw))
+            case "mask":
+                prefix = np.frombuffer(raw, np.int64).reshape(header["shape"])
+                pipe.send({}, oracle.problem.action_mask(prefix).tobytes())
+            case "policy":
+                _take_over(header, agent, clock)
+                if "path" in header or policy is None:  # without one it is the policy before, and not measured again
+                    policy = _rescored(load_policy_file(header["path"], finite=False), policy)
+                yield policy
+                pipe.send({})
+            case "end":
+                _take_over(header, agent, clock)
+                return
+            case _:
+                failure = AgentFailed(header["error"])
+                failure.add_note(header["traceback"])  # so that log.txt has it
+                raise failure
+
+
+def _rescored(policy: Policy, last: Policy | None) -> Policy:
+    """A policy that excludes more than the last one did, the rest scored alone, as its agent did.
+
+    What a set weighs is not taken from the other process, and in float32 it depends on the batches that are scored.
+    """
+    if not isinstance(policy, Excluding) or not isinstance(last, Excluding):
+        return policy
+    known = len(last.excluded)
+    if not np.array_equal(policy.excluded[:known], last.excluded):
+        return policy
+    new = policy.policy.log_prob(policy.excluded[known:])
+    return Excluding(policy.policy, policy.excluded, np.concatenate((last.excluded_log_probs, new)))
+
+
+def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """The rewards, or one of the errors that an agent may act on; any other is this process's own and ends the run."""
+    tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
+    try:
+        rewards = oracle(tokens)
+    except (BudgetExhausted, BadTokens) as error:
+        said = {"error": type(error).__name__, "message": str(error), "asked": len(tokens)}
+        return {**said, "count": oracle.count, "errors": oracle.errors}, b""
+    return {"count": oracle.count, "errors": oracle.errors}, rewards.tobytes()
+
+
+def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
+    clock.wall, clock.cpu = header["wall"], header["cpu"]
+    clock.peak_mb = max(clock.peak_mb, header["peak_mb"])
+    COST.sampled, COST.scored, COST.trained = (
+        begun + spent for begun, spent in zip((clock.sampled, clock.scored, clock.trained), header["work"], strict=True)
+    )
+    agent.reported = header["reported"]  # type: ignore[attr-defined]
+
+
+def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
+    """The Problem in JSON, its base policy in a file."""
+    problem = oracle.problem
+    base = folder / "base.safetensors"
+    save_policy(base, problem.base_policy())
+    return {
+        "problem": {
+            "id": problem.id,
+            "vocabulary": problem.vocabulary,
+            "horizon": problem.horizon,
+            "budget": problem.budget,
+            "end": problem.end,
+            "prompt": problem.prompt,
+        },
+        "masked": problem.allowed is not None,
+        "base": str(base),
+        "budget": oracle.budget,
+        "threads": torch.get_num_threads(),  # float32 sums in another order would be another run
+        "feedback": oracle.feedback,
+        "path": [entry for entry in sys.path if entry],
+    }
+
+
+def _state(rng: np.random.Generator) -> Any:
+    """A PCG64 generator's state as JSON (its integers are larger than 64 bits: JSON holds them whole)."""
+    return rng.bit_generator.state

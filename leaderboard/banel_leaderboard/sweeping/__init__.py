@@ -1,0 +1,1 @@
+"""Many runs: which to make, in what order, and in which processes."""

@@ -1,0 +1,144 @@
+"""plan: what a sweep would still run, what that costs, and how to spread it over a SLURM array.
+
+A run's minutes are the median of the finished runs of its task and agent, in the folder itself or among the committed
+ones; where there is none, what a BaNEL run of the task was measured to take. Starting the process is not counted.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from banel_envs.errors import BadValue
+from banel_envs.files import safe_files
+from banel_leaderboard.records.record import RecordError, RunRecord
+from banel_leaderboard.records.run_folder import RECORD
+from banel_leaderboard.records.spec import Spec, load_agent, load_task
+from banel_leaderboard.sweeping.measured_costs import measured
+from banel_leaderboard.sweeping.sweep import Lane
+
+COMMITTED = Path(__file__).parents[2] / "submissions"  # there in a checkout, not in an installed package
+MINUTES_AN_ELEMENT = 60.0  # of an array, about: shorter ones wait longer than they run
+MOST_ELEMENTS = 1000  # SLURM's MaxArraySize is 1001 unless configured
+MARGIN = 2.0  # time asked of SLURM over the time expected
+Pair = tuple[str, str]  # task, agent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs that are left and their expected minutes."""
+
+    lanes: tuple[Lane, ...]  # of the whole sweep, in its order
+    left: tuple[Lane, ...]  # of each lane what still has to run; a lane that meets no success needs less
+    minutes: Mapping[Pair, float]  # of one run; without those never measured
+
+    def cost(self, lane: Iterable[Spec]) -> float:
+        """Expected minutes of the runs whose pair was measured."""
+        return sum(self.minutes.get((spec.task, spec.agent), 0.0) for spec in lane)
+
+    def wall(self, jobs: int) -> float:
+        """Expected minutes of the sweep with `jobs` runs at once, the lanes taken in their order."""
+        busy_until = [0.0] * jobs
+        for lane in self.left:
+            heapq.heapreplace(busy_until, busy_until[0] + self.cost(lane))
+        return max(busy_until)
+
+    def slowest(self, elements: int) -> float:
+        """Expected minutes of the longest of so many shards."""
+        return max(sum(map(self.cost, self.left[k::elements])) for k in range(elements))
+
+    def elements(self) -> int:
+        """How many shards: of about MINUTES_AN_ELEMENT each, of some such numbers the one that shares most evenly."""
+        most = min(len(self.lanes), MOST_ELEMENTS)
+        wanted = math.ceil(sum(map(self.cost, self.left)) / MINUTES_AN_ELEMENT)
+        if not wanted:  # nothing is measured
+            return most
+        return min(range(min(wanted, most), min(wanted + wanted // 4 + 1, most) + 1), key=self.slowest)
+
+
+def make_plan(lanes: Sequence[Lane], out: Path) -> Plan:
+    """Read, without running or locking anything, what of the lanes is left in `out`."""
+    pairs = {(spec.task, spec.agent) for lane in lanes for spec in lane}
+    found = _medians([out, COMMITTED])
+    minutes: dict[Pair, float] = {}
+    for task, agent in pairs:
+        loaded = load_task(task)
+        known = measured(loaded)
+        if known is not None:
+            minutes[task, agent] = float(known["minutes"])
+        key = loaded.problem.id, load_agent(agent).name
+        if key in found:
+            minutes[task, agent] = found[key]
+    return Plan(tuple(lanes), tuple(_left(lane, out) for lane in lanes), minutes)
+
+
+def describe_plan(plan: Plan, jobs: int, bench: Sequence[str]) -> str:
+    """Runs by task and agent, core-hours, time with `jobs`, and the SLURM command for `bench`, a command to be sharded."""
+    every, left = (Counter((s.task, s.agent) for lane in lanes for s in lane) for lanes in (plan.lanes, plan.left))
+    lines = [f"{'task':<32}{'agent':<22}{'runs':>6}{'left':>6}{'minutes a run':>15}{'core-hours':>12}"]
+    for (task, agent), runs in every.items():
+        each = plan.minutes.get((task, agent))
+        cost = "not measured" if each is None else f"{each:.2f}"
+        hours = "" if each is None else f"{left[task, agent] * each / 60:.2f}"
+        lines.append(f"{task:<32}{agent:<22}{runs:>6}{left[task, agent]:>6}{cost:>15}{hours:>12}")
+    unknown = sum(runs for pair, runs in left.items() if pair not in plan.minutes)
+    total = sum(map(plan.cost, plan.left))
+    standing = f"{left.total()} of {every.total()} runs are left"
+    lines.append(
+        f"\n{standing}, {'at least' if unknown else 'at most'}: {total / 60:.2f} core-hours, and some seconds a run to start it"
+    )
+    if unknown:
+        lines.append(f"not counted: {unknown} runs whose task and agent have no measurement")
+    if not left:
+        return "\n".join(lines)
+    lines.append(f"with --jobs {jobs}: {plan.wall(jobs) / 60:.2f} hours")
+    n = plan.elements()
+    minutes = 24 * 60 if unknown else math.ceil(MARGIN * plan.slowest(n)) + 5
+    command = f"{shlex.join(bench)} --jobs 1 --shard $SLURM_ARRAY_TASK_ID/{n}"
+    sbatch = f"sbatch --array=0-{n - 1} --cpus-per-task=1 --mem=2G --time={minutes} --wrap={_quoted(command)}"
+    lines.append(f"on SLURM, on a folder that all nodes share:\n{sbatch}")
+    return "\n".join(lines)
+
+
+def shard_of(lanes: Sequence[Lane], shard: str) -> list[Lane]:
+    """The lanes i, i + n, i + 2n, ... of "i/n"; BadValue otherwise."""
+    i, _, n = shard.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+        raise BadValue(f"--shard is {shard!r}; write i/n with i from 0 to n - 1, such as 0/4 to 3/4")
+    return list(lanes[int(i) :: int(n)])
+
+
+def _left(lane: Lane, out: Path) -> Lane:
+    left = []
+    for spec in lane:
+        path = spec.folder(out, load_task(spec.task), load_agent(spec.agent, spec.settings)) / RECORD
+        if not path.exists():
+            left.append(spec)
+        elif RunRecord.load(path).successes_asked == 0:
+            break  # it serves the rest of its lane
+    return tuple(left)
+
+
+def _medians(folders: Iterable[Path]) -> dict[Pair, float]:
+    """Minutes of a run by task and agent, over the records with the task's budget and the agent's own settings."""
+    minutes: dict[Pair, list[float]] = {}
+    for path in (path for folder in folders if folder.is_dir() for path in safe_files.find(folder, RECORD).paths):
+        try:
+            record = RunRecord.load(path)
+        except RecordError:
+            continue  # it is named when the board or the sweep reads it
+        if not (record.tuned or record.off_board):
+            spent = record.execution.wall_s + record.execution.evaluation_s
+            minutes.setdefault((record.task, record.agent), []).append(spent / 60)
+    return {pair: median(times) for pair, times in minutes.items()}
+
+
+def _quoted(command: str) -> str:
+    """In single quotes, so that SLURM's variable is read by the element."""
+    return "'" + command.replace("'", "'\"'\"'") + "'"

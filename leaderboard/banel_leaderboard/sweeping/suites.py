@@ -1,0 +1,89 @@
+"""Suites: named sets of tasks x agents x seeds x feedbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from banel_agents import AGENTS
+from banel_envs.meter.oracle import Feedback
+from banel_envs.names import unknown
+from banel_envs.tasks import SHIPPED
+
+ADDITION = ("banel/AdditionAttack-v0", "banel/AdditionAttackHard-v0")
+QUICK = (
+    "banel/Gaussian1D-v0",
+    "banel/AdditionAttack-v0",
+    "banel/Ehrlich-v0",
+    "banel/Countdown-v0",
+    "banel/Needle-v0",
+)
+ESTIMATED = ("banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0")  # the others' success rates are exact
+FAILURES_ENOUGH = ("banel", "count", "rnd")  # agents that learn something from failures: the ones that have a twin
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What `banel bench --suite` runs."""
+
+    about: str
+    tasks: tuple[str, ...]
+    agents: tuple[str, ...]
+    seeds: tuple[int, ...]
+    feedbacks: tuple[Feedback, ...]
+    twins: tuple[str, ...] = ()  # agents whose oracle-free twin runs too
+
+    @property
+    def size(self) -> str:
+        """How much it is, in words."""
+        parts = {"task": len(self.tasks), "agent": len(self.agents), "seed": len(self.seeds)}
+        counts = " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in parts.items())
+        return f"{counts}, {' and '.join(self.feedbacks)}{', twins' if self.twins else ''}"
+
+
+SUITES = {
+    "smoke": Suite(
+        "a first look: two tasks, five agents, minutes",
+        ADDITION,
+        ("base", "tempered", "count", "rnd", "banel"),
+        (0, 1),
+        ("failures",),
+    ),
+    "quick": Suite(
+        "every agent on five short tasks, one of them the negative control",
+        QUICK,
+        tuple(AGENTS),
+        tuple(range(5)),
+        ("full", "failures"),
+    ),
+    "v1": Suite(
+        "every agent on every task whose success rate is exact (MNIST's need BANEL_DATA)",
+        tuple(id for id in SHIPPED if id not in ESTIMATED),
+        tuple(AGENTS),
+        tuple(range(5)),
+        ("full", "failures"),
+        FAILURES_ENOUGH,
+    ),
+    "full": Suite(
+        "every agent on every task",
+        tuple(SHIPPED),
+        tuple(AGENTS),
+        tuple(range(5)),
+        ("full", "failures"),
+        FAILURES_ENOUGH,
+    ),
+    "addition": Suite(
+        "the committed table: the addition attack, every agent, ten seeds, both feedbacks, twins",
+        ADDITION,
+        tuple(AGENTS),
+        tuple(range(10)),
+        ("full", "failures"),
+        FAILURES_ENOUGH,
+    ),
+}
+
+
+def get_suite(name: str) -> Suite:
+    """A suite by name; UnknownName names the likely one and lists those that exist."""
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    return SUITES[name]

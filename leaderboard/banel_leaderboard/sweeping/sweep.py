@@ -1,0 +1,244 @@
+"""sweep: many runs, each a process of its own, resumable; a run that fails is reported and the rest kept.
+
+Runs of one (task, agent, seed) form a lane: full feedback, failures only, oracle-free twin. A run that met no success is
+the same under all three, so once one of them met none, the rest of its lane is served by it and not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal, TypeAlias
+
+from tqdm import tqdm
+
+from banel_agents import AGENTS
+from banel_envs.errors import BanelError, LedgerLocked
+from banel_envs.meter.oracle import Feedback
+from banel_envs.visible import terminal
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.run_folder import check_folder
+from banel_leaderboard.records.spec import Spec, load_agent, task_of
+from banel_leaderboard.running.harness import finished, make_oracle
+from banel_leaderboard.sweeping.suites import Suite
+from banel_leaderboard.sweeping.worker import WAITING
+
+Lane = tuple[Spec, ...]
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    spec: Spec
+    status: Literal["done", "kept", "served", "waiting", "failed"]
+    message: str = ""
+
+
+def lanes_of(suite: Suite) -> list[Lane]:
+    """The runs of a suite, cheapest to read first: seeds outermost, so that every agent has its first seed early."""
+    return [
+        lane
+        for seed, task, agent in product(suite.seeds, suite.tasks, suite.agents)
+        if (lane := _lane(task, agent, seed, suite.feedbacks, agent in suite.twins, suite.seeds[0]))
+    ]
+
+
+def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin: bool, first: int) -> Lane:
+    specs = []
+    for feedback in feedbacks:
+        if feedback == "failures" and seed != first and _learns_from_successes(agent):
+            continue  # nothing to learn where successes are withheld: one seed shows it
+        specs.append(Spec(task, agent, seed, feedback))
+    if twin:
+        specs.append(Spec(task, agent, seed, "failures", twin=True))
+    return tuple(specs)
+
+
+def _learns_from_successes(agent: str) -> bool:
+    module, _, name = AGENTS[agent].partition(":")
+    return getattr(getattr(importlib.import_module(module), name), "learns_from", "") == "successes"
+
+
+def check(lanes: Iterable[Lane], out: Path) -> None:
+    """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
+    for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
+        spec.check()
+        task, agent = task_of(spec), load_agent(spec.agent, spec.settings)
+        make_oracle(spec, task, agent, out / "unused").close()
+    check_folder(out)
+    for lane in lanes:
+        for spec in lane:
+            finished(spec, out)
+
+
+def sweep(
+    lanes: Sequence[Lane],
+    out: Path,
+    *,
+    jobs: int = 1,
+    timeout: float | None = None,
+    isolate: bool = False,
+    engine: Engine | None = None,
+) -> list[Outcome]:
+    """Run every lane that is not finished.
+
+    Args:
+        lanes: see lanes_of.
+        out: the folder that holds all runs.
+        jobs: processes at once on this machine; each computes with one thread.
+        timeout: seconds after which a run is stopped and counted as failed; it goes on when run again.
+        isolate: keep the reward out of the agents' processes.
+        engine: where the lanes run instead of in `jobs` processes here; see ray_engine.
+
+    Returns:
+        One Outcome a run, in the order in which they ended.
+    """
+    outcomes: list[Outcome] = []
+    run = engine or partial(local, jobs=jobs)
+    with (
+        tqdm(total=sum(map(len, lanes)), unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
+        closing(run(lanes, Workers(out, timeout, isolate))) as ended,
+    ):
+        for outcome in ended:
+            outcomes.append(outcome)
+            bar.update()
+            bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
+            if outcome.message and outcome.status in ("failed", "waiting"):
+                said = terminal(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}")
+                bar.write(said, file=sys.stderr)
+    return outcomes
+
+
+def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Outcome, None, None]:
+    """The engine of this machine: `jobs` lanes at once."""
+    ended: SimpleQueue[Outcome | BaseException] = SimpleQueue()
+
+    def run(lane: Lane) -> None:
+        try:
+            for outcome in run_lane(lane, workers):
+                ended.put(outcome)
+        except BaseException as error:
+            ended.put(error)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for lane in lanes:
+            pool.submit(run, lane)
+        try:
+            for _ in range(sum(map(len, lanes))):
+                outcome = ended.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield outcome
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers.stop()
+            raise
+
+
+def describe(spec: Spec) -> str:
+    """A run in a few words."""
+    return f"{spec.agent} on {spec.task}, {'twin' if spec.twin else spec.feedback}, seed {spec.seed}"
+
+
+def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
+    """Run a lane in order, each run in a process of its own; one Outcome a run."""
+    met_none = False
+    for spec in lane:
+        if met_none:
+            yield Outcome(spec, "served", "its lane met no success: one run serves them all")
+            continue
+        try:
+            record = workers.finished(spec)
+            outcome = Outcome(spec, "kept") if record is not None else workers.run(spec)
+            if outcome.status == "done":
+                record = workers.finished(spec)
+        except (BanelError, OSError) as error:
+            outcome, record = Outcome(spec, "failed", str(error)), None
+        yield outcome
+        met_none = record is not None and record.successes_asked == 0
+
+
+@dataclass
+class Workers:
+    """Starts a process a run, and can stop them all."""
+
+    out: Path
+    timeout: float | None
+    isolate: bool = False
+    patience: float = 0.0  # seconds to wait for a ledger that a lost worker may still hold
+    _alive: set[subprocess.Popen[str]] = field(default_factory=set)
+    _stopped: bool = False
+
+    def run(self, spec: Spec) -> Outcome:
+        """Run to the end, or to where it failed or has to wait for answers."""
+        if self._stopped:
+            return Outcome(spec, "failed", "stopped")
+        order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
+        environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "banel_leaderboard.sweeping.worker",
+                order,
+            ],  # -P: no module of the folder we are in
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._alive.add(process)
+        try:
+            _, errors = process.communicate(timeout=self.timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return Outcome(spec, "failed", f"stopped after {self.timeout:g} s; run again to go on where it was")
+        finally:
+            self._alive.discard(process)
+        if process.returncode == 0:
+            return Outcome(spec, "done")
+        last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        return Outcome(spec, "waiting" if process.returncode == WAITING else "failed", last[0])
+
+    def finished(self, spec: Spec) -> RunRecord | None:
+        """See harness.finished."""
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                return finished(spec, self.out)
+            except LedgerLocked:  # after a wait of its own
+                if time.monotonic() >= until:
+                    raise
+
+    def stop(self) -> None:
+        """Kill what runs; the ledgers hold what was answered."""
+        self._stopped = True
+        for process in list(self._alive):
+            process.kill()
+
+
+Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]
+"""Runs the lanes and yields each run's Outcome as it ends; closing the generator stops what still runs."""
+
+
+def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
+    """The finished runs among the lanes."""
+    found = (finished(spec, out) for lane in lanes for spec in lane)
+    return [record for record in found if record is not None]
