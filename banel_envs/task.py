@@ -62,6 +62,8 @@ class Task:
     """Of a negative control: what it controls for. No method can beat `without_replacement` on it in the mean."""
     digest: str = ""
     """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
+    family: str = ""
+    """What kind of task it is, in one word, for lists: tasks of one family share a structure."""
     judges: tuple[str, ...] = ()
     """Installed distributions whose version decides rewards, such as ("rdkit",): their versions are bound into every
     ledger, and a ledger judged by other versions is not continued."""

@@ -253,7 +253,9 @@ def between(before: Events, after: Events) -> tuple[Counter[bytes], Counter[byte
 def reference_of(key: tuple[str, int], out: Path, **how: Any) -> Run:
     """A run of this agent and seed that is never killed."""
     agent, seed = key
-    run = Run(Spec("benchmarks.kills:build", agent, seed, **SPECS[agent]), out / f"{agent}-{seed}", **how)
+    run = Run(
+        Spec(task="benchmarks.kills:build", agent=agent, seed=seed, **SPECS[agent]), out / f"{agent}-{seed}", **how
+    )
     run.start()
     if run.record is None or len(run.rows) != BUDGET:
         raise RuntimeError(f"the uninterrupted run of {agent} did not finish, or did not evaluate {BUDGET} rows")

@@ -23,7 +23,7 @@ import numpy as np
 from banel_agents import AGENTS
 from banel_leaderboard.board.negative_control import BAR, LEVEL, Floats, Verdict, judge, least_seeds
 from banel_leaderboard.records.spec import Spec
-from banel_leaderboard.running.harness import finished
+from banel_leaderboard.running.resolve import finished_record
 from banel_leaderboard.sweeping.sweep import Lane, sweep
 
 TASK = "banel/Needle-v0"
@@ -31,13 +31,15 @@ TASK = "banel/Needle-v0"
 
 def final_fresh(agent: str, seeds: int, out: Path) -> Floats:
     """Fresh success at the end of the budget, by seed; NaN where the run is not there."""
-    records = [finished(Spec(TASK, agent, seed, "full"), out) for seed in range(seeds)]
+    records = [finished_record(Spec(task=TASK, agent=agent, seed=seed, feedback="full"), out) for seed in range(seeds)]
     return np.array([np.nan if record is None else 10 ** record.final("fresh") for record in records])
 
 
 def plan(agents: list[str], seeds: int) -> list[Lane]:
     """Every run, the first seed of each agent first."""
-    return [(Spec(TASK, agent, seed, "full"),) for seed in range(seeds) for agent in (BAR, *agents)]
+    return [
+        (Spec(task=TASK, agent=agent, seed=seed, feedback="full"),) for seed in range(seeds) for agent in (BAR, *agents)
+    ]
 
 
 def run(agents: list[str], seeds: int, out: Path, jobs: int) -> dict[str, Verdict]:

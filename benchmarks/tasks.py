@@ -25,7 +25,6 @@ import torch
 
 from banel_envs import TASKS, Task, success_rate
 from banel_envs.measure.success import SuccessRate
-from banel_envs.tasks.families import family_of
 from banel_leaderboard.board.ranking import RateName, Span
 from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.records.record import RunRecord
@@ -45,9 +44,12 @@ MATTERS = 0.3  # decades over the twin from which on the oracle's answers are sa
 def lanes_for(task: str, seed: int) -> list[Lane]:
     """The runs of one task and seed; a twin only where its agent met a success (else it is the same run)."""
     return [
-        (Spec(task, "tempered", seed, "failures"),),
-        (Spec(task, "tempered_sft", seed, "full"),),
-        (Spec(task, "banel", seed, "failures"), Spec(task, "banel", seed, "failures", twin=True)),
+        (Spec(task=task, agent="tempered", seed=seed, feedback="failures"),),
+        (Spec(task=task, agent="tempered_sft", seed=seed, feedback="full"),),
+        (
+            Spec(task=task, agent="banel", seed=seed, feedback="failures"),
+            Spec(task=task, agent="banel", seed=seed, feedback="failures", twin=True),
+        ),
     ]
 
 
@@ -128,7 +130,7 @@ def table(lines: Sequence[Line]) -> list[str]:
         rows.append(
             [
                 line.id.removeprefix("banel/"),
-                family_of(line.id),
+                TASKS[line.id].family,
                 str(problem.V),
                 str(problem.T),
                 f"{problem.budget:,}",

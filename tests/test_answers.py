@@ -399,7 +399,7 @@ def fragile():
 @pytest.fixture(scope="module")
 def fragile_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("fragile")
-    return out, execute(Spec("tests.test_answers:fragile", "base", settings={"batch": 20}), out)
+    return out, execute(Spec(task="tests.test_answers:fragile", agent="base", settings={"batch": 20}), out)
 
 
 KNOWN = Known({"own/Fragile-v0": fragile()})
@@ -470,5 +470,7 @@ def test_a_record_from_before_errors_were_counted_is_the_same_as_one_without_any
 
 def test_with_its_agent_in_a_process_of_its_own_the_run_is_the_same(fragile_run, tmp_path):
     _, record = fragile_run
-    apart = execute(Spec("tests.test_answers:fragile", "base", settings={"batch": 20}), tmp_path, isolate=True)
+    apart = execute(
+        Spec(task="tests.test_answers:fragile", agent="base", settings={"batch": 20}), tmp_path, isolate=True
+    )
     assert apart.canonical() == record.canonical() and apart.ledger.head == record.ledger.head

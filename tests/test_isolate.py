@@ -51,7 +51,7 @@ def same(tmp_path, spec):
     [("base", {"batch": 16}), ("without_replacement", {"batch": 16}), ("banel", own.BANEL)],
 )
 def test_the_run_is_the_same(tmp_path, agent, options):
-    inside, apart = same(tmp_path, Spec(NETWORK, agent, settings=options))
+    inside, apart = same(tmp_path, Spec(task=NETWORK, agent=agent, settings=options))
     asked = 24 if agent == "without_replacement" else 64  # hardly a sequence is left that was not asked
     assert inside.ledger.count == asked and inside.work.sampled > 0
     assert apart.execution.wall_s > 0 and apart.execution.cpu_s > 0 and apart.execution.peak_memory_mb > 10
@@ -60,18 +60,18 @@ def test_the_run_is_the_same(tmp_path, agent, options):
 
 @pytest.mark.parametrize("feedback", ["full", "failures"])
 def test_feedback_reports_and_masks_cross(tmp_path, feedback):
-    inside, _ = same(tmp_path, Spec(HERE + "masked", HERE + "Masks", feedback=feedback))
+    inside, _ = same(tmp_path, Spec(task=HERE + "masked", agent=HERE + "Masks", feedback=feedback))
     assert [value for _, value in inside.reported["allowed"]] == [3.0, 4.0]
     assert [value for _, value in inside.reported["withheld"]] == [0.0, 2.0 * (feedback == "failures")]
 
 
 @pytest.mark.parametrize("agent", ["Prints", "Twice", "Overdraws"])
 def test_what_an_agent_does_beside_asking_changes_nothing(tmp_path, agent):
-    same(tmp_path, Spec(HERE + "no_set", HERE + agent))
+    same(tmp_path, Spec(task=HERE + "no_set", agent=HERE + agent))
 
 
 def test_errors_cross_as_themselves(tmp_path):
-    inside, _ = same(tmp_path, Spec(HERE + "build", HERE + "Catches"))
+    inside, _ = same(tmp_path, Spec(task=HERE + "build", agent=HERE + "Catches"))
     met = {name: values[-1][1] for name, values in inside.reported.items()}
     assert set(met) == {"shape", "range", "float", "nothing", "asked", "left", "budget", "count"}
     assert (met["nothing"], met["count"], met["asked"]) == (0, len(SUCCESSES), BUDGET)
@@ -79,7 +79,7 @@ def test_errors_cross_as_themselves(tmp_path):
 
 
 def test_the_agents_process_holds_no_task_and_no_reward(tmp_path):
-    inside, apart = both(tmp_path, Spec(HERE + "build", "tests.harness_snoop:Snoops"))
+    inside, apart = both(tmp_path, Spec(task=HERE + "build", agent="tests.harness_snoop:Snoops"))
     seen, found = ({name: values[-1][1] for name, values in r.reported.items()} for r in (inside, apart))
     assert all(seen[name] >= 1 for name in ("tasks", "oracles", "rewards", "modules")), "the search finds nothing"
     assert found == {"tasks": 0, "oracles": 0, "rewards": 0, "modules": 0}
@@ -93,8 +93,8 @@ def peek(tmp_path, monkeypatch):
         out = tmp_path / "runs"
         monkeypatch.setenv(harness_peek.OUT, str(out))
         (tmp_path / "notes").mkdir(exist_ok=True)
-        execute(Spec(HERE + "build", HERE + "Scripted", seed=1), out)
-        record = execute(Spec(HERE + "build", "tests.harness_peek:Peeks", **options), out, isolate=isolate)
+        execute(Spec(task=HERE + "build", agent=HERE + "Scripted", seed=1), out)
+        record = execute(Spec(task=HERE + "build", agent="tests.harness_peek:Peeks", **options), out, isolate=isolate)
         return {name: values[-1][1] for name, values in record.reported.items()}
 
     monkeypatch.setattr(own, "SCRIPT", [SUCCESSES])
@@ -128,7 +128,7 @@ def test_behind_the_wall_no_way_leads_to_an_answer(peek, tmp_path):
 @WALLED
 def test_the_files_that_answer_and_the_run_that_is_inherited_are_hidden_too(tmp_path):
     lab, old = tmp_path / "lab", tmp_path / "old" / "seed-0"
-    spec = Spec(HERE + "build", "base", oracle=f"file:{lab}", inherit=str(old))
+    spec = Spec(task=HERE + "build", agent="base", oracle=f"file:{lab}", inherit=str(old))
     walls = hidden(spec, tmp_path / "out/own/Tiny-v0/base/full/seed-0")
     assert walls == [tmp_path / "out/own/Tiny-v0", lab, old]
     for folder in (*walls, tmp_path / "open"):
@@ -157,7 +157,7 @@ def test_what_is_kept_open_may_lie_in_what_is_hidden(tmp_path):
 def test_where_there_is_no_wall_the_run_is_the_same_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(isolation_wall, "version", lambda: 0)
     with pytest.warns(RuntimeWarning, match="could open the ledger by its path"):
-        same(tmp_path, Spec(HERE + "build", HERE + "Prints"))
+        same(tmp_path, Spec(task=HERE + "build", agent=HERE + "Prints"))
     options = ["--task", HERE + "build", "--agent", HERE + "Prints", "--jobs", "1", "--out", str(tmp_path / "cli")]
     assert main(["run", *options, "--isolate"]) == 0
     assert "--isolate: this system has no Landlock" in capsys.readouterr().err
@@ -182,7 +182,7 @@ def test_what_is_allowed_is_everything_but_what_is_hidden(names):
 
 def test_an_agent_that_dies_is_told_and_its_answers_kept(tmp_path):
     with pytest.raises(AgentFailed, match="process ended before the run did"):
-        execute(Spec(HERE + "build", HERE + "Dies"), tmp_path, isolate=True)
+        execute(Spec(task=HERE + "build", agent=HERE + "Dies"), tmp_path, isolate=True)
     folder = next(tmp_path.rglob("run.json")).parent
     assert json.loads((folder / "run.json").read_text())["status"] == "failed"
     assert Ledger.read(folder / "ledger.jsonl").count == len(SUCCESSES) and not (folder / "record.json").exists()
@@ -190,21 +190,21 @@ def test_an_agent_that_dies_is_told_and_its_answers_kept(tmp_path):
 
 def test_an_agent_that_raises_names_its_error(tmp_path):
     with pytest.raises(AgentFailed, match="KeyError: 'lost'"):
-        execute(Spec(HERE + "build", HERE + "Loses"), tmp_path, isolate=True)
+        execute(Spec(task=HERE + "build", agent=HERE + "Loses"), tmp_path, isolate=True)
 
 
 def test_an_agent_without_a_policy_is_told_so(tmp_path):
     with pytest.raises(RunFailed, match="yield the base policy before the first question"):
-        execute(Spec(HERE + "build", HERE + "Silent"), tmp_path, isolate=True)
+        execute(Spec(task=HERE + "build", agent=HERE + "Silent"), tmp_path, isolate=True)
 
 
 def test_a_reward_that_raises_fails_the_run_here(tmp_path):
     with pytest.raises(RunFailed, match="OSError: the laboratory is closed"):
-        execute(Spec(HERE + "closed", HERE + "Steps"), tmp_path, isolate=True)
+        execute(Spec(task=HERE + "closed", agent=HERE + "Steps"), tmp_path, isolate=True)
 
 
 def test_answers_that_are_not_there_yet_wait(tmp_path):
-    spec = Spec(HERE + "build", HERE + "Steps", oracle=f"file:{tmp_path / 'lab'}")
+    spec = Spec(task=HERE + "build", agent=HERE + "Steps", oracle=f"file:{tmp_path / 'lab'}")
     with pytest.raises(AnswersPending):
         execute(spec, tmp_path / "out", isolate=True)
     status = json.loads(next((tmp_path / "out").rglob("run.json")).read_text())

@@ -20,6 +20,7 @@ from banel_envs.policies import Uniform
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import measure
 from banel_leaderboard.running.isolation_agent import RemoteOracle
+from banel_leaderboard.running.resolve import ResolvedRun
 from tests.fuzz_meter import END, T, legal, truth
 
 PROBLEM = Problem("test/Gaps-v0", ("a", "b", "c", "$"), T, 10_000, partial(Uniform, 4, T, END), end=END)
@@ -373,11 +374,12 @@ class Duck:
 @pytest.mark.parametrize("make", [disguised, Duck])
 def test_envs_and_harness_take_nothing_but_an_oracle(make, tmp_path):
     oracle = make()
+    resolved = ResolvedRun(Spec(task="x", agent="base"), Task(PROBLEM, truth), make_agent("base"), tmp_path)
     doors = [
         lambda: GenerationEnv(PROBLEM, oracle),
         lambda: GenerationVectorEnv(PROBLEM, oracle, 2),
         lambda: check_meter(oracle),
-        lambda: measure(Spec("x", "base"), Task(PROBLEM, truth), make_agent("base"), oracle, tmp_path, 0),
+        lambda: measure(resolved, oracle, 0),
     ]
     for door in doors:
         with pytest.raises(BadValue, match=f"the oracle is a {type(oracle).__name__}; it must be a banel_envs.Oracle"):

@@ -17,7 +17,7 @@ from banel_envs.policies import Excluding
 from banel_envs.tasks import needle
 from banel_envs.testing import check_task
 from banel_leaderboard.board import negative_control
-from banel_leaderboard.records.spec import Spec, task_of
+from banel_leaderboard.records.spec import load_task
 from benchmarks import needle as benchmark
 
 torch.set_num_threads(1)
@@ -78,7 +78,7 @@ def test_every_run_has_a_set_of_its_own_and_the_same_problem():
     shared = [len(a & b) for a, b in itertools.combinations(sets, 2)]
     assert max(shared) < 12  # Poisson with mean 1
     assert 0.7 < np.mean(shared) < 1.3
-    tasks = [task_of(Spec(ID, "base", seed)) for seed in (0, 1)]
+    tasks = [load_task(ID).of_seed(seed) for seed in (0, 1)]
     assert tasks[0].problem is tasks[1].problem and tasks[0].digest == tasks[1].digest
     assert not np.array_equal(tasks[0].successes()[:900], tasks[1].successes()[:900])
     assert tasks[1].blind().reward(tasks[1].successes()).sum() == 0

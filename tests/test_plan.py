@@ -30,7 +30,7 @@ def nothing_committed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def lane(task: str, agent: str, seed: int = 0) -> Lane:
-    return Spec(task, agent, seed, "full"), Spec(task, agent, seed)
+    return Spec(task=task, agent=agent, seed=seed, feedback="full"), Spec(task=task, agent=agent, seed=seed)
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -48,7 +48,7 @@ def test_a_shard_that_is_none(shard: str) -> None:
 
 
 def test_shards_on_one_folder_make_the_sweep(tmp_path: Path) -> None:
-    lanes = [lane(HOPELESS, "base"), (Spec(TINY, "tests.small:Small"),)]
+    lanes = [lane(HOPELESS, "base"), (Spec(task=TINY, agent="tests.small:Small"),)]
     whole = sweep(lanes, tmp_path / "whole")
     parts = [sweep(shard_of(lanes, f"{i}/2"), tmp_path / "parts") for i in range(2)]
     assert Counter(o.status for o in whole) == Counter(o.status for o in itertools.chain(*parts))
@@ -87,7 +87,7 @@ def test_minutes_are_the_median_of_this_task_and_agent_else_the_tasks(
 
 
 def test_time_and_shards_by_hand() -> None:
-    lanes = tuple((Spec(TASK, agent, seed),) for seed in range(3) for agent in ("slow", "quick"))
+    lanes = tuple((Spec(task=TASK, agent=agent, seed=seed),) for seed in range(3) for agent in ("slow", "quick"))
     plan = Plan(lanes, lanes, {(TASK, "slow"): 50.0, (TASK, "quick"): 10.0})
     assert plan.wall(1) == 180 and plan.wall(100) == 50
     assert plan.wall(2) == 110  # 50, 10, 50 on one and 10, 50, 10 on the other, each taking the next when free

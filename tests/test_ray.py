@@ -88,7 +88,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_folder_that_the_node_does_not_see(tmp_path: Path) -> None:
-    lane = (Spec(TINY, "base"), Spec(TINY, "base", 1))
+    lane = (Spec(task=TINY, agent="base"), Spec(task=TINY, agent="base", seed=1))
     outcomes = list(engine.run_remote(lane, Workers(tmp_path, None), tmp_path / "mark", tmp_path))
     assert [(o.spec, o.status) for o in outcomes] == [(spec, "failed") for spec in lane]
     assert "name a folder that all nodes share" in outcomes[0].message
@@ -96,7 +96,7 @@ def test_a_folder_that_the_node_does_not_see(tmp_path: Path) -> None:
 
 
 def test_a_worker_waits_for_the_ledger_of_a_lost_one(tmp_path: Path) -> None:
-    spec = Spec(TINY, "base")
+    spec = Spec(task=TINY, agent="base")
     assert [o.status for o in sweep([(spec,)], tmp_path)] == ["done"]
     (ledger,) = tmp_path.rglob("ledger.jsonl")
     held = f"import fcntl, time; f = open({str(ledger)!r}); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(5)"
@@ -113,7 +113,7 @@ def test_a_worker_waits_for_the_ledger_of_a_lost_one(tmp_path: Path) -> None:
 def test_an_address_without_a_cluster(address: str, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(BadValue, match=rf"no Ray cluster at '{address}'.*ray start --head"):
-        sweep([(Spec(TINY, "base"),)], tmp_path, engine=partial(engine.ray_engine, address=address))
+        sweep([(Spec(task=TINY, agent="base"),)], tmp_path, engine=partial(engine.ray_engine, address=address))
 
 
 @pytest.fixture
@@ -151,10 +151,10 @@ def test_two_nodes_make_the_runs_of_two_jobs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # as the command does
     lanes: list[Lane] = [
-        (Spec(TINY, "own:Own", 0, "full"), Spec(TINY, "own:Own")),
-        (Spec("tests.small:network", "tests.small:Small", 1),),
-        (Spec(HOPELESS, "base", 0, "full"), Spec(HOPELESS, "base")),
-        (Spec("tests.harness_tasks:closed", "tests.harness_tasks:Steps"),),
+        (Spec(task=TINY, agent="own:Own", seed=0, feedback="full"), Spec(task=TINY, agent="own:Own")),
+        (Spec(task="tests.small:network", agent="tests.small:Small", seed=1),),
+        (Spec(task=HOPELESS, agent="base", seed=0, feedback="full"), Spec(task=HOPELESS, agent="base")),
+        (Spec(task="tests.harness_tasks:closed", agent="tests.harness_tasks:Steps"),),
     ]
     there = partial(engine.ray_engine, address=cluster.address)
     here = sweep(lanes, Path("local"), jobs=2)
@@ -190,7 +190,9 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(
 ) -> None:
     (node,) = add_nodes(cluster, 1)
     monkeypatch.setenv(NOTES, str(tmp_path))
-    lanes = [(Spec("tests.test_ray:noted", "tests.small:Small", seed, "full"),) for seed in range(2)]
+    lanes = [
+        (Spec(task="tests.test_ray:noted", agent="tests.small:Small", seed=seed, feedback="full"),) for seed in range(2)
+    ]
     running = engine.ray_engine(lanes, Workers(tmp_path, None), address=cluster.address)
     assert next(running).status == "done"
     _, _, run = in_flight(tmp_path, [])
@@ -207,7 +209,9 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(
 def test_killed_nodes_lose_nothing_and_ask_nothing_twice(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes = [(Spec("tests.test_ray:noted", "tests.small:Small", seed, "full"),) for seed in range(6)]
+    lanes = [
+        (Spec(task="tests.test_ray:noted", agent="tests.small:Small", seed=seed, feedback="full"),) for seed in range(6)
+    ]
     monkeypatch.setenv(NOTES, str(tmp_path / "local"))
     assert {o.status for o in sweep(lanes, tmp_path / "local", jobs=2)} == {"done"}
     monkeypatch.setenv(NOTES, str(tmp_path / "ray"))

@@ -153,6 +153,7 @@ def _build(id: str, base: str) -> Task:
         successes=successes,
         witness=lambda: encode(np.flatnonzero(_wrong())[:1])[0],
         digest=combined_digest(TABLE, base),
+        family="paper",
     )
 
 

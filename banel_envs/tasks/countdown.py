@@ -190,4 +190,5 @@ def build_v0() -> Task:
         successes=successes,
         witness=lambda: successes()[0],
         digest=combined_digest(PUZZLE, BASE),
+        family="algorithmic",
     )

@@ -218,7 +218,7 @@ def _task(id: str, function: Ehrlich, base: Callable[[], Policy], digest: str) -
         allowed=partial(possible_next, start, possible),
         printer=partial(_printer, possible),
     )
-    return Task(problem, function.reward, cache(function.successes), function.witness, digest=digest)
+    return Task(problem, function.reward, cache(function.successes), function.witness, digest=digest, family="dial")
 
 
 def ehrlich(

@@ -89,4 +89,6 @@ def build_v0() -> Task:
         printer=text,
         image=picture,
     )
-    return Task(problem, reward, successes, witness=lambda: successes()[0], digest=combined_digest(BASE))
+    return Task(
+        problem, reward, successes, witness=lambda: successes()[0], digest=combined_digest(BASE), family="paper"
+    )

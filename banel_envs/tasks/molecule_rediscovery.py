@@ -86,4 +86,5 @@ def build_v0() -> Task:
         successes=successes,
         witness=lambda: successes()[0],
         digest=combined_digest(SPELLINGS, BASE),
+        family="molecules",
     )

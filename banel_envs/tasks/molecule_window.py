@@ -126,6 +126,7 @@ def _build(id: str) -> Task:
         pool=partial(pool, id),
         digest=combined_digest(BASE, POOL, *PROPOSALS),
         judges=("rdkit",),
+        family="molecules",
     )
 
 

@@ -88,6 +88,7 @@ def of_seed(seed: int) -> Task:
         seeded=of_seed,
         control="no structure: no method can beat without_replacement in the mean",
         digest=hashlib.sha256(rule.encode()).hexdigest(),
+        family="dial",
     )
 
 

@@ -172,6 +172,7 @@ def _build(id: str, name: str) -> Task:
         successes=partial(successes, theorem),
         witness=lambda: successes(theorem)[0],
         digest=combined_digest(THEOREMS, BASE),
+        family="proof",
     )
 
 

@@ -156,4 +156,5 @@ def build_v0() -> Task:
         witness=lambda: successes()[0],
         digest=hashlib.sha256(rule.encode()).hexdigest(),
         judges=("scikit-learn",),
+        family="paper",
     )

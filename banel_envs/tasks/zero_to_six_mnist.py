@@ -149,6 +149,7 @@ def _build(variant: Variant) -> Task:
         successes=partial(successes, variant),
         witness=lambda: sixes(variant)[0],
         digest=hashlib.sha256(rule.encode()).hexdigest(),
+        family="paper",
     )
 
 

@@ -27,8 +27,8 @@ IN_WORDS = {
 def write(folder: Path) -> None:
     """A page for each agent, and the page that lists them."""
     listed = []
-    for name, where in AGENTS.items():
-        module, _, attribute = where.partition(":")
+    for name, shipped in AGENTS.items():
+        module, _, attribute = shipped.where.partition(":")
         agent = getattr(importlib.import_module(module), attribute)
         save(folder / "agents" / f"{name}.md", page(name, agent))
         listed.append((f"[`{name}`]({name}.md)", first_line(agent)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from banel_agents import AGENTS
+
 if TYPE_CHECKING:
     from banel_leaderboard.board.ranking import Board
 
@@ -19,20 +21,6 @@ REGIMES = {
     "twin": "The same agents, told “failure” for everything and charged nothing. What an agent gains over its twin "
     "is what it learnt from the oracle. Runs that met no success are their own twin.",
 }
-AGENTS = {
-    "base": "control: samples the base policy and learns nothing.",
-    "without_replacement": "control: the base policy, never asking a sequence twice. Every learner has to beat it.",
-    "tempered": "control: the base policy at temperature 2, chosen without any answer.",
-    "memorise": "control: repeats its first success for ever.",
-    "tempered_sft": "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
-    "banel": "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
-    "count": "policy gradient plus a count bonus. What is counted is a hash: the position and the last 3 tokens, so that "
-    "states which share these are one. It is no pseudo-count of a density model.",
-    "rnd": "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
-    "reinforce": "policy gradient on the reward alone. Learns from successes only.",
-    "ppo": "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
-}
-"""The shipped agents in a sentence or two each, with their default settings."""
 GLOSSARY = {
     "NRE": "number of reward evaluations: sequences asked of the oracle. Each counts one, repeats and malformed too.",
     "success": "the probability that one sample of the policy is a success. Exact where all successes can be listed.",
@@ -52,7 +40,7 @@ GLOSSARY = {
     "gave the same. "
     "Points of the curve before the last, and so best and mixture, are reported unless replayed; seconds always are.",
     "> budget": "the median run met no success within the budget.",
-    **{f"agent {name}": meaning for name, meaning in AGENTS.items()},
+    **{f"agent {name}": shipped.about for name, shipped in AGENTS.items()},
 }
 
 

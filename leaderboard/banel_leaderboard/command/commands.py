@@ -28,22 +28,22 @@ MOST_SHOWN = 100_000  # samples at once
 
 def listing(options: argparse.Namespace) -> int:
     """What can be run: tasks, agents and suites."""
+    from banel_agents import AGENTS
     from banel_envs import TASKS
-    from banel_envs.tasks.families import family_of
-    from banel_leaderboard.board.glossary import AGENTS
     from banel_leaderboard.sweeping.measured_costs import measured
     from banel_leaderboard.sweeping.suites import SUITES
 
     print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
     for name in TASKS:
-        problem, known = TASKS[name].problem, measured(TASKS[name])
+        task = TASKS[name]
+        problem, known = task.problem, measured(task)
         minutes = f"{known['minutes']:.1f}" if known else ""
         sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
-        print(f"{name:<30}{family_of(name):<12}{sizes}  {_base(known)}")
+        print(f"{name:<30}{task.family:<12}{sizes}  {_base(known)}")
     print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
     print("\nagents:")
-    for name, about in AGENTS.items():
-        print(f"  {name:<21}{about}")
+    for name, shipped in AGENTS.items():
+        print(f"  {name:<21}{shipped.about}")
     print("\nsuites:")
     for name, suite in SUITES.items():
         print(f"  {name:<21}{suite.about} ({suite.size})")
@@ -74,17 +74,17 @@ def run(options: argparse.Namespace) -> int:
     lanes = [
         tuple(
             Spec(
-                options.task,
-                options.agent,
-                seed,
-                cast(Feedback, feedback),
-                options.twin,
-                options.budget,
-                settings,
-                options.device,
-                options.oracle,
-                options.inherit,
-                options.wait,
+                task=options.task,
+                agent=options.agent,
+                seed=seed,
+                feedback=cast(Feedback, feedback),
+                twin=options.twin,
+                budget=options.budget,
+                settings=settings,
+                device=options.device,
+                oracle=options.oracle,
+                inherit=options.inherit,
+                wait=options.wait,
             )
             for feedback in (("failures",) if options.twin else feedbacks)
         )

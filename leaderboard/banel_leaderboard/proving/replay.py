@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from banel_agents.base import Agent
 from banel_envs import Oracle, Task, kernel
 from banel_envs.errors import AssetError, BadValue, LedgerMismatch, MissingExtra, ReplayDiverged
 from banel_envs.files import safe_files
@@ -35,9 +34,10 @@ from banel_leaderboard.records.find_runs import finished_runs
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import LEDGER, RECORD, device_of
 from banel_leaderboard.records.spec import Spec
-from banel_leaderboard.running.harness import binding_of, measure, on_device
+from banel_leaderboard.running.harness import measure
 from banel_leaderboard.running.lookup import CannotTell, Known
 from banel_leaderboard.running.machine import versions
+from banel_leaderboard.running.resolve import ResolvedRun, on_device
 
 DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
 """Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
@@ -109,9 +109,10 @@ def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path,
     except BadValue as error:  # a device that is not here
         raise CannotTell(str(error)) from error
     task, agent = _task(record, known), known.agent(record.agent, record.config)
-    oracle = _answering(spec, task, agent, folder / LEDGER, ledger.header)
+    run = ResolvedRun(spec, task, agent, folder)
+    oracle = _answering(run, ledger.header)
     try:
-        return measure(spec, task, agent, oracle, folder, resumed=0)
+        return measure(run, oracle, resumed=0)
     finally:
         oracle.close()
 
@@ -128,16 +129,17 @@ def _task(record: RunRecord, known: Known) -> Task:
     return Task(task.problem, task.reward, threshold=task.threshold, free_evaluation=False, digest=record.digest)
 
 
-def _answering(spec: Spec, task: Task, agent: Agent, path: Path, header: dict[str, Any]) -> Oracle:
+def _answering(run: ResolvedRun, header: dict[str, Any]) -> Oracle:
     """An oracle that answers from the run's ledger and from nothing else."""
 
     def sealed(tokens: Tokens) -> NoReturn:
         raise ReplayDiverged(f"the agent asked {len(tokens)} sequences beyond the end of the ledger")
 
-    binding = binding_of(spec, agent)
+    spec, binding = run.spec, run.binding()
     if "inherits" in header:
         binding["inherits"] = header["inherits"]
-    sealed_task = on_device(dataclasses.replace(task, reward=sealed), spec.device)
+    sealed_task = on_device(dataclasses.replace(run.task, reward=sealed), spec.device)
+    path = run.folder / LEDGER
     return Oracle(sealed_task, budget=spec.budget, feedback=spec.feedback, ledger=path, binding=binding)
 
 

@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +14,13 @@ from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
 from banel_envs.errors import BadValue, BanelError
-from banel_envs.meter.file_reward import answered_by_files
 from banel_envs.meter.oracle import Feedback
 from banel_envs.problem import check_budget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What identifies a run."""
+    """What identifies a run, as it is asked for: names, not yet the things that they stand for (see resolve.py)."""
 
     task: str  # an id, or module:function of your own
     agent: str  # a name, or module:Class of your own
@@ -47,20 +45,10 @@ class Spec:
         _check_device(self.device)
         if self.oracle is not None and not re.fullmatch(r"file:.+", self.oracle):
             raise BadValue(f"oracle is {self.oracle!r}; it is file:DIR, the folder for questions and answers")
-
         if self.wait and self.oracle is None:
             raise BadValue(f"wait is {self.wait!r}; only answers in files are waited for: give oracle file:DIR too")
         if self.twin and self.inherit is not None:
             raise BadValue(f"inherit is {self.inherit!r}; a twin is told no answer: leave one of them out")
-
-    def folder(self, out: Path, task: Task, agent: Agent) -> Path:
-        """Where the run lives under `out`."""
-        if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
-            raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
-        if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):
-            raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
-        regime = "twin" if self.twin else self.feedback
-        return out / task.problem.id / agent.name / regime / f"seed-{self.seed}"
 
 
 def _check_device(device: str) -> None:
@@ -68,14 +56,6 @@ def _check_device(device: str) -> None:
         raise BadValue(f"device is {device!r}; it is cpu or cuda")
     if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise BadValue(f"device is {device!r}, and torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
-
-
-def task_of(spec: Spec) -> Task:
-    """The task of a run; with `oracle` its reward asks by files, and is never evaluated off the meter."""
-    task = load_task(spec.task).of_seed(spec.seed)
-    if spec.oracle is None:
-        return task
-    return answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
 
 
 def load_task(name: str) -> Task:

@@ -6,7 +6,6 @@ already holds, and the oracle is called only beyond its end.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,31 +18,28 @@ import torch
 
 from banel_agents.base import Agent
 from banel_agents.shared.silence import asking
-from banel_envs import BudgetExhausted, Oracle, Task, kernel
-from banel_envs.errors import AnswersPending, BadPolicy, BanelError, LedgerMismatch
+from banel_envs import BudgetExhausted, Oracle, kernel
+from banel_envs.errors import AnswersPending, BadPolicy, BanelError
 from banel_envs.files import safe_files
 from banel_envs.meter.ledger import Ledger
 from banel_envs.meter.oracle import Feedback, check_meter
 from banel_envs.policies import COST, Policy
 from banel_envs.visible import visible
-from banel_leaderboard.records.field_limits import MOST_TEXT, Reported, check_run
+from banel_leaderboard.records.field_limits import MOST_TEXT, Reported
 from banel_leaderboard.records.record import Execution, LedgerMark, RunRecord, Work
 from banel_leaderboard.records.run_folder import (
     FINAL,
-    LEDGER,
     LOG,
     RECORD,
     begin,
     begun_with,
-    check_folder,
-    read_status,
     write_status,
 )
-from banel_leaderboard.records.spec import Spec, load_agent, task_of
+from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.evaluator import Evaluator, Questions, Yielded, as_json, file_sha256, grid
-from banel_leaderboard.running.inherit import inheriting, old_ledger
 from banel_leaderboard.running.isolation_server import isolated_policies
 from banel_leaderboard.running.machine import Clock, processor, threads, versions
+from banel_leaderboard.running.resolve import ResolvedRun, resolve
 from banel_leaderboard.running.sinks import Watcher, watching
 
 
@@ -91,52 +87,46 @@ def run(
         RunFailed: the agent or the reward raised.
     """
     spec = Spec(
-        task,
-        agent,
-        seed,
-        feedback,
-        twin,
-        budget,
-        dict(settings or {}),
-        device,
-        oracle,
-        None if inherit is None else str(inherit),
-        wait,
+        task=task,
+        agent=agent,
+        seed=seed,
+        feedback=feedback,
+        twin=twin,
+        budget=budget,
+        settings=dict(settings or {}),
+        device=device,
+        oracle=oracle,
+        inherit=None if inherit is None else str(inherit),
+        wait=wait,
     )
     return execute(spec, Path(out), isolate=isolate)
 
 
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     """See `run`."""
-    done = finished(spec, out)
-    if done is not None:
-        return done
+    run = resolve(spec, out)
     kernel.kind()  # BadValue for a bad word in the environment, before anything is written
-    task = task_of(spec)
-    agent = load_agent(spec.agent, spec.settings)
-    folder = spec.folder(out, task, agent)
-    oracle = make_oracle(spec, task, agent, folder / LEDGER)
-    begun = (folder / LEDGER).exists()
+    oracle, begun = run.oracle(), run.begun
     try:
+        if (done := run.record(oracle)) is not None:
+            return done
         _ = oracle.ledger  # locked and found to be this run's, before anything else is written
-        with kernel.using(begun_with(folder)):
-            resumed = begin(folder, spec, begun)
-            record = _measured(spec, task, agent, oracle, folder, resumed, isolate)
+        with kernel.using(begun_with(run.folder)):
+            resumed = begin(run.folder, spec, begun)
+            record = _measured(run, oracle, resumed, isolate)
     finally:
         oracle.close()
-    record.write(folder / RECORD)
-    write_status(folder, spec, "finished", resumed)
+    record.write(run.folder / RECORD)
+    write_status(run.folder, spec, "finished", resumed)
     return record
 
 
-def _measured(
-    spec: Spec, task: Task, agent: Agent, oracle: Oracle, folder: Path, resumed: int, isolate: bool
-) -> RunRecord:
+def _measured(run: ResolvedRun, oracle: Oracle, resumed: int, isolate: bool) -> RunRecord:
     """`measure`, with what stops it noted in the run's folder."""
+    spec, agent, folder = run.spec, run.agent, run.folder
     try:
-        name = "/".join(folder.parts[-len(Path(task.problem.id).parts) - 3 :])  # task, agent, regime, seed
-        with watching(name, {"agent": agent.name, **as_json(agent.config)}) as watchers:
-            return measure(spec, task, agent, oracle, folder, resumed, isolate=isolate, watchers=watchers)
+        with watching(run.name, {"agent": agent.name, **as_json(agent.config)}) as watchers:
+            return measure(run, oracle, resumed, isolate=isolate, watchers=watchers)
     except AnswersPending as error:
         write_status(folder, spec, "waiting", resumed, str(error))
         raise
@@ -145,79 +135,15 @@ def _measured(
         safe_files.append(folder / LOG, traceback.format_exc())
         if isinstance(error, BanelError):
             raise
-        raise RunFailed(
-            f"{agent.name} on {task.problem.id}, seed {spec.seed}: {type(error).__name__}: {error}; see {folder / LOG}"
-        ) from error
-
-
-def make_oracle(spec: Spec, task: Task, agent: Agent, ledger: Path) -> Oracle:
-    """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything."""
-    binding = binding_of(spec, agent)
-    check_run(task.problem.id, task.digest, agent.name, binding["config"], spec.seed)
-    answering = on_device(task.blind() if spec.twin else task, spec.device)
-    if spec.inherit is not None:
-        old = old_ledger(Path(spec.inherit), task)
-        answering, binding["inherits"] = inheriting(answering, old), old.head
-    return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=ledger, binding=binding)
-
-
-def binding_of(spec: Spec, agent: Agent) -> dict[str, Any]:
-    """What the first line of a run's ledger binds beside the task."""
-    return {"agent": agent.name, "config": as_json(agent.config), "seed": spec.seed, "twin": spec.twin}
-
-
-def on_device(task: Task, device: str) -> Task:
-    """The task, with its base policy's weights on this device."""
-    if device == "cpu":
-        return task
-    base = task.problem.base
-    problem = dataclasses.replace(task.problem, base=lambda: base().to(device))  # type: ignore[attr-defined]
-    return dataclasses.replace(task, problem=problem)
-
-
-def finished(spec: Spec, out: Path) -> RunRecord | None:
-    """The record of this run if it is there already; None if it still has to be run or finished.
-
-    Raises:
-        BadValue: a file stands where the folder should be.
-        LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
-    """
-    spec.check()
-    task = task_of(spec)
-    agent = load_agent(spec.agent, spec.settings)
-    folder = spec.folder(out, task, agent)
-    check_folder(folder)
-    if not (folder / LEDGER).exists():
-        if (folder / RECORD).exists():
-            raise LedgerMismatch(f"{folder} holds a record without its ledger; put it back or name another folder")
-        return None
-    oracle = make_oracle(spec, task, agent, folder / LEDGER)
-    try:
-        head = oracle.ledger.head  # LedgerMismatch if it is another run's
-    finally:
-        oracle.close()
-    if not (folder / RECORD).exists():
-        return None
-    record = RunRecord.load(folder / RECORD)
-    if head != record.ledger.head:
-        raise LedgerMismatch(f"{folder}: the ledger's head is not the record's; one of them was changed")
-    if read_status(folder).get("status") == "running":  # killed between the record and the last word on it
-        write_status(folder, spec, "finished", record.execution.resumed)
-    return record
+        where = f"{agent.name} on {run.task.problem.id}, seed {spec.seed}"
+        raise RunFailed(f"{where}: {type(error).__name__}: {error}; see {folder / LOG}") from error
 
 
 def measure(
-    spec: Spec,
-    task: Task,
-    agent: Agent,
-    oracle: Oracle,
-    folder: Path,
-    resumed: int,
-    *,
-    isolate: bool = False,
-    watchers: Sequence[Watcher] = (),
+    run: ResolvedRun, oracle: Oracle, resumed: int, *, isolate: bool = False, watchers: Sequence[Watcher] = ()
 ) -> RunRecord:
     """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    spec, task, agent, folder = run.spec, run.task, run.agent, run.folder
     check_meter(oracle)
     torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
     streams = np.random.SeedSequence(spec.seed).spawn(3)
@@ -240,7 +166,7 @@ def measure(
     for place in places:
         _place(evaluator, place, current, oracle.ledger, folder)
     _keep_final(folder, places, oracle.budget)
-    return _record(spec, task, agent, oracle, evaluator, clock, reported, resumed, folder)
+    return _record(run, oracle, evaluator, clock, reported, resumed)
 
 
 def _policies(agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Clock) -> Iterator[Policy]:
@@ -273,17 +199,9 @@ def _keep_final(folder: Path, places: list[int], budget: int) -> None:
 
 
 def _record(
-    spec: Spec,
-    task: Task,
-    agent: Agent,
-    oracle: Oracle,
-    evaluator: Evaluator,
-    clock: Clock,
-    reported: Reported,
-    resumed: int,
-    folder: Path,
+    run: ResolvedRun, oracle: Oracle, evaluator: Evaluator, clock: Clock, reported: Reported, resumed: int
 ) -> RunRecord:
-    ledger = oracle.ledger
+    spec, task, agent, ledger = run.spec, run.task, run.agent, oracle.ledger
     questions = Questions.of(task.problem, ledger)
     return RunRecord(
         schema_number=1,
@@ -303,7 +221,7 @@ def _record(
         successes_asked=int((questions.rewards == 1).sum()),
         errors=sum(len(ask.errors) for ask in ledger.asks),
         ledger=LedgerMark(head=ledger.head, lines=ledger.lines, count=ledger.count),
-        policy_sha256=file_sha256(folder / FINAL),
+        policy_sha256=file_sha256(run.folder / FINAL),
         reported=reported.series,
         work=Work(
             sampled=COST.sampled - clock.sampled,

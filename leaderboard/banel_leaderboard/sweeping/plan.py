@@ -20,6 +20,7 @@ from banel_envs.files import safe_files
 from banel_leaderboard.records.record import RecordError, RunRecord
 from banel_leaderboard.records.run_folder import RECORD
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
+from banel_leaderboard.running.resolve import run_folder
 from banel_leaderboard.sweeping.measured_costs import measured
 from banel_leaderboard.sweeping.sweep import Lane
 
@@ -117,7 +118,7 @@ def shard_of(lanes: Sequence[Lane], shard: str) -> list[Lane]:
 def _left(lane: Lane, out: Path) -> Lane:
     left = []
     for spec in lane:
-        path = spec.folder(out, load_task(spec.task), load_agent(spec.agent, spec.settings)) / RECORD
+        path = run_folder(spec, out, load_task(spec.task), load_agent(spec.agent, spec.settings)) / RECORD
         if not path.exists():
             left.append(spec)
         elif RunRecord.load(path).successes_asked == 0:

@@ -30,9 +30,8 @@ from banel_envs.errors import BanelError, LedgerLocked
 from banel_envs.meter.oracle import Feedback
 from banel_envs.visible import terminal
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import check_folder
-from banel_leaderboard.records.spec import Spec, load_agent, task_of
-from banel_leaderboard.running.harness import finished, make_oracle
+from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
 from banel_leaderboard.sweeping.worker import WAITING
 
@@ -63,27 +62,24 @@ def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin:
     for feedback in feedbacks:
         if feedback == "failures" and seed != first and _learns_from_successes(agent):
             continue  # nothing to learn where successes are withheld: one seed shows it
-        specs.append(Spec(task, agent, seed, feedback))
+        specs.append(Spec(task=task, agent=agent, seed=seed, feedback=feedback))
     if twin:
-        specs.append(Spec(task, agent, seed, "failures", twin=True))
+        specs.append(Spec(task=task, agent=agent, seed=seed, feedback="failures", twin=True))
     return tuple(specs)
 
 
 def _learns_from_successes(agent: str) -> bool:
-    module, _, name = AGENTS[agent].partition(":")
+    module, _, name = AGENTS[agent].where.partition(":")
     return getattr(getattr(importlib.import_module(module), name), "learns_from", "") == "successes"
 
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
     """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
-        spec.check()
-        task, agent = task_of(spec), load_agent(spec.agent, spec.settings)
-        make_oracle(spec, task, agent, out / "unused").close()
-    check_folder(out)
+        resolve(spec, out).oracle().close()
     for lane in lanes:
         for spec in lane:
-            finished(spec, out)
+            finished_record(spec, out)
 
 
 def sweep(
@@ -173,6 +169,9 @@ def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
         met_none = record is not None and record.successes_asked == 0
 
 
+WORKER = "banel_leaderboard.sweeping.worker"
+
+
 @dataclass
 class Workers:
     """Starts a process a run, and can stop them all."""
@@ -191,13 +190,7 @@ class Workers:
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
         environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "banel_leaderboard.sweeping.worker",
-                order,
-            ],  # -P: no module of the folder we are in
+            [sys.executable, "-P", "-m", WORKER, order],  # -P: no module of the folder we are in
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -218,11 +211,11 @@ class Workers:
         return Outcome(spec, "waiting" if process.returncode == WAITING else "failed", last[0])
 
     def finished(self, spec: Spec) -> RunRecord | None:
-        """See harness.finished."""
+        """See resolve.finished_record."""
         until = time.monotonic() + self.patience
         while True:
             try:
-                return finished(spec, self.out)
+                return finished_record(spec, self.out)
             except LedgerLocked:  # after a wait of its own
                 if time.monotonic() >= until:
                     raise
@@ -240,5 +233,5 @@ Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None,
 
 def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
     """The finished runs among the lanes."""
-    found = (finished(spec, out) for lane in lanes for spec in lane)
+    found = (finished_record(spec, out) for lane in lanes for spec in lane)
     return [record for record in found if record is not None]

@@ -1,0 +1,129 @@
+"""A run resolved: what the names in a Spec stand for, looked up once where the run comes in and handed on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from banel_agents.base import Agent
+from banel_envs import Oracle, Task
+from banel_envs.errors import BadValue, LedgerMismatch
+from banel_envs.meter.file_reward import answered_by_files
+from banel_leaderboard.records.field_limits import check_run
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.run_folder import LEDGER, RECORD, check_folder, read_status, write_status
+from banel_leaderboard.records.spec import Spec, load_agent, load_task
+from banel_leaderboard.running.evaluator import as_json
+from banel_leaderboard.running.inherit import inheriting, old_ledger
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """One run: what was asked for, its task with the seed's success set, its agent with its settings, its folder."""
+
+    spec: Spec
+    task: Task
+    agent: Agent
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Task, agent, regime and seed, as the folder says them."""
+        return "/".join(self.folder.parts[-len(Path(self.task.problem.id).parts) - 3 :])
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a ledger already."""
+        return (self.folder / LEDGER).exists()
+
+    def binding(self) -> dict[str, Any]:
+        """What the first line of the run's ledger binds beside the task."""
+        spec = self.spec
+        return {"agent": self.agent.name, "config": as_json(self.agent.config), "seed": spec.seed, "twin": spec.twin}
+
+    def oracle(self) -> Oracle:
+        """The run's one oracle, its ledger bound to agent, config and seed; a twin's answers "failure" to everything.
+
+        The ledger's file is opened, locked and verified when `oracle.ledger` is first asked for.
+        """
+        spec, binding = self.spec, self.binding()
+        check_run(self.task.problem.id, self.task.digest, self.agent.name, binding["config"], spec.seed)
+        answering = on_device(self.task.blind() if spec.twin else self.task, spec.device)
+        if spec.inherit is not None:
+            old = old_ledger(Path(spec.inherit), self.task)
+            answering, binding["inherits"] = inheriting(answering, old), old.head
+        path = self.folder / LEDGER
+        return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=path, binding=binding)
+
+    def record(self, oracle: Oracle) -> RunRecord | None:
+        """The record of the run if it is finished; None if it has still to be run or finished.
+
+        Raises:
+            LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
+        """
+        if not (self.folder / RECORD).exists():
+            return None
+        if not self.begun:
+            raise LedgerMismatch(f"{self.folder} holds a record without its ledger; put it back or name another folder")
+        record = RunRecord.load(self.folder / RECORD)
+        if oracle.ledger.head != record.ledger.head:
+            raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
+        if read_status(self.folder).get("status") == "running":  # killed between the record and the last word on it
+            write_status(self.folder, self.spec, "finished", record.execution.resumed)
+        return record
+
+
+def resolve(spec: Spec, out: Path) -> ResolvedRun:
+    """Look up what a run needs; nothing is written.
+
+    Raises:
+        BadValue: a field of the spec cannot be run, or a file stands where the folder should be.
+        UnknownName: there is no such task or agent.
+    """
+    spec.check()
+    agent = load_agent(spec.agent, spec.settings)
+    task = load_task(spec.task).of_seed(spec.seed)
+    if spec.oracle is not None:  # the reward asks by files, and is never evaluated off the meter
+        task = answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
+    folder = run_folder(spec, out, task, agent)
+    check_folder(folder)
+    return ResolvedRun(spec, task, agent, folder)
+
+
+def run_folder(spec: Spec, out: Path, task: Task, agent: Agent) -> Path:
+    """Where a run lives under `out`."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
+        raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
+    if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):
+        raise BadValue(f"the agent's name is {agent.name!r}; use letters, digits, '_', '.', '-'")
+    regime = "twin" if spec.twin else spec.feedback
+    return out / task.problem.id / agent.name / regime / f"seed-{spec.seed}"
+
+
+def finished_record(spec: Spec, out: Path) -> RunRecord | None:
+    """The record of this run if it is finished; None if it has still to be run or finished.
+
+    Raises:
+        BadValue: the spec cannot be run, or a file stands where the folder should be.
+        LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
+    """
+    run = resolve(spec, out)
+    oracle = run.oracle()
+    try:
+        if run.begun:
+            _ = oracle.ledger  # LedgerMismatch where it is another run's
+        return run.record(oracle)
+    finally:
+        oracle.close()
+
+
+def on_device(task: Task, device: str) -> Task:
+    """The task, with its base policy's weights on this device."""
+    if device == "cpu":
+        return task
+    base = task.problem.base
+    problem = dataclasses.replace(task.problem, base=lambda: base().to(device))  # type: ignore[attr-defined]
+    return dataclasses.replace(task, problem=problem)
