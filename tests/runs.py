@@ -72,9 +72,11 @@ def make_run(
     rng = np.random.default_rng(seed)
     steps = oracle.budget // BATCH
     while oracle.left:
-        first = seed % BATCH if ask is not None and oracle.count == 0 else 0  # no two seeds ask the same batches
-        n = min(BATCH - first, oracle.left)
-        oracle(Uniform(V, T, None).sample(n, rng) if ask is None else np.resize(np.array(ask), (n, T)))
+        n = min(BATCH, oracle.left)
+        asked = Uniform(V, T, None).sample(n, rng) if ask is None else np.resize(np.array(ask), (n, T))
+        if ask is not None and n == oracle.left and seed:  # no two seeds ask the same sequences
+            asked[-1] = [0, seed // V % V, seed % V]  # no success
+        oracle(asked)
     tokens = np.concatenate([oracle.ledger.tokens(a) for a in oracle.ledger.asks])
     rewards = np.concatenate([a.rewards for a in oracle.ledger.asks])
     hits = np.flatnonzero(rewards == 1)

@@ -246,7 +246,7 @@ def test_it_is_for_these_environments():
 
 def test_without_stable_baselines3(monkeypatch):
     monkeypatch.delitem(sys.modules, "banel_envs.environments.sb3")
-    monkeypatch.delattr(banel_envs, "sb3")
+    monkeypatch.delattr(banel_envs.environments, "sb3")
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.callbacks", None)
     for use in (lambda: banel_envs.StopAtBudget, lambda: as_sb3_vec_env(vector(2))):

@@ -193,7 +193,7 @@ class Repeating:
     def __init__(self, tokens: Ints, vocabulary: int) -> None:
         """`tokens` [T] and the size V of the vocabulary."""
         self.tokens = np.asarray(tokens, np.int64)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.horizon = vocabulary, len(self.tokens)
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
         """The sequence n times: [n, T]."""

@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, PolicyChanged
 from banel_envs.policies.autoregressive import Floats, Ints
-from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.cost import COST
-from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy, is_plainly, parts_of
 from banel_envs.policies.storage import store
+from banel_envs.policies.storage.kinds import KINDS
 
 DRAWN = 16  # sequences that a policy of another kind is remembered by
 CLOSE = 1e-4  # nats by which their log-probabilities may differ: an accelerator may sum in another order
 
-OURS = (Uniform, Tempered, Mixture, Excluding, Repeating, Filtered)
+TORCH_POLICY = "banel_envs.policies.torch_policy:TorchPolicy"  # the class of every stored network
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ def _digest(policy: Policy) -> str | None:
 def is_stored_whole(policy: Any) -> bool:
     """Whether the stored form is all of it: a kind of this package with nothing of its own, and so are its parts."""
     kind = type(policy)
-    ours = kind in OURS or f"{kind.__module__}:{kind.__qualname__}" in store.LEAVES.values()
+    ours = f"{kind.__module__}:{kind.__qualname__}" in {TORCH_POLICY, *(known.where for known in KINDS.values())}
     return ours and is_plainly(policy, kind) and all(map(is_stored_whole, parts_of(policy)))
 
 

@@ -6,7 +6,6 @@ Forward passes run in float32 (float64 after `.double()`); log-probabilities are
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol, cast
@@ -22,13 +21,6 @@ from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Wat
 from banel_envs.policies.cost import COST
 from banel_envs.policies.steps import compiled_steps
 from banel_envs.policies.storage import checks
-
-NETWORKS = {
-    "transformer": "banel_envs.policies.networks.transformer:Transformer",
-    "gru": "banel_envs.policies.networks.gru:GRU",
-    "chained": "banel_envs.policies.networks.markov_transformer:ChainedTransformer",
-}
-"""kind -> the network of a stored policy; imported when one is read."""
 
 FEW = 64  # sequences up to which a full forward pass is the faster way to score
 
@@ -202,12 +194,14 @@ class TorchPolicy(Autoregressive):
 
     @classmethod
     def from_spec(
-        cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, finite: bool = True
+        cls, made: Any, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, finite: bool = True
     ) -> TorchPolicy:
-        """The inverse of spec and arrays; ValueError unless the arrays are this network's, and finite where that is asked."""
+        """The inverse of spec and arrays, for a network of the class `made`.
+
+        Raises:
+            ValueError: the arrays are not this network's, or not finite where that is asked.
+        """
         checks.keys("the structure", spec, ("kind", "config", "end", "temperature"))
-        module, name = NETWORKS[spec["kind"]].split(":")
-        made = getattr(importlib.import_module(module), name)
         checks.network_config(spec["config"], [field.name for field in fields(made.Config)], arrays)
         config = made.Config(**spec["config"])
         end, temperature = checks.end(spec["end"], config.vocabulary), checks.temperature(spec["temperature"])

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import importlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,45 +18,33 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from banel_envs.assets import asset
-from banel_envs.errors import AssetError, BadJson, BadTokens, BadValue, FileRefused, MissingExtra
+from banel_envs.errors import AssetError, BadJson, BadTokens, BadValue, FileRefused
 from banel_envs.files import safe_files
-from banel_envs.policies.autoregressive import CHUNK, Autoregressive
-from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
-from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage import checks
 from banel_envs.policies.storage.container import Arrays, split
+from banel_envs.policies.storage.forms import Sizes
+from banel_envs.policies.storage.kinds import KINDS, class_of
 from banel_envs.visible import shown
 
 if TYPE_CHECKING:
     from banel_envs.problem import Problem
 
-LEAVES: dict[str, str] = {
-    "transformer": "banel_envs.policies.torch_policy:TorchPolicy",
-    "gru": "banel_envs.policies.torch_policy:TorchPolicy",
-    "chained": "banel_envs.policies.torch_policy:TorchPolicy",
-    "uniform": f"{Uniform.__module__}:Uniform",
-    "repeating": f"{Repeating.__module__}:Repeating",
-}
-"""kind -> class with spec(), arrays() and from_spec(); imported when one is read."""
-
-NETWORKS = ("transformer", "gru", "chained")
-COMPOSED = (Mixture.kind, Excluding.kind, Tempered.kind, Filtered.kind)
 NO_ARRAYS = "none"  # the one array of a policy without any: a file of safetensors has at least one
 
 
 def save_policy(path: str | Path, policy: Policy) -> None:
     """Write a policy as one safetensors file; BadValue if it is of a kind, or a precision, that has no stored form."""
-    arrays: Arrays = {}
-    spec = _pack(policy, "", arrays)
+    writer = _Writer()
+    spec, arrays = writer.part(policy, ""), writer.arrays
     save_file(arrays or {NO_ARRAYS: np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
     Path(path).chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def digest(policy: Policy) -> str:
     """SHA-256 of all that save_policy would write, not of its file; BadValue if there is no such thing."""
-    arrays: Arrays = {}
-    spec = _pack(policy, "", arrays)
+    writer = _Writer()
+    spec, arrays = writer.part(policy, ""), writer.arrays
     shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
     found = hashlib.sha256(json.dumps([spec, shapes]).encode())
     for array in arrays.values():
@@ -108,27 +92,22 @@ def shipped_policy(name: str) -> Policy:
     return load_policy_file(asset(name), links=True)  # an installer may link what it installs
 
 
-def _pack(policy: Any, prefix: str, arrays: Arrays) -> dict[str, Any]:
-    kind = getattr(policy, "kind", None)
-    if isinstance(policy, Mixture):
-        return {"kind": kind, "members": [_pack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(policy.members)]}
-    if isinstance(policy, Tempered):
-        inner = _pack(policy.policy, f"{prefix}policy.", arrays)
-        return {"kind": kind, "policy": inner, "temperature": policy.temperature}
-    if isinstance(policy, Excluding):
-        arrays[f"{prefix}excluded"] = policy.excluded
-        return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays)}
-    if isinstance(policy, Filtered):
-        models = [_pack(m, f"{prefix}{k}.", arrays) for k, m in enumerate(policy.failure_models)]
-        numbers = {"log_taus": policy.log_taus, "proposed": policy.proposed, "accepted": policy.accepted}
-        return {"kind": kind, "policy": _pack(policy.policy, f"{prefix}policy.", arrays), "models": models, **numbers}
-    if kind not in LEAVES:
-        raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join((*LEAVES, *COMPOSED))}")
-    own = {name: np.ascontiguousarray(array) for name, array in policy.arrays().items()}
-    if odd := [f"{name} is {a.dtype}" for name, a in own.items() if a.dtype != np.float32 and kind in NETWORKS]:
-        raise BadValue(f"a {kind} whose {odd[0]} cannot be stored; weights are float32: policy.network.float()")
-    arrays.update({prefix + name: array for name, array in own.items()})
-    return {"kind": kind, **policy.spec()}
+@dataclass
+class _Writer:
+    """Collects the arrays of a policy and of those that it is made of."""
+
+    arrays: Arrays = field(default_factory=dict)
+
+    def part(self, policy: Any, prefix: str) -> dict[str, Any]:
+        """Its structure."""
+        kind = getattr(policy, "kind", None)
+        if kind not in KINDS:
+            raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join(KINDS)}")
+        return {"kind": kind, **KINDS[kind].form.pack(policy, prefix, self)}
+
+    def array(self, name: str, array: NDArray[Any]) -> None:
+        """Keep an array under its full name."""
+        self.arrays[name] = array
 
 
 @dataclass
@@ -143,78 +122,23 @@ class _Reader:
     def policy(self, spec: Any) -> Policy:
         """The whole; ValueError if an array is left over."""
         self.names = sorted(self.arrays)
-        made: Policy = self._part(spec, "")
+        made: Policy = self.part(spec, "")
         left = [name for name in self.names if name != NO_ARRAYS or len(self.arrays) > 1 or self.arrays[name].size]
         if left:
             raise ValueError(f"{len(left)} arrays belong to no part of it, the first is {shown(left[0])}")
         return made
 
-    def _part(self, spec: Any, prefix: str) -> Any:
+    def part(self, spec: Any, prefix: str) -> Any:
+        """The policy of this structure, its arrays named from the prefix on."""
         self.parts += 1
         if self.parts > checks.MOST_PARTS:
             raise ValueError(f"it is made of more than {checks.MOST_PARTS:,} policies")
         kind = spec.get("kind") if isinstance(spec, dict) else None
-        if not isinstance(kind, str) or kind not in (*LEAVES, *COMPOSED):
-            known = ", ".join((*LEAVES, *COMPOSED))
-            raise ValueError(f"a policy of the kind {shown(kind)} is not known; the kinds are {known}")
-        return {
-            Mixture.kind: self._mixture,
-            Tempered.kind: self._tempered,
-            Excluding.kind: self._excluding,
-            Filtered.kind: self._filtered,
-        }.get(kind, self._leaf)(spec, prefix)
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"a policy of the kind {shown(kind)} is not known; the kinds are {', '.join(KINDS)}")
+        return KINDS[kind].form.read(class_of(kind), spec, prefix, self)
 
-    def _mixture(self, spec: Mapping[str, Any], prefix: str) -> Mixture:
-        checks.keys("a mixture", spec, ("kind", "members"))
-        return Mixture(_alike(self._several(spec["members"], prefix)))
-
-    def _tempered(self, spec: Mapping[str, Any], prefix: str) -> Tempered:
-        checks.keys("a tempered policy", spec, ("kind", "policy", "temperature"))
-        inner = self._part(spec["policy"], f"{prefix}policy.")
-        if not isinstance(inner, Autoregressive):
-            raise ValueError(f"a {type(inner).__name__} has no temperature")
-        return Tempered(inner, checks.temperature(spec["temperature"]))
-
-    def _excluding(self, spec: Mapping[str, Any], prefix: str) -> Excluding:
-        checks.keys("an excluding policy", spec, ("kind", "policy"))
-        before = self.parts
-        inner = self._part(spec["policy"], f"{prefix}policy.")
-        excluded = self._take(f"{prefix}excluded", exactly=True)[""]
-        vocabulary, horizon, _ = sizes(inner)
-        checks.sequences("excluded", excluded, 2, vocabulary, horizon)
-        checks.work(len(excluded), self.parts - before, horizon, vocabulary, CHUNK)
-        return Excluding(inner, excluded)
-
-    def _filtered(self, spec: Mapping[str, Any], prefix: str) -> Filtered:
-        checks.keys("a filtered policy", spec, ("kind", "policy", "models", "log_taus", "proposed", "accepted"))
-        models = self._several(spec["models"], prefix)
-        inner, *models = _alike([self._part(spec["policy"], f"{prefix}policy."), *models])
-        taus = spec["log_taus"]
-        if not isinstance(taus, list) or len(taus) != len(models):
-            raise ValueError(f"log_taus is {shown(taus)}; it has a number for each of {len(models)} models")
-        proposed = checks.whole("proposed", spec["proposed"], 1, 10**15)
-        accepted = checks.whole("accepted", spec["accepted"], 1, proposed)
-        return Filtered(inner, models, [checks.number("log_tau", tau) for tau in taus], proposed, accepted)
-
-    def _several(self, specs: Any, prefix: str) -> list[Policy]:
-        if not isinstance(specs, list):
-            raise ValueError(f"a list of policies is {shown(specs)}")
-        return [self._part(spec, f"{prefix}{k}.") for k, spec in enumerate(specs)]
-
-    def _leaf(self, spec: Mapping[str, Any], prefix: str) -> Policy:
-        kind = spec["kind"]
-        module, name = LEAVES[kind].split(":")
-        try:
-            make = getattr(importlib.import_module(module), name).from_spec
-        except ModuleNotFoundError as error:
-            raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[torch]'") from error
-        if kind in NETWORKS:
-            make = partial(make, finite=self.finite)
-        own = {} if kind == Uniform.kind else self._take(prefix)
-        made: Policy = make(spec, own)
-        return made
-
-    def _take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
+    def take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
         """The arrays whose names begin so, by the rest of their names; with `exactly` the one of this name."""
         first = bisect.bisect_left(self.names, prefix)
         last = first
@@ -225,22 +149,13 @@ class _Reader:
             raise ValueError(f"the array {shown(prefix)} is missing")
         return {name.removeprefix(prefix): self.arrays[name] for name in taken}
 
+    def sizes(self, policy: Any) -> Sizes:
+        """See `sizes`."""
+        return sizes(policy)
 
-def sizes(policy: Any) -> tuple[int, int, int | EllipsisType | None]:
+
+def sizes(policy: Any) -> Sizes:
     """Vocabulary V, horizon T and end token of a policy that was read; ... where it does not know its end token."""
-    if isinstance(policy, Mixture):
-        return sizes(policy.members[0])
-    if isinstance(policy, Excluding | Filtered):
-        return sizes(policy.policy)
-    if isinstance(policy, Repeating):
-        return policy.vocabulary, len(policy.tokens), ...
-    return policy.vocabulary, policy.horizon, policy.end
-
-
-def _alike(policies: list[Policy]) -> list[Policy]:
-    """ValueError unless all write the same space of sequences."""
-    found = [sizes(policy) for policy in policies]
-    if len({(V, T) for V, T, _ in found}) > 1 or len({end for *_, end in found} - {...}) > 1:
-        odd = next(size for size in found if size != found[0])
-        raise ValueError(f"its parts differ in vocabulary, horizon or end token: {found[0]} and {odd}")
-    return policies
+    while (member := KINDS[policy.kind].form.member(policy)) is not None:
+        policy = member
+    return policy.vocabulary, policy.horizon, getattr(policy, "end", ...)

@@ -1,0 +1,188 @@
+"""Forms: how the structure and the arrays of a policy are written and read, one class for each way of being stored.
+
+What is read may come from a stranger: a form checks the names and values of a structure before it makes anything of them, and
+raises ValueError for what no policy of the form has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import EllipsisType
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import CHUNK, Autoregressive
+from banel_envs.policies.protocol import Policy
+from banel_envs.policies.storage import checks
+from banel_envs.visible import shown
+
+Sizes: TypeAlias = tuple[int, int, "int | EllipsisType | None"]
+"""Vocabulary V, horizon T and end token; ... where a policy does not know its end token."""
+
+
+class Writer(Protocol):
+    """Takes what a form writes of a policy."""
+
+    def part(self, policy: Any, prefix: str) -> dict[str, Any]:
+        """The structure of a policy that the one being written is made of."""
+
+    def array(self, name: str, array: NDArray[Any]) -> None:
+        """Keep an array under its full name."""
+
+
+class Reader(Protocol):
+    """Gives a form what was written."""
+
+    parts: int
+    finite: bool
+
+    def part(self, spec: Any, prefix: str) -> Any:
+        """The policy of this structure."""
+
+    def take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
+        """The arrays whose names begin so, by the rest of their names; with `exactly` the one of this name."""
+
+    def sizes(self, policy: Any) -> Sizes:
+        """The sizes of a policy that was read."""
+
+
+class Form(Protocol):
+    """One way of being stored."""
+
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        """The policy's structure beside its kind; its arrays go to the writer."""
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        """The inverse: a policy of the class `made`."""
+
+    def member(self, policy: Any) -> Any:
+        """The policy inside whose sizes are this one's; None where the policy knows its own."""
+
+
+class _Leaf:
+    """A policy that stores itself: spec(), arrays(), from_spec(spec, arrays)."""
+
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        for name, array in policy.arrays().items():
+            self._check(policy, name, array)
+            writer.array(prefix + name, np.ascontiguousarray(array))
+        return dict(policy.spec())
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        return made.from_spec(spec, reader.take(prefix))
+
+    def member(self, policy: Any) -> Any:
+        return None
+
+    def _check(self, policy: Any, name: str, array: NDArray[Any]) -> None:
+        """Any precision will do."""
+
+
+class _Bare(_Leaf):
+    """A policy that is its structure, without arrays."""
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        return made.from_spec(spec, {})
+
+
+class _Network(_Leaf):
+    """A network, stored by the TorchPolicy around it; its weights are float32."""
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        from banel_envs.policies.torch_policy import TorchPolicy
+
+        return TorchPolicy.from_spec(made, spec, reader.take(prefix), finite=reader.finite)
+
+    def _check(self, policy: Any, name: str, array: NDArray[Any]) -> None:
+        if array.dtype != np.float32:
+            what = f"a {policy.kind} whose {name} is {array.dtype} cannot be stored"
+            raise BadValue(f"{what}; weights are float32: policy.network.float()")
+
+
+class _Mixture:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        return {"members": [writer.part(m, f"{prefix}{k}.") for k, m in enumerate(policy.members)]}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a mixture", spec, ("kind", "members"))
+        return made(_alike(_several(spec["members"], prefix, reader), reader))
+
+    def member(self, policy: Any) -> Any:
+        return policy.members[0]
+
+
+class _Tempered:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        return {"policy": writer.part(policy.policy, f"{prefix}policy."), "temperature": policy.temperature}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a tempered policy", spec, ("kind", "policy", "temperature"))
+        inner = reader.part(spec["policy"], f"{prefix}policy.")
+        if not isinstance(inner, Autoregressive):
+            raise ValueError(f"a {type(inner).__name__} has no temperature")
+        return made(inner, checks.temperature(spec["temperature"]))
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
+class _Excluding:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        writer.array(f"{prefix}excluded", policy.excluded)
+        return {"policy": writer.part(policy.policy, f"{prefix}policy.")}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("an excluding policy", spec, ("kind", "policy"))
+        before = reader.parts
+        inner = reader.part(spec["policy"], f"{prefix}policy.")
+        excluded = reader.take(f"{prefix}excluded", exactly=True)[""]
+        vocabulary, horizon, _ = reader.sizes(inner)
+        checks.sequences("excluded", excluded, 2, vocabulary, horizon)
+        checks.work(len(excluded), reader.parts - before, horizon, vocabulary, CHUNK)
+        return made(inner, excluded)
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
+class _Filtered:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        models = [writer.part(m, f"{prefix}{k}.") for k, m in enumerate(policy.failure_models)]
+        numbers = {"log_taus": policy.log_taus, "proposed": policy.proposed, "accepted": policy.accepted}
+        return {"policy": writer.part(policy.policy, f"{prefix}policy."), "models": models, **numbers}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a filtered policy", spec, ("kind", "policy", "models", "log_taus", "proposed", "accepted"))
+        models = _several(spec["models"], prefix, reader)
+        inner, *models = _alike([reader.part(spec["policy"], f"{prefix}policy."), *models], reader)
+        taus = spec["log_taus"]
+        if not isinstance(taus, list) or len(taus) != len(models):
+            raise ValueError(f"log_taus is {shown(taus)}; it has a number for each of {len(models)} models")
+        proposed = checks.whole("proposed", spec["proposed"], 1, 10**15)
+        accepted = checks.whole("accepted", spec["accepted"], 1, proposed)
+        return made(inner, models, [checks.number("log_tau", tau) for tau in taus], proposed, accepted)
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
+BARE, LEAF, NETWORK = _Bare(), _Leaf(), _Network()
+MIXTURE, TEMPERED, EXCLUDING, FILTERED = _Mixture(), _Tempered(), _Excluding(), _Filtered()
+
+
+def _several(specs: Any, prefix: str, reader: Reader) -> list[Policy]:
+    if not isinstance(specs, list):
+        raise ValueError(f"a list of policies is {shown(specs)}")
+    return [reader.part(spec, f"{prefix}{k}.") for k, spec in enumerate(specs)]
+
+
+def _alike(policies: Sequence[Policy], reader: Reader) -> list[Policy]:
+    """ValueError unless all write the same space of sequences."""
+    found = [reader.sizes(policy) for policy in policies]
+    if len({(V, T) for V, T, _ in found}) > 1 or len({end for *_, end in found} - {...}) > 1:
+        odd = next(size for size in found if size != found[0])
+        raise ValueError(f"its parts differ in vocabulary, horizon or end token: {found[0]} and {odd}")
+    return list(policies)
