@@ -176,14 +176,17 @@ def regime_of(record: RunRecord) -> Regime:
 
 
 def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[int, ...]]]:
-    """The rows of a regime: the runs of each by seed, and the seeds that make them a selection by missing.
+    """The rows of a regime: for each row its runs in the order of their seeds, and the seeds that are missing from it.
 
-    A row's own runs count first, then those of another regime that were told no success, twins excepted. Where such
-    a run was taken in while a seed that met a success did not run here, what is left are the unlucky ones: a selection.
+    A row first takes the runs of its own regime. Then it takes runs of another regime that were told no success, because
+    they would have been the same here; twins are never taken. A seed that met a success under another regime, and did
+    not run under this one, is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and
+    so it is not ranked.
 
-    A board is announced only where somebody ran its regime. Where both regimes are asked for, `full` runs first and
-    stands for a `failures` run that could only repeat it: a task without own `full` runs was not asked for under `full`,
-    while one without own `failures` runs may be served whole on a board that others ran.
+    A regime has rows only if at least one run was made under it. A sweep that asks for both feedbacks runs `full` first
+    and leaves out every `failures` run that could only repeat the `full` one. So a task without `full` runs of its own
+    was not asked for under `full`, and gets no rows there. A task without `failures` runs of its own can still get all
+    its rows from `full` runs, provided that some other task was run under `failures`.
     """
     ran = {(r.record.task, r.record.digest) for r in runs if regime_of(r.record) == regime}
     if regime == "full":
