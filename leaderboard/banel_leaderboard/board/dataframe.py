@@ -1,4 +1,4 @@
-"""Runs as a pandas table: one row for each point of each run's curve."""
+"""Runs as a pandas table, which has one line for each point of each run's curve."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ COLUMNS: dict[str, str] = {
 
 
 def read(folder: str | Path) -> pd.DataFrame:
-    """Every run below a folder as a table with one row a point; see COLUMNS.
+    """Every run below a folder as a table with one line for each point; COLUMNS says what the columns hold.
 
-    The final success of every run: `read("out").query("final").set_index(["task", "agent", "seed"]).log10_success`.
+    This gives the final success of every run: `read("out").query("final").set_index(["task", "agent", "seed"]).log10_success`.
 
     Args:
-        folder: what was handed to `--out`, or any folder that holds runs. Runs whose ledger does not fit their record
-            are left out, and named on stderr.
+        folder: the folder that was given to `--out`, or any folder that holds runs. Runs that are refused are left out of
+            the table and named on stderr.
 
     Raises:
-        BadValue: not a folder, or there is no run in it.
+        BadValue: it is not a folder, or there is no run in it.
         MissingExtra: pandas is not installed.
     """
     try:
@@ -68,7 +68,7 @@ def read(folder: str | Path) -> pd.DataFrame:
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:
-    """The points of one run."""
+    """One line of the table for each point of a run."""
     record = run.record
     same = {
         "run": run.path,
@@ -97,7 +97,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _limits(name: str, rate: Rate) -> dict[str, float]:
-    """A rate in log10 and its limits: -inf for a rate that is zero, NaN for a number that is not known."""
+    """A rate in log10 and the two ends of its interval; -inf is a rate of zero, NaN a number that is not known."""
     unknown = -math.inf if rate.zero and rate.method != "upper_limit" else math.nan
     value = unknown if rate.log10 is None else rate.log10
     return {

@@ -24,18 +24,17 @@ REGIMES = {
     "gains over its twin is what it learnt from the oracle. A run that met no success is its own twin.",
 }
 AGENTS = {
-    "base": "control: it samples the base policy and learns nothing.",
-    "without_replacement": "control: it samples the base policy and never asks a sequence twice. Every learner has to beat it.",
-    "tempered": "control: it samples the base policy at temperature 2, which was chosen without any answer.",
-    "memorise": "control: it repeats the first success that it is told for ever.",
-    "tempered_sft": "it samples at temperature 2 until a success is told, and then fine-tunes on all successes that it was "
-    "told. It learns from successes only.",
-    "banel": "BaNEL: it fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
-    "count": "policy gradient plus a count bonus. What it counts is a hash, the position and the last 3 tokens, so that "
-    "states which share these count as one. It is no pseudo-count of a density model.",
-    "rnd": "policy gradient plus a bonus: the error of predicting a fixed random network on the position and the last 3 tokens.",
-    "reinforce": "policy gradient on the reward alone. It learns from successes only.",
-    "ppo": "Stable-Baselines3's PPO, token by token, with an entropy bonus. It learns from successes only.",
+    "base": "control: samples the base policy and learns nothing.",
+    "without_replacement": "control: the base policy, never asking a sequence twice. Every learner has to beat it.",
+    "tempered": "control: the base policy at temperature 2, chosen without any answer.",
+    "memorise": "control: repeats its first success for ever.",
+    "tempered_sft": "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
+    "banel": "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
+    "count": "policy gradient plus a count bonus. What is counted is a hash: the position and the last 3 tokens, so that "
+    "states which share these are one. It is no pseudo-count of a density model.",
+    "rnd": "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
+    "reinforce": "policy gradient on the reward alone. Learns from successes only.",
+    "ppo": "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
 }
 """The shipped agents in a sentence or two each, with their default settings."""
 GLOSSARY = {
