@@ -98,10 +98,9 @@ class Point(Strict):
     nre: Count  # the NRE of the grid
     success: Rate  # the success rate: the probability that a sample is a success
     fresh: Rate  # the fresh success rate: the probability that it is a success not yet asked in this run
-    invalid: (
-        Share | None
-    )  # share of malformed sequences among those asked since the last point; null if none were asked
-    repeated: Share | None  # share of sequences that were asked before in this run, among the same
+    # Both shares are of the sequences that were asked since the last point; null if none were asked.
+    invalid: Share | None  # share of malformed sequences
+    repeated: Share | None  # share of sequences that were asked before in this run
 
 
 class LedgerMark(Strict):
