@@ -119,7 +119,7 @@ def check_draws(
             if doubt is None:
                 break
         else:
-            raise BadPolicy(f"{doubt}; an honest policy would look so less than once in {1 / alarm:.0e} times")
+            raise BadPolicy(f"{doubt}; for an honest policy this happens less than once in {1 / alarm:.0e} times")
 
 
 def _tests(policy: Policy, normalisers_only: bool) -> Iterator[Test]:

@@ -42,7 +42,9 @@ def columns(board: Board) -> list[Column]:
     ]
     return [
         Column("standing", "how far the final rates are proved: reported, recomputed or replayed", _standing),
-        Column("seeds", "runs behind the row", lambda r: Cell(str(len(r.runs)), sort=len(r.runs))),
+        Column(
+            "seeds", "number of runs in the row, one for each seed", lambda r: Cell(str(len(r.runs)), sort=len(r.runs))
+        ),
         Column(
             f"final {name}",
             "log10 rate at the budget; it, or its lower end, ranks the row",
@@ -51,17 +53,31 @@ def columns(board: Board) -> list[Column]:
         ),
         Column(
             "best (hindsight)",
-            f"log10 of the highest {name} on the curve: hindsight, not a method",
+            f"log10 of the highest {name} rate on the curve, chosen in hindsight: no agent could choose it",
             _best,
             role="hindsight",
         ),
-        Column("mixture", "log10 of the curve's mean: its policies, mixed evenly", lambda r: _estimate(r.mixture)),
+        Column(
+            "mixture",
+            "log10 of the mean rate of the curve, which an even mixture of its policies has",
+            lambda r: _estimate(r.mixture),
+        ),
         Column(f"final {other}", f"log10 {other} rate at the budget", lambda r: _estimate(r.other)),
         Column("effective successes", "how many distinct successes carry the final rate", _effective),
         *([] if board.regime == "twin" else asking),
-        Column("wall s", "median seconds a run, evaluation aside", _cost(lambda r: r.execution.wall_s), "ascending"),
-        Column("CPU s", "median CPU seconds a run, likewise", _cost(lambda r: r.execution.cpu_s), "ascending"),
-        Column("tokens", "median tokens sampled, scored and trained on a run", _tokens, "ascending"),
+        Column(
+            "wall s",
+            "median seconds of a run without its measurements",
+            _cost(lambda r: r.execution.wall_s),
+            "ascending",
+        ),
+        Column(
+            "CPU s",
+            "median CPU seconds of a run without its measurements",
+            _cost(lambda r: r.execution.cpu_s),
+            "ascending",
+        ),
+        Column("tokens", "median number of tokens that a run sampled, scored and trained on", _tokens, "ascending"),
     ]
 
 
@@ -124,7 +140,7 @@ def _estimate(estimate: Estimate) -> Cell:
 
 def _best(row: Row) -> Cell:
     cell = _estimate(row.best)
-    return Cell(cell.text, cell.detail, cell.sort, "hindsight: chosen on the curve after the fact")
+    return Cell(cell.text, cell.detail, cell.sort, "chosen on the curve in hindsight")
 
 
 def _effective(row: Row) -> Cell:
@@ -140,7 +156,7 @@ def _first(row: Row) -> Cell:
 
 def _gain(row: Row) -> Cell:
     if row.gain is None:
-        return Cell(NONE, hint="a run that met a success has no twin")
+        return Cell(NONE, hint="a run of this row met a success, and its twin was not run")
     return Cell(value_text(row.gain, sign=True), interval_text(row.gain, sign=True), row.gain.value)
 
 

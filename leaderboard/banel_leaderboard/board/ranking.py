@@ -287,7 +287,9 @@ def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
         if not any(row is r for r in whole):
             return row
         if row.rates < bar:
-            return dataclasses.replace(row, unranked="its rates are only reported, beside others that are recomputed")
+            return dataclasses.replace(
+                row, unranked="its rates are only reported, and those of other rows are recomputed"
+            )
         return dataclasses.replace(row, rank=1 + sum(v > row.final.value for v in values))
 
     done = [placed(r) for r in rows]

@@ -80,7 +80,7 @@ def bootstrap_interval(
         BadValue: there is no stratum, a stratum is empty, or a value is NaN.
     """
     if not strata:
-        raise BadValue("0 strata to resample; give at least 1")
+        raise BadValue("there are 0 strata to resample; give at least 1")
     tail = (1 - confidence) / 2
     drawn = [_ordered(s)[rng.integers(np.shape(s)[-1], size=(resamples, np.shape(s)[-1]))] for s in strata]
     results = statistic(np.concatenate(drawn, axis=-1))  # [resamples]
@@ -123,7 +123,9 @@ def at_or_before(nre: NDArray[np.int64], values: Floats, grid: NDArray[np.int64]
 def _ordered(values: Floats) -> Floats:
     array = np.sort(np.asarray(values, np.float64), axis=-1)
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise BadValue("no value to take a statistic of; give at least 1 run")
+        raise BadValue("there is no value to compute a statistic of; give at least 1 run")
     if np.isnan(array).any():
-        raise BadValue("a value is NaN; zero success is -inf and a censored time +inf")
+        raise BadValue(
+            "a value is NaN; write -inf for a rate of zero and +inf for a first success that was not reached"
+        )
     return array

@@ -49,7 +49,7 @@ class Proving:
         except Exception as error:
             return Verdict(folder, "not proved here", f"{type(error).__name__}: {_line(error)}")
         if proof.answers is not None:
-            return Verdict(folder, "not proved here", f"its questions are proved, its answers are not: {proof.answers}")
+            return Verdict(folder, "not proved here", f"its questions are proved, but not its answers: {proof.answers}")
         return Verdict(folder, "proved", attestation=attest(proof.record))
 
 

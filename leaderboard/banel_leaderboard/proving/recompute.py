@@ -200,7 +200,7 @@ def judges_here(task: Task) -> dict[str, str]:
 def _check_judges(ledger: Ledger, task: Task) -> None:
     said, here = ledger.header.get("judges", {}), judges_here(task)
     if said != here:
-        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)}")
+        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)} installed")
 
 
 def _versions(found: Any) -> str:
@@ -272,14 +272,15 @@ def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
         raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
     if recorded.effective is not None:
         raise Disproved(
-            f"final {name} is estimated and says {recorded.effective} effective successes; only exact rates do"
+            f"final {name} is estimated, and the record gives {recorded.effective} effective successes; "
+            f"only an exact rate has them"
         )
     low, high = _widened(here)
     known = [value for value in (recorded.low, recorded.log10) if value is not None]
     if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
         raise CannotTell(
             f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
-            f"too far apart to be taken for it, which happens by chance in fewer than 1 of 100 honest runs"
+            f"the two are too far apart to be estimates of one rate; by chance this happens in fewer than 1 of 100 honest runs"
         )
 
 

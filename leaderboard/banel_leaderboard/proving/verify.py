@@ -44,7 +44,9 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     header = ledger.header
     for name in BOUND:
         if name not in header:
-            raise RunRefused(f"the ledger's first line does not bind {name}; records need a ledger of the harness")
+            raise RunRefused(
+                f"the ledger's header does not give {name}; a record needs a ledger that the harness wrote"
+            )
         _same(name, getattr(record, name), header[name])
     _same("inherits", record.inherits, header.get("inherits"))
     _same("ledger.lines", record.ledger.lines, ledger.lines)
@@ -98,6 +100,6 @@ def _check_rates(rates: Iterable[Rate]) -> None:
         if known and max(known) > SLACK:
             raise RunRefused(f"a success rate or an end of its interval is 10^{max(known)}; a probability is at most 1")
         if known and rate.high is None:
-            raise RunRefused(f"a success rate has no upper end, and log10={rate.log10} and low={rate.low}")
+            raise RunRefused(f"a success rate has no upper end, but it has log10={rate.log10} and low={rate.low}")
         if any(a > b + SLACK for a, b in itertools.pairwise(known)):
             raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")

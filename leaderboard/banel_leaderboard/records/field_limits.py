@@ -90,7 +90,7 @@ def check_run(task: str, digest: str, agent: str, config: Mapping[str, Any], see
     """
     for what, value, pattern in (("task's id", task, TASK), ("task's digest", digest, DIGEST), ("agent", agent, AGENT)):
         if not re.fullmatch(pattern, value):
-            raise BadValue(f"the {what} is {shown(value)}; a record holds what matches {pattern}")
+            raise BadValue(f"the {what} is {shown(value)}; it must match {pattern}, or a record cannot hold it")
     if seed > MOST_SEED:
         raise BadValue(f"seed is {shown(seed)}; a record holds whole numbers up to {MOST_SEED}")
     try:

@@ -35,8 +35,8 @@ CHANGE = sum(1 << k for k in range(4, 13))  # remove and make entries of every k
 NO_NEW_PRIVILEGES = 38  # of prctl
 SINCE = {REFER: 2, TRUNCATE: 3}  # the version of Landlock that brought a right; before it, REFER is always refused
 MISSING = (
-    "this system has no Landlock (Linux 5.13 or later has, where it is switched on): the agent's process holds no reward, "
-    "but could open the ledger by its path"
+    "this system has no Landlock (Linux from 5.13 on has it, where it is switched on): the agent's process does not hold the "
+    "reward, but it could open the ledger by its path"
 )
 
 
@@ -106,7 +106,7 @@ def enclose(hidden: Iterable[str], kept: Iterable[str]) -> None:
         os.close(fd)
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "no new privileges could not be set")
+        raise OSError(ctypes.get_errno(), "prctl could not set PR_SET_NO_NEW_PRIVS, which Landlock needs")
     _call(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
