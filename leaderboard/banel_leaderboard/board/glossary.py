@@ -47,8 +47,8 @@ GLOSSARY = {
     "best": "the highest rate on the curve, chosen in hindsight. An agent cannot choose it, since it cannot measure success.",
     "mixture": "the rate of an even mixture of all policies of the curve. An agent that does not know when to stop can have it.",
     "effective successes": "how many distinct successes carry the final rate; 1 means that the policy repeats a single one.",
-    "twin": "the same agent with the same seed, which is told “failure” for everything and charged nothing. The gain over it is "
-    "in decades.",
+    "twin": "the same agent with the same seed, which is told “failure” for everything and charged nothing. The gain over "
+    "it is in decades.",
     "interval": "the 95% percentile bootstrap interval of the median over seeds, written [low, high] below the number. Below "
     "five seeds it would hold the median too rarely; then the number of seeds stands in its place, such as n=3.",
     "[low, high] alone": "no number is known, only that the rate lies between these two (medians over seeds of the ends of "

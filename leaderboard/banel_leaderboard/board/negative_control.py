@@ -95,7 +95,7 @@ def control_note(table: TaskTable) -> str | None:
     names = [row.first.agent for row in ranked if row.first.agent != BAR]
     fewest = min(map(len, differences), default=0)
     if fewest < least_seeds(max(1, len(names))):
-        return f"Negative control, {about}. {fewest} seeds shared with {BAR} are too few for a test: these ranks mean nothing."
+        return f"Negative control, {about}. {fewest} seeds beside {BAR}'s are too few: these ranks mean nothing."
     verdicts = judge(differences)
     above = [name for name, v in zip(names, verdicts, strict=True) if v.above]
     says = f"{', '.join(above)}: a leak, a look at the set, or 1 in 100" if above else "the ranks are chance"
