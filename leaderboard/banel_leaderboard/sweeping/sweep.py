@@ -64,7 +64,7 @@ def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin:
     specs = []
     for feedback in feedbacks:
         if feedback == "failures" and seed != first and _learns_from_successes(agent):
-            continue  # such an agent learns nothing where successes are withheld, and one seed is enough to show it
+            continue  # nothing to learn where successes are withheld: one seed shows it
         specs.append(Spec(task, agent, seed, feedback))
     if twin:
         specs.append(Spec(task, agent, seed, "failures", twin=True))
@@ -225,7 +225,7 @@ class Workers:
         while True:
             try:
                 return finished(spec, self.out)
-            except LedgerLocked:  # raised after about a second, so this loop needs no pause
+            except LedgerLocked:  # after a wait of its own
                 if time.monotonic() >= until:
                     raise
 
@@ -241,6 +241,6 @@ Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None,
 
 
 def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
-    """The records of all finished runs of the lanes."""
+    """The finished runs among the lanes."""
     found = (finished(spec, out) for lane in lanes for spec in lane)
     return [record for record in found if record is not None]
