@@ -1,4 +1,4 @@
-"""What agents share: the Agent protocol, asking with withheld rows dropped, weighted maximum likelihood."""
+"""What agents share: the Agent protocol, questions without their withheld rows, and weighted maximum likelihood."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from banel_envs.problem import Tokens
 
 
 class Agent(Protocol):
-    """Improves a policy under the meter.
+    """An algorithm that improves a policy by asking the oracle.
 
-    `name` is what the board calls it; `Config` a frozen dataclass of hyperparameters whose default is one set for all
-    tasks; the constructor takes one, or none for the default. An agent may keep `reported`, a dict of its own scalars by name.
+    `name` is the agent's name on the board. `Config` is a frozen dataclass of its settings; the default ones are the same
+    for all tasks. The constructor takes a Config, or nothing for the default settings. An agent may have `reported`, a
+    dictionary of numbers about itself, by name.
     """
 
     name: str
@@ -30,17 +31,17 @@ class Agent(Protocol):
     config: Any
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Ask the oracle when it wishes, and yield the current policy, as a frozen snapshot, whenever that changed.
+        """Ask the oracle at any time, and yield the current policy whenever it has changed.
 
-        The first policy is yielded before the first question. All randomness comes from rng. BudgetExhausted out of it is a
-        normal end.
+        A policy that was yielded must not be changed afterwards. The first policy is yielded before the first question.
+        All randomness comes from rng. It is a normal end if BudgetExhausted leaves this method.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What an agent may read of the answers: withheld rows are gone."""
+    """The sequences and answers that an agent may read, without the withheld ones."""
 
     tokens: Tokens  # [m, T]
     rewards: NDArray[np.float32]  # [m], 0 or 1
@@ -59,9 +60,9 @@ class Answers:
 
 
 def ask(oracle: Oracle, tokens: Tokens) -> Answers:
-    """Ask about as many of the sequences as the budget reaches, and drop every row whose answer is withheld.
+    """Ask as many of the sequences as the budget allows, and drop those whose answer is withheld.
 
-    The one place where withholding is obeyed (feedback="failures"): nothing downstream can read a withheld row.
+    All agents here obey the feedback "failures" in this one place. Nothing that comes later can read a withheld sequence.
     """
     tokens = tokens[: oracle.left]
     rewards = oracle(tokens)
@@ -70,10 +71,10 @@ def ask(oracle: Oracle, tokens: Tokens) -> Answers:
 
 
 def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator) -> Answers:
-    """Ask about n samples of the policy, as far as the budget reaches: at least one, so that every round comes nearer to its end.
+    """Ask n samples of the policy, or as many as the budget allows. Each call asks at least one.
 
     Raises:
-        BadValue: the policy gave no sequence; a loop until the budget is spent would never end.
+        BadValue: the policy gave no sequence. A loop that runs until the budget is spent would then never end.
     """
     tokens = policy.sample(n, rng)
     if len(tokens) == 0:
@@ -83,7 +84,7 @@ def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator
 
 
 def base_network(problem: Problem) -> TorchPolicy:
-    """The base policy as a network that can be trained; BadValue where it is none."""
+    """The base policy as a network that can be trained; BadValue if it is no network."""
     policy = problem.base_policy()
     if not isinstance(policy, TorchPolicy):
         raise BadValue(f"{problem.id}: its base policy is a {type(policy).__name__}, and this agent trains a network")
@@ -91,7 +92,7 @@ def base_network(problem: Problem) -> TorchPolicy:
 
 
 def optimiser(policy: TorchPolicy, lr: float) -> torch.optim.Optimizer:
-    """Adam without weight decay over the policy's weights, one fused kernel for all of them."""
+    """Adam without weight decay over the policy's weights. It is fused: one call updates all of them, which is faster."""
     return torch.optim.Adam(policy.network.parameters(), lr=lr, fused=True)
 
 
@@ -105,16 +106,16 @@ def fit(
     batch: int = 256,
     weights: NDArray[np.floating] | None = None,
 ) -> None:
-    """Weighted maximum likelihood, in place: minimise mean(weight x negative log-likelihood) over the sequences.
+    """Weighted maximum likelihood: minimise mean(weight x negative log-likelihood) over the sequences.
 
     Args:
-        policy: trained in place.
-        tokens: [n, T]; none is nothing to do.
-        rng: shuffles.
-        epochs: passes over the sequences; a fraction stops within a pass.
-        lr: Adam's learning rate, constant, from a fresh optimiser state.
-        batch: sequences a step.
-        weights: [n], 1 by default.
+        policy: the policy, which is trained in place.
+        tokens: the sequences [n, T]; without any the policy stays as it is.
+        rng: shuffles the sequences.
+        epochs: passes over the sequences; with a fraction the last pass stops early.
+        lr: Adam's learning rate, which is constant; every call starts a new optimiser.
+        batch: the most sequences in one gradient step.
+        weights: the weights [n], 1 by default.
     """
     if len(tokens) == 0:
         return

@@ -1,9 +1,10 @@
-"""Controls: agents that learn nothing, or the least that can be learnt. A learner that does not beat them learnt nothing.
+"""Controls: agents that learn nothing, or the least that can be learnt. An agent that does not beat them has learnt nothing.
 
 base                 samples the base policy.
-tempered             the base policy at a higher temperature, chosen without any answer.
-without_replacement  the base policy, never asking a sequence twice; its policy excludes every known failure (exact).
-memorise             the base policy until its first success, then that one sequence for ever: success rate 1, fresh success 0.
+tempered             samples the base policy at a higher temperature, which was chosen without any answer.
+without_replacement  samples the base policy and never asks a sequence twice; its policy never writes a known failure.
+memorise             samples the base policy until it is told a success, and then repeats that sequence for ever: its
+                     success rate is 1 and its fresh success rate 0.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from banel_envs.problem import Tokens
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What a control has to set."""
+    """The settings of a control."""
 
     batch: BatchSize = 500  # sequences a question; 15 of them are the addition attack's budget
 
@@ -33,7 +34,7 @@ class BatchConfig:
 
 
 def unchanged(policy: Policy, oracle: Oracle, batch: int, rng: np.random.Generator) -> Iterator[Policy]:
-    """Yield the policy, and ask what it samples until the budget is spent."""
+    """Yield the policy, and ask samples of it until the budget is spent."""
     yield policy
     while oracle.left:
         ask_samples(oracle, policy, batch, rng)
@@ -49,12 +50,12 @@ class Base:
         self.config = config or BatchConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy, and ask what it samples."""
+        """Yield the base policy, and ask samples of it."""
         return unchanged(problem.base_policy(), oracle, self.config.batch, rng)
 
 
 class Memorise:
-    """Repeats its first success for ever: what a success rate without `fresh` would reward."""
+    """Repeats the first success that it is told for ever. Only the fresh success rate shows that it finds no other."""
 
     name = "memorise"
     Config = BatchConfig
@@ -63,7 +64,7 @@ class Memorise:
         self.config = config or BatchConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy until a success is told, then that success alone."""
+        """Yield the base policy, and when a success is told, a policy that writes only this success."""
         policy = problem.base_policy()
         yield policy
         while oracle.left:
@@ -75,9 +76,9 @@ class Memorise:
 
 @dataclass(frozen=True)
 class TemperedConfig:
-    """Temperature sampling."""
+    """The settings of sampling at a temperature."""
 
-    temperature: Temperature = 2.0  # divides every logit; 2 is what early experiments used on the addition attack
+    temperature: Temperature = 2.0  # divides every logit; early experiments on the addition attack used 2
     batch: BatchSize = 500  # sequences a question
 
     def __post_init__(self) -> None:
@@ -94,13 +95,13 @@ class TemperedBase:
         self.config = config or TemperedConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the tempered base policy, and ask what it samples."""
+        """Yield the base policy at the temperature, and ask samples of it."""
         policy = tempered(problem.base_policy(), self.config.temperature)
         return unchanged(policy, oracle, self.config.batch, rng)
 
 
 def tempered(policy: Policy, temperature: float) -> Policy:
-    """The policy at a temperature, as a network where it is one (so that it can be stored)."""
+    """The policy at a temperature. A network gives a network again."""
     if isinstance(policy, TorchPolicy):
         return policy.tempered(temperature)
     if isinstance(policy, Autoregressive):
@@ -112,12 +113,16 @@ def tempered(policy: Policy, temperature: float) -> Policy:
 
 @dataclass
 class Asked:
-    """Sequences asked so far, and a sampler that never repeats one."""
+    """The sequences that were asked so far, and a sampler that repeats none of them."""
 
     known: set[bytes] = field(default_factory=set)
 
     def sample(self, policy: Policy, n: int, rng: np.random.Generator, patience: int = 20) -> Tokens:
-        """N new, distinct sequences [n, T]; fewer once `patience` draws of n in a row bring none: the space is exhausted."""
+        """N new, distinct sequences [n, T].
+
+        There are fewer if `patience` times in a row n draws bring nothing new. Then nearly everything that the policy
+        writes was asked already.
+        """
         fresh: list[Tokens] = []
         dry = 0
         while len(fresh) < n and dry < patience:
@@ -132,7 +137,7 @@ class Asked:
 
 
 class WithoutReplacement:
-    """Samples the base policy without ever asking a sequence twice: the bar every learner must beat."""
+    """Samples the base policy and never asks a sequence twice. Every learner has to beat it."""
 
     name = "without_replacement"
     Config = BatchConfig
@@ -141,7 +146,7 @@ class WithoutReplacement:
         self.config = config or BatchConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy conditioned on writing no known failure; end when nothing new is left to ask."""
+        """Yield the base policy, conditioned on writing no known failure. End when nothing new is left to ask."""
         base = problem.base_policy()
         yield base
         asked = Asked()

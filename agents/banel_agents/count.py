@@ -1,17 +1,20 @@
 """Count-based exploration: REINFORCE on the reward plus a bonus for states that were rarely met in the whole run.
 
-A state phi is a position and the last `context` tokens; N(phi) counts it over every sequence told so far, this
-round's included. The bonus of a sequence is beta x mean over its states of 1 / sqrt(N). This is the hashed count of
-Tang et al. 2017 (section 2), the hash being the position and the last tokens: every state that shares them is one. It
-is not the pseudo-count of Bellemare et al. 2016, which a density model of whole states gives. The mean, not the sum:
-a sum would pay for length alone.
+A state phi is a position and the last `context` tokens. N(phi) says how often the state was met in all sequences told so
+far, those of this round included. The bonus of a sequence is beta x the mean of 1 / sqrt(N) over its states. It is a mean
+and not a sum, because a sum would reward length alone. This is the hashed count of Tang et al. 2017 (section 2): the hash
+is the position and the last tokens, so that all states which share these count as one. It is not the pseudo-count of
+Bellemare et al. 2016, which comes from a density model of whole states.
 
-What it does here: it flattens the first tokens until leading zeros come up, which raises both addition attacks from
-failures alone (and as much in its oracle-free twin: novelty, not failure, teaches it), and lets the reward take over
-where successes are told. Malformed strings are new too, and far more: with no penalty it ends in them within a few
-rounds; bonus / kl of 30 to 50 keeps most strings well-formed, at 100 some runs lose them. Counting whole prefixes
-finds less (nearly every one is new after three tokens), and so does leaving the position out. A beta as large as the
-reward costs no success and keeps hundreds of successes alive; a tenth of it ends on about ten.
+What it does here: the first tokens become more even, until leading zeros are written. This raises success on both addition
+attacks from failures alone. It does so just as much in the oracle-free twin, so the agent learns from novelty and not from
+failures. Where successes are told, the reward takes over.
+
+How it was set: malformed strings are new as well, and there are far more of them. Without a penalty the policy writes only
+those after a few rounds. With bonus / kl from 30 to 50 most strings stay well-formed, and at 100 they do not in some runs.
+Counting whole prefixes finds fewer successes, because nearly every prefix is new after three tokens. Leaving the position
+out finds fewer, too. A beta as large as the reward costs no success, and the policy keeps hundreds of different successes;
+with a tenth of it the policy ends with about ten.
 """
 
 from __future__ import annotations
@@ -36,14 +39,14 @@ State: TypeAlias = tuple[int, bytes]
 
 @dataclass(frozen=True)
 class CountConfig(GradientConfig):
-    """REINFORCE on reward plus the bonus of hashed counts."""
+    """The settings of REINFORCE with a bonus from hashed counts."""
 
-    bonus: Weight = 1.0  # beta: reward units of a sequence whose every state is new; scanned from 0.1 to 3
-    context: Context = 3  # tokens in a state, its own included; scanned from 2 to 4, and all of them
+    bonus: Weight = 1.0  # beta: the bonus, in reward units, of a sequence whose states are all new; tried from 0.1 to 3
+    context: Context = 3  # tokens in a state, its own included; tried from 2 to 4, and with all tokens
 
 
 class StateCounts:
-    """How often each state was met in the sequences added so far."""
+    """Counts how often each state was met in the sequences that were added so far."""
 
     def __init__(self, problem: Problem, context: int) -> None:
         self.problem, self.context = problem, context
@@ -55,7 +58,7 @@ class StateCounts:
             self.counts.update(states)
 
     def bonus(self, tokens: Tokens) -> Floats:
-        """Mean of 1 / sqrt(N) over each sequence's states: [n]. The sequences must have been added."""
+        """The mean of 1 / sqrt(N) over the states of each sequence: [n]. The sequences must have been added before."""
         return np.array([np.mean([self.counts[s] ** -0.5 for s in states]) for states in self._states(tokens)])
 
     def _states(self, tokens: Tokens) -> Iterator[list[State]]:

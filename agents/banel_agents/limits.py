@@ -1,4 +1,4 @@
-"""Limits of settings: what each field of a Config may be is stated at the field, and checked in one place.
+"""The limits of settings. Each field of a Config states what it may be, and all fields are checked in one place.
 
 >>> from dataclasses import dataclass
 >>> @dataclass(frozen=True)
@@ -30,14 +30,14 @@ from banel_envs.names import shown
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both finite; `above` leaves `low` itself out."""
+    """The numbers from `low` to `high`, both finite. With `above`, `low` itself is not among them."""
 
     low: float
     high: float
     above: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether the number is inside; NaN never is."""
+        """Whether the number is in the range. NaN never is."""
         return (self.low < value if self.above else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Range:
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """One of these words."""
+    """A setting that is one of these words."""
 
     words: tuple[str, ...]
 
@@ -55,21 +55,21 @@ class OneOf:
 
 
 BatchSize = Annotated[int, Range(1, 100_000)]
-"""Sequences sampled, asked or trained on at once; the upper end is what fits in memory at the longest horizon."""
+"""How many sequences are sampled, asked or trained on at once. The upper end still fits in memory at the longest horizon."""
 Steps = Annotated[int, Range(1, 1_000)]
-"""Steps or passes, in whole numbers."""
+"""A whole number of steps or passes."""
 Epochs = Annotated[float, Range(0, 1_000, above=True)]
-"""Passes over the data; a fraction stops within a pass."""
+"""Passes over the data. With a fraction the last pass stops early."""
 LearningRate = Annotated[float, Range(0, 1, above=True)]
-"""Of Adam, which moves each weight by about this much a step."""
+"""The learning rate of Adam, which changes each weight by about so much in a step."""
 Temperature = Annotated[float, Range(0.01, 1_000)]
-"""Divides every logit; from 0.01 on they stay finite in float32."""
+"""The number that divides every logit. From 0.01 on the logits stay finite in float32."""
 Weight = Annotated[float, Range(0, 1_000)]
-"""Of a term beside the reward, in reward units."""
+"""The weight of a term that is added to the reward, in reward units."""
 Context = Annotated[int, Range(1, 10_000)]
-"""Tokens that a state looks back at, its own included."""
+"""How many tokens a state holds: the last one and those before it."""
 Units = Annotated[int, Range(1, 4_096)]
-"""Width of a network."""
+"""The width of a network's layers."""
 
 KINDS: dict[type, str] = {
     bool: "true or false (bool)",
@@ -81,17 +81,17 @@ KINDS: dict[type, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What a field may hold: its type, and the limit beside it."""
+    """What a field may hold: its type and its limit."""
 
     kind: type
     limit: Range | OneOf | None = None
 
     def check(self, who: str, name: str, value: object) -> Any:
-        """The value as the field's own type; BadValue names who, the field, the value and the limit."""
+        """The value in the field's own type. BadValue names the class, the field, the value and the limit."""
         try:
             clean = _as_kind(value, self.kind)
         except (ValueError, OverflowError):
-            clean = math.nan  # is inside no limit
+            clean = math.nan  # NaN is in no range and is none of the words, so the value is refused below
         if not self._holds(clean):
             raise BadValue(f"{who}: {name} is {shown(value)}; it must be {self}")
         return clean
@@ -113,7 +113,9 @@ class Rule:
 
 
 def check_settings(config: Any) -> None:
-    """Check every field of a config dataclass, from its `__post_init__`; whole numbers become floats where one is meant.
+    """Check every field of a config dataclass. Its `__post_init__` calls this.
+
+    A whole number in a field for a float becomes a float.
 
     Raises:
         BadValue: names the class, the field, the value and what it may be.
@@ -123,10 +125,14 @@ def check_settings(config: Any) -> None:
 
 
 def rules(config: type[Any]) -> Mapping[str, Rule]:
-    """What is known of each field; a field of a type that KINDS does not list is left to the class itself."""
+    """The rule of each field. A field whose type is not in KINDS has none; its class has to check it."""
     try:
         hints = get_type_hints(config, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # annotations of a stranger's class that only a type checker reads
+    except (
+        NameError,
+        TypeError,
+        AttributeError,
+    ):  # a user's class may have annotations that only type checkers can read
         return {}
     found = {f.name: _rule(hints[f.name]) for f in dataclasses.fields(config)}
     return {name: rule for name, rule in found.items() if rule is not None}
@@ -139,9 +145,10 @@ def _rule(hint: Any) -> Rule | None:
 
 
 def _as_kind(value: Any, kind: type) -> Any:
-    """The value as a plain bool, int, float or str, NumPy's own included; ValueError where it is of another kind."""
+    """The value as a plain bool, int, float or str of Python, also from NumPy's types; ValueError for another type."""
     takes = {int: numbers.Integral, float: numbers.Real, NoneType: object}.get(kind, kind)
-    # Python counts True among the whole numbers, and a default of None says nothing of what else may stand there.
+    # For Python, True is a whole number; here it is not. If all that is known of a field is a default of None, its type is
+    # not known, and any value is taken.
     if not isinstance(value, takes) or (isinstance(value, bool) and kind not in (bool, NoneType)):
         raise ValueError(value)
     return kind(value) if kind in KINDS else value

@@ -1,18 +1,20 @@
-"""PPO: Stable-Baselines3's own, acting token by token in the vector environment. Schulman et al. 2017.
+"""PPO of Stable-Baselines3, which acts token by token in the vector environment. Source: Schulman et al. 2017.
 
-The actor is the base policy: its network, its head, its softmax at temperature 1. The critic is a linear layer on
-the same features that starts at zero, so the first policy is exactly the base. gamma is 1: a sequence has one reward,
-at its end. A rollout is at most a twentieth of the budget, whatever the lengths of its sequences; the policy is
-yielded after each update. The budget's end cuts the last rollout short: what it was told is charged, and not learnt
-from.
+The actor is the base policy: its network, its head, its softmax at temperature 1. The critic is a linear layer on the same
+features. It starts at zero. So the first policy is exactly the base policy. gamma is 1, because a sequence has only one
+reward, at its end. A rollout has at most a twentieth of the budget in steps, however long its sequences are. The policy
+is yielded after each update. When the budget ends, the last rollout is incomplete: its sequences were charged, but the
+agent does not learn from them.
 
-What it does here: it is the surest learner once successes are told, and ends on few of them (small fresh success).
-Its exploration is the entropy bonus: Adam does not see how small that is, so without successes the policy drifts to
-the uniform one in a third of the budget. On AdditionAttackHard that succeeds far more often than the base, which
-brings the first successes; from failures it is all there is, and nearly every string is malformed. Three times the
-entropy lost half the runs to it; without any the policy stays exactly at the base until a success. SB3's division of
-advantages by their spread makes full steps of the critic's noise in rollouts without a success, and without entropy
-lost a run that way.
+What it does here: once successes are told, it is the most reliable learner, but it ends with few different successes (its
+fresh success is small). It explores by the entropy bonus. Adam scales every gradient to the same size, however small the
+bonus is. So without successes the policy becomes nearly uniform within a third of the budget. On AdditionAttackHard the
+uniform policy succeeds far more often than the base policy, and this brings the first successes. From failures alone
+nothing else happens, and nearly every string is malformed.
+
+How it was set: with three times the entropy, half of the runs were lost to the uniform policy. Without entropy the
+policy stays exactly at the base policy until the first success. SB3 divides the advantages by their spread. In a rollout
+without a success this makes a full step of the critic's noise, and without entropy one run was lost in that way.
 """
 
 from __future__ import annotations
@@ -40,31 +42,35 @@ from banel_envs.policies.torch_policy import Network, TorchPolicy
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Stable-Baselines3's PPO; "SB3" marks its own defaults."""
+    """The settings of Stable-Baselines3's PPO. "SB3" marks the values that it has by default."""
 
-    lr: LearningRate = 1e-3  # of Adam; as in the other agents here (SB3: 3e-4)
-    epochs: Steps = 4  # passes over a rollout, each one gradient step (SB3: 10 passes of minibatches of 64)
-    clip: Annotated[float, Range(0, 1, above=True)] = 0.2  # range of the probability ratio; SB3
-    gae_lambda: Annotated[float, Range(0, 1)] = 0.95  # lambda of generalised advantage estimation; SB3
-    entropy: Weight = 0.01  # reward units a nat of next-token entropy (SB3: 0); as in Mnih et al. 2016
-    value: Weight = 0.5  # weight of the critic's loss; SB3
-    normalise: bool = False  # divide a rollout's advantages by their spread; SB3 does, the module says why not
+    lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here (SB3: 3e-4)
+    epochs: Steps = 4  # passes over a rollout, each of them one gradient step (SB3: 10 passes of minibatches of 64)
+    clip: Annotated[float, Range(0, 1, above=True)] = 0.2  # how far the probability ratio may be from 1 (SB3: the same)
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95  # lambda of generalised advantage estimation (SB3: the same)
+    entropy: Weight = 0.01  # reward units for a nat of next-token entropy (SB3: 0); as in Mnih et al. 2016
+    value: Weight = 0.5  # weight of the critic's loss (SB3: the same)
+    normalise: bool = False  # divide a rollout's advantages by their spread (SB3: yes; the module says why not here)
 
     def __post_init__(self) -> None:
         check_settings(self)
 
 
 class Features(BaseFeaturesExtractor):
-    """The base policy's network up to its head, at the position to be written: [n, width]."""
+    """The features [n, width] of the base policy's network, without its head, at the position that is written next."""
 
     def __init__(self, observation_space: spaces.Dict, network: Network) -> None:
         super().__init__(observation_space, network.head.in_features)
         self.network = network
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
-        """Of tokens [n, T], blank from `position` [n] or [n, 1] on, which no feature before them sees."""
+        """The features of observations whose tokens [n, T] are blank from `position` ([n] or [n, 1]) on.
+
+        No feature depends on the blanks, because each position depends only on the tokens before it.
+        """
         network = self.network
-        # Nothing is written after a whole sequence; SB3 asks its value where the budget left it unjudged.
+        # A whole sequence has no next position. SB3 asks for its value if the budget was spent before it was evaluated; the
+        # last position is used then.
         position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
         width = int(position.max()) + 1
         features = network.features(observation["tokens"][:, : width - 1].long())  # [n, t, width]
@@ -72,7 +78,7 @@ class Features(BaseFeaturesExtractor):
 
 
 class ActorCritic(ActorCriticPolicy):
-    """Actor: the network's own head. Critic: a linear layer from zero. Both on Features."""
+    """An actor, which is the network's own head, and a critic, which is a linear layer that starts at zero."""
 
     def __init__(
         self,
@@ -82,8 +88,8 @@ class ActorCritic(ActorCriticPolicy):
         use_sde: bool,
         network: Network,
     ) -> None:
-        self._head = [network.head]  # hidden in a list: torch takes modules only after super().__init__
-        # SB3 one-hot encodes discrete spaces. Declared as numbers, the same integers arrive as they are.
+        self._head = [network.head]  # in a list, because PyTorch accepts modules only after super().__init__
+        # SB3 turns discrete spaces into one-hot vectors. The spaces are declared as numbers, so that integers stay integers.
         numbers: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(0, np.inf, space.shape, np.float32) for name, space in observation_space.items()
         }
@@ -103,7 +109,7 @@ class ActorCritic(ActorCriticPolicy):
         (self.action_net,) = self._head
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
-        # Built again, now that the head stands among the parameters in the place of SB3's.
+        # The optimiser is made again, because now the head is among the parameters, in place of SB3's own.
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True, **self.optimizer_kwargs)
 
 
@@ -135,10 +141,10 @@ class PPO:
 
 
 def build(problem: Problem, oracle: Oracle, config: PPOConfig, seed: int) -> tuple[SB3PPO, TorchPolicy]:
-    """SB3's PPO and the policy whose network it trains in place. Seeds the process's global generators."""
+    """SB3's PPO, and the policy whose network it trains in place. SB3 seeds the process's global generators."""
     policy = at_temperature_one(base_network(problem))
-    steps = max(2, oracle.budget // 20)  # SB3 needs two
-    copies = max(1, steps // problem.T)  # so that a rollout has room for a whole sequence in each
+    steps = max(2, oracle.budget // 20)  # SB3 needs at least two
+    copies = max(1, steps // problem.T)  # so many that each copy can write a whole sequence in a rollout
     model = SB3PPO(
         ActorCritic,
         as_sb3_vec_env(GenerationVectorEnv(problem, oracle, copies)),
@@ -156,12 +162,12 @@ def build(problem: Problem, oracle: Oracle, config: PPOConfig, seed: int) -> tup
         seed=seed,
         device=policy.device,
     )
-    model.set_logger(Logger(None, []))  # SB3 would leave a folder of its own behind for every rollout
+    model.set_logger(Logger(None, []))  # otherwise SB3 would make a folder for every rollout
     return model, policy
 
 
 def at_temperature_one(policy: TorchPolicy) -> TorchPolicy:
-    """The same distribution with its temperature inside the head's weights, in place."""
+    """Divide the head's weights by the temperature, in place, and set the temperature to 1. The distribution is the same."""
     with torch.no_grad():
         for weight in policy.network.head.parameters():
             weight.div_(policy.temperature)

@@ -1,15 +1,17 @@
 """Random network distillation: REINFORCE on the reward plus the error of predicting a fixed random network.
 
-A state is a position and the last `context` tokens, one-hot in its place. The predictor learns, over the whole run,
-to give the target's features on every state told; where it was seldom trained its squared error stays high. The bonus
-of a sequence is beta x its states' mean error / the running standard deviation of that mean. Source: Burda et al.
-2018 (sections 2.2 and 2.4).
+A state is a position and the last `context` tokens, each token as a one-hot vector at its place. There are two networks. The
+target is random and fixed. The predictor learns, over the whole run, to give the target's features on every state that was
+told. On states that it was seldom trained on, its squared error stays high. The bonus of a sequence is beta x the mean
+error of its states / the running standard deviation of such means. Source: Burda et al. 2018 (sections 2.2 and 2.4).
 
-What it does here: as `count`, later and less, since the predictor also learns states it was never shown. Its bonus
-fades: the errors fall while the running deviation remembers the first rounds, so from failures alone the penalty
-draws the policy back after a peak in the first half. A deviation of the last rounds alone does not fade, and loses
-the well-formed strings or learns nothing, by beta. Whole prefixes as states gained nothing on v0, and a predictor at
-1e-3 lags behind. A beta as large as the reward keeps hundreds of successes alive.
+What it does here: the same as `count`, but later and less, because the predictor also learns something about states that it
+was never shown. The bonus fades: the errors fall, while the running deviation still holds the first rounds. So from
+failures alone success has a peak in the first half of the run, and then the penalty draws the policy back.
+
+How it was set: a deviation over the last rounds only does not fade; but then, depending on beta, the policy writes malformed
+strings or learns nothing. Whole prefixes as states gained nothing on AdditionAttack-v0, and a predictor with a learning
+rate of 1e-3 learns too slowly. With a beta as large as the reward the policy keeps hundreds of different successes.
 """
 
 from __future__ import annotations
@@ -36,18 +38,18 @@ from banel_envs.problem import Tokens
 
 @dataclass(frozen=True)
 class RNDConfig(GradientConfig):
-    """REINFORCE on reward plus distillation error."""
+    """The settings of REINFORCE with the predictor's error as a bonus."""
 
-    bonus: Weight = 1.0  # beta: reward units of one running standard deviation; scanned from 0.1 to 1
+    bonus: Weight = 1.0  # beta: the bonus, in reward units, of one running standard deviation; tried from 0.1 to 1
     context: Context = 3  # tokens in a state, its own included; as in `count`
     width: Units = 64  # units in each of the two hidden layers of both networks
-    features: Units = 32  # outputs of the target that the predictor learns
-    predictor_lr: LearningRate = 3e-3  # of Adam; Burda et al. use 1e-4, on runs of millions of steps
-    predictor_steps: Steps = 4  # on each round's states; Burda et al. make 4 passes over a rollout
+    features: Units = 32  # outputs of the target, which the predictor learns
+    predictor_lr: LearningRate = 3e-3  # Adam's learning rate; Burda et al. use 1e-4 in runs of millions of steps
+    predictor_steps: Steps = 4  # gradient steps on the states of each round; Burda et al. make 4 passes over a rollout
 
 
 class Novelty:
-    """A target, its predictor, and the predictor's error as a bonus; the networks stay on the CPU."""
+    """A target, its predictor, and the predictor's error as a bonus. Both networks stay on the CPU."""
 
     def __init__(self, problem: Problem, config: RNDConfig, rng: np.random.Generator) -> None:
         self.problem, self.config = problem, config
@@ -58,13 +60,13 @@ class Novelty:
         self.spread = Spread()
 
     def bonus(self, tokens: Tokens) -> Floats:
-        """Mean error over each sequence's states, in standard deviations of all such means so far: [n]."""
+        """The mean error over the states of each sequence, divided by the standard deviation of all such means: [n]."""
         errors = self.mean_errors(tokens)
         self.spread.add(errors)
         return errors / self.spread.std
 
     def mean_errors(self, tokens: Tokens) -> Floats:
-        """Mean squared error over each sequence's states: [n]."""
+        """The mean squared error over the states of each sequence: [n]."""
         written = self._written(tokens)
         with torch.no_grad():
             states = self._states(tokens)  # [k, T * (V + 1)], k states in all
@@ -95,11 +97,12 @@ class Novelty:
 
 
 class Spread:
-    """The standard deviation of every number added so far, exact however far they lie from zero.
+    """The standard deviation of all numbers that were added so far, accurate however far they are from zero.
 
-    Squared deviations from the mean are merged batch by batch (Chan, Golub, LeVeque 1979); the mean of the squares less
-    the square of the mean would cancel. All numbers are taken less the first one, so that equal numbers are exactly
-    zero: their own mean may differ from them in its last bit.
+    The squared deviations from the mean are merged batch by batch (Chan, Golub, LeVeque 1979). The simple formula, the mean
+    of the squares minus the square of the mean, would lose all digits. The first number is subtracted from every number.
+    So equal numbers have a deviation of exactly zero, which they would not have from their mean: a computed mean may differ
+    from them in the last bit.
     """
 
     def __init__(self) -> None:
@@ -120,15 +123,15 @@ class Spread:
 
     @property
     def std(self) -> float:
-        """1 while there is no spread to divide by."""
+        """The standard deviation; 1 as long as it is zero, so that it can always divide."""
         return math.sqrt(self.squares / self.n) if self.squares > 0 else 1.0
 
 
 def random_network(sizes: tuple[int, ...], rng: np.random.Generator) -> nn.Sequential:
-    """Linear layers with ReLU between them, weights N(0, 2/fan_in) from rng, biases 0."""
+    """Linear layers with ReLU between them. Weights are drawn from N(0, 2/fan_in) by rng, and biases are 0."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
-        # Made on no device: its own initialisation would draw from the process's generator.
+        # The device "meta" draws no weights: PyTorch would take them from the process's generator.
         layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(rng.normal(0.0, math.sqrt(2 / fan_in), (fan_out, fan_in))))

@@ -1,10 +1,12 @@
 """Tempered SFT: sample at a temperature until a success is told, then fine-tune on the successes.
 
 1. Ask samples of the base policy at `temperature`.
-2. Whenever a success is told, fit the policy a little further to every distinct success so far by maximum likelihood.
-3. Ask samples of the fitted policy at the same temperature, so that it keeps finding successes near those it knows.
-The trivial control of the full board (expert iteration with a temperature); on `failures` it is `tempered`.
-Source: Anthony et al. 2017 (expert iteration), Singh et al. 2023 (ReST-EM), reduced to one line each.
+2. Whenever a success is told, fit the policy a little further to all distinct successes so far, by maximum likelihood.
+3. Ask samples of the fitted policy at the same temperature, so that it finds more successes near those that it knows.
+
+It is the simplest way to learn from successes (expert iteration with a temperature), and so a good comparison under the
+feedback `full`. Under `failures` it is the same as `tempered`.
+Source: Anthony et al. 2017 (expert iteration) and Singh et al. 2023 (ReST-EM), both in their simplest form.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from banel_envs.policies import Policy
 
 @dataclass(frozen=True)
 class TemperedSFTConfig:
-    """Temperature sampling, then fine-tuning."""
+    """The settings of sampling at a temperature and fine-tuning."""
 
-    temperature: Temperature = 2.0  # while asking; as in `tempered`
-    batch: BatchSize = 500  # sequences a question
+    temperature: Temperature = 2.0  # temperature of the samples that are asked; as in `tempered`
+    batch: BatchSize = 500  # sequences in a question
     steps: Steps = 100  # gradient steps after each question that brought new successes
-    lr: LearningRate = 1e-3  # Adam
-    minibatch: BatchSize = 64  # sequences a gradient step
+    lr: LearningRate = 1e-3  # learning rate of Adam
+    minibatch: BatchSize = 64  # sequences in a gradient step
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -45,7 +47,7 @@ class TemperedSFT:
         self.config = config or TemperedSFTConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the tempered base policy, then each fine-tuned one."""
+        """Yield the base policy at the temperature, then each fine-tuned policy, without that temperature."""
         c = self.config
         policy = base_network(problem)
         asking = policy.tempered(c.temperature)

@@ -1,4 +1,4 @@
-"""check_agent: the contract of an agent, for those shipped here and for yours."""
+"""check_agent: does an agent keep its contract? It is for the agents of this package and for your own."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from banel_envs.testing import ContractBroken, check_has
 
 
 def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, seed: int = 0) -> None:
-    """Run an agent on a small budget under both feedbacks, and hold it to DESIGN's contract.
+    """Run an agent on a small budget under both feedbacks, and check what `banel_agents.base.Agent` demands of it.
 
     Args:
-        make: a new agent of default config, such as its class.
-        task: what it is run on; its base policy must suit the agent.
-        budget: NRE of each run.
-        seed: of the agent.
+        make: makes a new agent with its default settings; the class itself will do.
+        task: the task of the runs; its base policy must suit the agent.
+        budget: the NRE that each run is granted.
+        seed: the seed of the agent.
 
     Raises:
-        ContractBroken: names what broke.
+        ContractBroken: says what the agent did wrong.
     """
     agent = make()
     what = f"the agent {type(agent).__name__}"
@@ -59,7 +59,7 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
 
 
 def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, probe: Tokens) -> str:
-    """One run; the head of its ledger."""
+    """Make one run, and give the head of its ledger, which is the same if the same questions were asked."""
     oracle = Oracle(task, budget=budget, feedback=feedback)
     yielded: list[tuple[Policy, Mark]] = []
     try:
@@ -93,7 +93,7 @@ def _policies(agent: Agent, problem: Problem, oracle: Oracle, seed: int) -> Iter
 
 
 def _checked(agent: Agent, policy: Policy, problem: Problem, probe: Tokens, nre: int) -> Mark:
-    """The mark of a policy whose log-probabilities of the probe are a probability's."""
+    """Check that the policy is a probability on the sequences `probe`, and give its mark."""
     where = f"{agent.name}: its policy of NRE {nre}"
     check_has(policy, METHODS, f"{where}, a {type(policy).__name__},", "banel_envs.policies.Policy")
     try:
@@ -104,7 +104,7 @@ def _checked(agent: Agent, policy: Policy, problem: Problem, probe: Tokens, nre:
 
 
 def _check_measured(agent: Agent, policy: Policy, task: Task, seed: int) -> None:
-    """Hold a policy to all that the harness holds one to before it is measured."""
+    """Check everything that the harness checks of a policy before it measures it."""
     try:
         if (wrong := bad_weight(policy)) is not None:
             raise BadPolicy(wrong)

@@ -1,1 +1,1 @@
-"""Gymnasium environments over a task: one copy, many copies, and the doors to Stable-Baselines3."""
+"""Gymnasium environments over a task: one copy, many copies, and what connects them to Stable-Baselines3."""

@@ -1,4 +1,4 @@
-"""What the environments' reset takes: seeds and the mask of the copies to reset, checked."""
+"""Check the arguments of the environments: seeds, the mask of the copies to reset, and the autoreset mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Seeds = int | Sequence[int | None] | NDArray[np.integer[Any]] | None
 
 
 def check_seed(seed: Any) -> int | None:
-    """The seed as an int of Python, or None; BadValue unless it is None or a whole number of at least 0."""
+    """The seed as a Python int, or None; BadValue unless it is None or a whole number of at least 0."""
     if seed is None:
         return None
     if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
@@ -24,7 +24,7 @@ def check_seed(seed: Any) -> int | None:
 
 
 def check_seeds(seed: Any, n: int) -> list[int | None]:
-    """One seed a copy: of one number s these are s, s + 1, ...; of a list or an array [n], its own."""
+    """One seed for each copy. One number s gives s, s + 1, ...; a list or an array [n] holds the seeds themselves."""
     if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim == 1):
         if len(seed) != n:
             raise BadValue(f"there are {len(seed)} seeds for {n} copies; give one seed, or one a copy")
@@ -34,7 +34,7 @@ def check_seeds(seed: Any, n: int) -> list[int | None]:
 
 
 def check_reset_mask(options: dict[str, Any] | None, n: int) -> NDArray[np.bool_]:
-    """Which copies a reset is for, bool [n]: those of options["reset_mask"], or all where there is none.
+    """Which copies are to be reset, bool [n]: those of options["reset_mask"], or all if there is no mask.
 
     Raises:
         BadValue: the mask is not a bool array [n] with at least one True.
@@ -51,7 +51,7 @@ def check_reset_mask(options: dict[str, Any] | None, n: int) -> NDArray[np.bool_
 
 
 def check_autoreset_mode(mode: Any) -> AutoresetMode:
-    """The mode itself or the one with this value; BadValue where there is none."""
+    """The mode, given as an AutoresetMode or by its value; BadValue if there is no such mode."""
     try:
         return AutoresetMode(mode)
     except ValueError as error:

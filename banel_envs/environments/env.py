@@ -24,7 +24,10 @@ RENDER_MODES = ["ansi", "rgb_array"]
 
 
 def observation_space(problem: Problem) -> spaces.Dict:
-    """tokens: int64 [T], the sequence so far, V where nothing is written yet; position: tokens written, 0..T."""
+    """The observation: `tokens`, int64 [T], is the sequence so far, with V where nothing is written yet.
+
+    `position` is how many tokens are written, 0..T.
+    """
     return spaces.Dict(
         tokens=spaces.MultiDiscrete([problem.V + 1] * problem.T),
         position=spaces.Discrete(problem.T + 1),
@@ -32,7 +35,7 @@ def observation_space(problem: Problem) -> spaces.Dict:
 
 
 def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]:
-    """What an env of this problem can render; BadValue unless render_mode is None or one of RENDER_MODES."""
+    """What an environment of this problem can render; BadValue unless render_mode is None or one of RENDER_MODES."""
     modes = RENDER_MODES if problem.image is not None else RENDER_MODES[:1]
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise BadValue(f"render_mode is {render_mode!r}; on {problem.id} it is None or one of {', '.join(modes)}")
@@ -40,21 +43,21 @@ def render_metadata(problem: Problem, render_mode: str | None) -> dict[str, Any]
 
 
 def has_no_picture(problem: Problem, render_mode: str | None) -> bool:
-    """Whether pictures are asked of a task without any.
+    """Whether pictures are asked for and the task has none.
 
-    Stable-Baselines3 asks for "rgb_array" whenever it makes an environment by its id, so this is no error until
-    somebody looks: `render_mode` is None then, and `render()` raises.
+    Stable-Baselines3 asks for "rgb_array" whenever it makes an environment by its id, so asking must be no error. The
+    environment's `render_mode` is then None, and only `render()` raises.
     """
     return render_mode == "rgb_array" and problem.image is None
 
 
 def no_picture(problem: Problem) -> BadValue:
-    """What render() raises where pictures were asked of a task without any."""
+    """The error of render() where pictures were asked for and the task has none."""
     return BadValue(f"{problem.id} has no pictures (render_mode='rgb_array'); make it with render_mode='ansi' for text")
 
 
 def check_oracle(problem: Problem, oracle: Oracle) -> None:
-    """BadValue unless the oracle is this problem's, and the meter itself."""
+    """Raise BadValue unless this is an Oracle, and answers for this problem."""
     check_meter(oracle, stand_ins=True)
     if oracle.problem is not problem:
         raise BadValue(f"the oracle answers for {oracle.problem.id}, not for {problem.id}: give one of the same task")
@@ -64,13 +67,15 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
     """Write a sequence token by token; the reward of the last token is the oracle's answer.
 
     Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0
-    until the sequence ends (at the end token, or at T tokens), then 1.0 for a success and 0.0 for a failure or a
-    withheld success; of the latter (feedback "failures") `info["withheld"]` is True, where the oracle answers NaN.
-    `info["action_mask"]` int8 [V], and `action_masks()` bool [V], mark the tokens that keep the sequence well-formed:
-    advice, never enforced. Once the budget is spent a finished sequence is *truncated* with reward 0.0 and
-    `info["unevaluated"]`, and the next step or reset raises BudgetExhausted. `spent` and `left` tell the meter. A step
-    that raises has written nothing: the same action can be tried again. Closing releases an oracle that `gym.make`
-    made, never one handed in.
+    until the sequence ends (at the end token, or at T tokens); then 1.0 for a success, and 0.0 for a failure or a
+    withheld success. For a withheld success (feedback "failures"), where the oracle answers NaN, `info["withheld"]` is
+    True. `info["action_mask"]` int8 [V], and `action_masks()` bool [V], mark the tokens that keep the sequence
+    well-formed. They are advice and are never enforced.
+
+    Once the budget is spent, a sequence that ends is *truncated* with reward 0.0 and `info["unevaluated"]`, and the next
+    step or reset raises BudgetExhausted. `spent` and `left` are what the oracle has charged and has left. A step that
+    raises has written nothing, so the same action can be tried again. Closing the environment closes an oracle that
+    `gym.make` made, but never one that was given to it.
 
         >>> import gymnasium as gym
         >>> env = gym.make("banel_envs:banel/AdditionAttack-v0")
@@ -97,23 +102,23 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         self.action_space = spaces.Discrete(problem.V)
         self._tokens = np.full(problem.T, problem.V, np.int64)  # [T]
         self._position = 0
-        self._live = False  # between a reset and the end of its episode
-        self._refused = False  # whether a finished sequence found the budget spent
+        self._live = False  # whether an episode is going on
+        self._refused = False  # whether a sequence ended when the budget was spent
 
     @property
     def spent(self) -> int:
-        """Evaluations charged so far (NRE)."""
+        """The NRE: how many evaluations were charged so far."""
         return self.oracle.count
 
     @property
     def left(self) -> int:
-        """Evaluations still to be had."""
+        """How many evaluations are left."""
         return self.oracle.left
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """An empty sequence. The meter is not touched: nothing but a new experiment gives budget back."""
+        """Begin an empty sequence. The budget is not restored: only a new environment has a new budget."""
         super().reset(seed=check_seed(seed))
         self._check_budget()
         self._tokens = np.full(self.problem.T, self.problem.V, np.int64)
@@ -121,7 +126,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         return self._observe(), self._info()
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Write one token; see the class for what comes back."""
+        """Write one token; the class says what is returned."""
         if separate.NEW:
             separate.NEW.clear()
         self._check_budget()
@@ -136,7 +141,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         if ended and not unevaluated:
             answer = float(self.oracle(finished(tokens[None], self.problem))[0])
         withheld = answer != answer  # NaN
-        # Only now: had the oracle raised, the same step could be taken again.
+        # The state changes only now: if the oracle raises, the same step can be tried again.
         self._tokens, self._position = tokens, position
         self._live, self._refused = not ended, unevaluated
         info = self._info()
@@ -145,7 +150,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         return self._observe(), 0.0 if withheld else answer, ended and not unevaluated, unevaluated, info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Tokens [V] that keep the sequence well-formed, by the name that sb3-contrib's MaskablePPO looks for."""
+        """Which tokens [V] keep the sequence well-formed. sb3-contrib's MaskablePPO looks for a method of this name."""
         return self._mask().astype(bool)
 
     def render(self) -> str | NDArray[np.uint8] | None:
@@ -167,7 +172,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
 
     def close(self) -> None:
-        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        """Close the environment's own oracle and its ledger; an oracle that was given to it stays open."""
         if self._owns_oracle:
             separate.forget(self)
             self.oracle.close()
@@ -193,12 +198,13 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
 
 def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int8]:
-    """The mask [n, V] of each row [n, T], of which the first positions [n] tokens are written."""
+    """The mask [n, V] of sequences [n, T], of which the first `positions` [n] tokens are written."""
     masks = np.empty((len(tokens), problem.V), np.int8)
     if problem.allowed is None:
         masks.fill(1)
         return masks
-    # Rows of one length share one call. NumPy sorts numbers of 8 or 16 bits by counting them.
+    # Rows of one length share one call. The positions become numbers of 8 or 16 bits, because NumPy sorts these by
+    # counting, which is faster.
     order = positions.astype(np.min_scalar_type(problem.T)).argsort(kind="stable")
     tokens, ends = tokens.take(order, axis=0), np.bincount(positions).cumsum()
     for position, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
@@ -210,7 +216,7 @@ def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray
 
 
 def finished(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
-    """Written rows [n, T] as sequences: blanks after the end become end tokens."""
+    """Ended rows [n, T] as sequences: the blanks after the end become end tokens."""
     return tokens if problem.end is None else np.where(tokens == problem.V, problem.end, tokens)
 
 
@@ -222,9 +228,9 @@ def make_env(
     ledger: str | Path | None = None,
     render_mode: str | None = None,
 ) -> GenerationEnv:
-    """What `gym.make` calls: an environment with an oracle, and a budget, of its own.
+    """What `gym.make` calls: it makes an environment with its own oracle and its own budget.
 
-    A loop that makes several of them is warned of (SeveralBudgets), since each spends a budget.
+    If a loop makes several of them, there is a warning (SeveralBudgets), because each of them spends a whole budget.
     """
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)

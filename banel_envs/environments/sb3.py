@@ -15,12 +15,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from banel_envs.environments.vector import GenerationVectorEnv
 from banel_envs.errors import BadValue, BudgetExhausted
 
-ROW_A_COPY = {"action_masks", "render"}  # methods of the shared environment that answer for each copy
-WHOLE = {"reset", "step"}  # and those that would act on every copy, whichever is meant
+ROW_A_COPY = {"action_masks", "render"}  # methods of the shared environment that give one result for each copy
+WHOLE = {"reset", "step"}  # methods that act on all copies, even if only some were meant
 
 
 class SB3VecEnv(VecEnv):
-    """One GenerationVectorEnv as num_envs Stable-Baselines3 environments."""
+    """A GenerationVectorEnv of n copies, as n environments of Stable-Baselines3."""
 
     def __init__(self, env: GenerationVectorEnv) -> None:
         if not isinstance(env, GenerationVectorEnv):
@@ -39,7 +39,7 @@ class SB3VecEnv(VecEnv):
         self._actions = np.zeros(env.num_envs, np.int64)
 
     def reset(self) -> Any:
-        """Empty sequences in every copy."""
+        """Begin an empty sequence in every copy."""
         observation, infos = self.env.reset(seed=self._seeds)
         self.reset_infos = [{"action_mask": mask} for mask in infos["action_mask"]]
         self._reset_seeds()
@@ -72,7 +72,7 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The shared environment's attribute, once a copy."""
+        """The attribute of the shared environment, repeated for each copy."""
         return [getattr(self.env, attr_name)] * len(self._rows(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -88,11 +88,11 @@ class SB3VecEnv(VecEnv):
         return [result[k] if a_row_each else result for k in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """No copy is wrapped by itself."""
+        """False for each copy, since no copy can be wrapped by itself."""
         return [False] * len(self._rows(indices))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """A picture of each copy in the render mode rgb_array; None in any other."""
+        """A picture of each copy if the render mode is rgb_array; otherwise None for each copy."""
         pictures: Any = self.env.render() if self.render_mode == "rgb_array" else [None] * self.num_envs
         return list(pictures)
 
@@ -101,13 +101,13 @@ class SB3VecEnv(VecEnv):
 
 
 class StopAtBudget(BaseCallback):
-    """End `learn` when the budget is spent, instead of with BudgetExhausted.
+    """End `learn` when the budget is spent. Without this callback, `learn` ends with the error BudgetExhausted.
 
-    For every form of these environments: one by its id, `as_sb3_vec_env`, `make_vec_env`, with or without wrappers.
-    Where copies have a budget each, the first one that is spent ends it. Where a DummyVecEnv holds environments that
-    share one oracle, which it asks one by one, it ends before a step in which more could end than may be asked. An
-    unfinished rollout is not learnt from, as at the end of `total_timesteps`. A `learn` that has nothing left to
-    spend raises BudgetExhausted at once.
+    It works with every form of these environments: one that is made by its id, `as_sb3_vec_env`, `make_vec_env`, with or
+    without wrappers. If each copy has a budget of its own, `learn` ends when the first of them is spent. A DummyVecEnv
+    may hold environments that share one oracle, which are asked one by one. Then `learn` ends before a step in which more
+    sequences could end than may still be asked. The last rollout is not learnt from if it is incomplete, as at the end of
+    `total_timesteps`. If nothing is left when `learn` begins, it raises BudgetExhausted at once.
     """
 
     def _on_training_start(self) -> None:
@@ -119,7 +119,7 @@ class StopAtBudget(BaseCallback):
         return all(left >= need for (left, _), need in zip(self._meters(), self._needs(), strict=True))
 
     def _meters(self) -> list[tuple[int, int]]:
-        """What each copy's meter says: left, spent."""
+        """What is left and what is spent, for each copy."""
         try:
             left, spent = (self.training_env.get_attr(name) for name in ("left", "spent"))
         except AttributeError as error:
@@ -127,7 +127,10 @@ class StopAtBudget(BaseCallback):
         return list(zip(left, spent, strict=True))
 
     def _needs(self) -> list[int]:
-        """What each copy's oracle must have left for a step: 1, or one for each env of a DummyVecEnv that shares it."""
+        """How many evaluations each copy's oracle must have left before a step.
+
+        It is 1, or in a DummyVecEnv the number of environments that share the oracle.
+        """
         base = self.training_env.unwrapped
         if not isinstance(base, DummyVecEnv):
             return [1] * base.num_envs

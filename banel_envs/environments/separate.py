@@ -1,10 +1,10 @@
-"""A warning where a loop makes several environments that have a budget each.
+"""Warn if a loop makes several environments, each of which has a budget of its own.
 
-`make_vec_env(id, n_envs=4)` of Stable-Baselines3 and `SyncVectorEnv([...] * 4)` call `gym.make` four times, and so
-spend four budgets. That is seen when the environments are made: the same place of the program, in one loop, makes a
-second one while the first has not taken a step, is not closed, and nothing else has taken a step in between. An
-environment for training and another for evaluation are made in two places, experiments one after the other have
-steps in between, and experiments side by side have ledgers of their own: none of these is warned of.
+`make_vec_env(id, n_envs=4)` of Stable-Baselines3 and `SyncVectorEnv([...] * 4)` call `gym.make` four times, and so they
+spend four budgets. This is noticed when the second environment is made: if the same place of the program makes it in a
+loop, while the first one is still open, and no environment has taken a step in between. There are three common programs
+that get no warning. An environment for training and one for evaluation are made in two places. Experiments one after the
+other take steps in between. Experiments side by side have different ledgers.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from banel_envs.errors import SeveralBudgets
 if TYPE_CHECKING:
     from banel_envs.environments.env import GenerationEnv
 
-NEAR = 8  # calls between a loop and the environment that it makes: a vector environment needs 4
+NEAR = 8  # the most calls between a loop and the environment that it makes; a vector environment needs 4
 LIBRARIES = {"banel_envs", "gymnasium", "stable_baselines3", "sb3_contrib", "torchrl"}
 
 
 class Call(NamedTuple):
-    """One frame of the stack: which one, of what code, at which instruction."""
+    """One frame of the stack: the frame's identity, its code, and the instruction that it is at."""
 
     frame: int
     code: CodeType
@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
 
 class Made(NamedTuple):
-    """An environment that gym.make made, and from where."""
+    """An environment that gym.make made, and the calls that led to it."""
 
     env: weakref.ref[GenerationEnv]
     kind: tuple[str, str]  # task and ledger
@@ -41,23 +41,23 @@ class Made(NamedTuple):
 
 
 NEW: list[Made] = []
-"""What was made since an environment last took a step."""
+"""The environments that were made since any environment last took a step."""
 
 
 def note(env: GenerationEnv, ledger: object) -> None:
-    """Remember an environment with a budget of its own; SeveralBudgets is warned of if it is the second of a loop."""
-    caller = sys._getframe(2)  # of make_env
+    """Remember an environment that has a budget of its own, and warn (SeveralBudgets) if it is the second of a loop."""
+    caller = sys._getframe(2)  # the caller of make_env
     made = Made(weakref.ref(env), (env.problem.id, str(ledger)), stack(caller))
     beside = [
         old for old in NEW if old.env() is not None and old.kind == made.kind and in_a_loop(old.calls, made.calls)
     ]
     NEW.append(made)
-    if len(beside) == 1:  # of four copies the second warns, for all of them
+    if len(beside) == 1:  # only the second of several environments warns, for all of them
         warnings.warn(text(env.problem.id, env.oracle.budget), SeveralBudgets, stacklevel=level(caller) + 2)
 
 
 def forget(env: GenerationEnv) -> None:
-    """Of a closed environment."""
+    """Forget an environment, because it was closed."""
     NEW[:] = [made for made in NEW if made.env() is not env]
 
 
@@ -71,9 +71,11 @@ def stack(frame: FrameType | None) -> list[Call]:
 
 
 def in_a_loop(old: list[Call], new: list[Call]) -> bool:
-    """Whether the innermost call that both stacks share stands at the same instruction in both, close to their ends.
+    """Whether one loop made both environments.
 
-    A prompt is a loop too, which runs what is typed: so what it calls must not be a module of its own.
+    It did if the innermost frame that both stacks share is at the same instruction in both, and is at most NEAR calls from
+    the end. An interactive prompt is a loop too, which runs what is typed. Each line that is typed is a module of its own,
+    so no module may be among the calls inside the loop.
     """
     shared = 0
     for a, b in zip(old, new, strict=False):
@@ -86,7 +88,7 @@ def in_a_loop(old: list[Call], new: list[Call]) -> bool:
 
 
 def level(frame: FrameType | None) -> int:
-    """Calls from this frame out to the first that is in none of the libraries: whom the warning is for."""
+    """How many calls lie between this frame and the first one outside the libraries, which the warning is meant for."""
     calls = 1
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
         calls, frame = calls + 1, frame.f_back
@@ -94,7 +96,7 @@ def level(frame: FrameType | None) -> int:
 
 
 def text(task: str, budget: int) -> str:
-    """What the warning says."""
+    """The text of the warning."""
     return (
         f"a second environment of {task} was made before the first took a step, and each has a budget of its own: "
         f"n of them may spend n x {budget} evaluations. Copies that learn together share one budget with "

@@ -34,18 +34,18 @@ Flags = NDArray[np.bool_]  # [n]
 class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     """n copies of GenerationEnv that share one oracle and one budget.
 
-    Observations, actions and rewards are GenerationEnv's with a leading axis n (rewards float64 [n]), infos those of
-    Gymnasium's SyncVectorEnv. What becomes of a copy that has ended is `autoreset_mode`, as there:
+    Observations, actions and rewards are those of GenerationEnv with a leading axis n (rewards are float64 [n]). Infos have
+    the form of Gymnasium's SyncVectorEnv. `autoreset_mode` says what happens to a copy that has ended, as it does there:
 
-    - "SameStep", the default: it is reset in the same step; its last observation is in `infos["final_obs"]`, its last
-      info in `infos["final_info"]`.
-    - "NextStep", as some wrappers want it: its next step ignores its action, resets it and costs nothing.
-    - "Disabled", as TorchRL wants it: `reset(options={"reset_mask": ended})` before the next step.
+    - "SameStep", the default: the copy is reset in the same step. Its last observation is in `infos["final_obs"]` and its
+      last info in `infos["final_info"]`.
+    - "NextStep", which some wrappers need: the copy's next step ignores its action, resets it and costs nothing.
+    - "Disabled", which TorchRL needs: call `reset(options={"reset_mask": ended})` before the next step.
 
-    The copies that end together are asked as one batch, in index order, up to what is left of the budget; the rest are
-    truncated with reward 0.0 and `infos["unevaluated"]`, and every later step or reset raises BudgetExhausted. A step
-    that raises has written nothing: the same actions can be tried again. Closing releases an oracle that `gym.make_vec`
-    made, never one handed in.
+    The sequences that end in one step are one question, in the order of the copies. If the budget is too small for all of
+    them, the last ones are truncated with reward 0.0 and `infos["unevaluated"]`, and every later step or reset raises
+    BudgetExhausted. A step that raises has written nothing, so the same actions can be tried again. Closing the
+    environment closes an oracle that `gym.make_vec` made, but never one that was given to it.
 
         >>> import numpy as np
         >>> import gymnasium as gym
@@ -97,26 +97,28 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._every = np.ones(self.num_envs, bool)
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
-        self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence; asked by reset
+        self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence, which reset computes
         self._begun = False
-        self._idle: Flags | None = None  # copies that have ended and are not yet reset; None where there are none
-        self._refused = 0  # finished sequences that found the budget spent
+        self._idle: Flags | None = None  # the copies that have ended and are not yet reset; None if there are none
+        self._refused = 0  # how many sequences ended when the budget was spent
 
     @property
     def spent(self) -> int:
-        """Evaluations charged so far (NRE)."""
+        """The NRE: how many evaluations were charged so far."""
         return self.oracle.count
 
     @property
     def left(self) -> int:
-        """Evaluations still to be had."""
+        """How many evaluations are left."""
         return self.oracle.left
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Empty sequences in every copy, or in those of options["reset_mask"], bool [n]. The meter is not touched.
+        """Begin an empty sequence in every copy, or in those of options["reset_mask"], bool [n].
+
+        The budget is not restored.
 
         Raises:
-            BadValue: the seed, or the mask, is not one; or only some copies are to be reset before all have been.
+            BadValue: the seed or the mask is not valid, or some copies are to be reset before all of them were reset once.
         """
         seeds = check_seeds(seed, self.num_envs)
         which = check_reset_mask(options, self.num_envs)
@@ -133,7 +135,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return self._observe(), {"action_mask": first * which[:, None], "_action_mask": which}
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
-        """Write one token in every copy; see the class for what comes back."""
+        """Write one token in every copy; the class says what is returned."""
         self._check_budget()
         self._check_turn()
         tokens, position, done = self._write(self._check_actions(actions))
@@ -149,7 +151,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
                 answers[hidden], withheld = 0.0, asked[hidden]
             rewards[asked] = answers
         truncated = np.zeros(self.num_envs, bool)
-        # Only now: had the oracle raised, the same step could be taken again.
+        # The state changes only now: if the oracle raises, the same step can be tried again.
         self._refused = len(ended) - len(asked)
         if self._refused:
             truncated[ended[len(asked) :]] = True
@@ -166,7 +168,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return self._observe(), rewards, done ^ truncated, truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Tokens [n, V] that keep each copy's sequence well-formed, by the name that MaskablePPO looks for."""
+        """Which tokens [n, V] keep each copy's sequence well-formed. MaskablePPO looks for a method of this name."""
         return action_masks(self.problem, self._tokens, self._position).astype(bool)
 
     def render(self) -> tuple[str, ...] | tuple[NDArray[np.uint8], ...] | None:
@@ -185,7 +187,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the ledger of an oracle of its own; one that was handed in stays open."""
+        """Close the environment's own oracle and its ledger; an oracle that was given to it stays open."""
         if self._owns_oracle:
             self.oracle.close()
 
@@ -200,10 +202,9 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
                 f"actions are {array.dtype} of shape {list(array.shape)}; they are whole numbers [{self.num_envs}]"
             )
         array = array.astype(np.int64, copy=False)
-        acting = array if self._idle is None else array[~self._idle]  # the others ignore theirs
-        if (
-            len(acting) and acting.view(np.uint64).max() >= self.problem.V
-        ):  # as unsigned, one comparison finds both ends
+        acting = array if self._idle is None else array[~self._idle]  # a copy that has ended ignores its action
+        # As unsigned numbers negative actions are very large, so one comparison finds both ends.
+        if len(acting) and acting.view(np.uint64).max() >= self.problem.V:
             raise BadTokens(f"actions are {array.min()}..{array.max()}; tokens are 0..{self.problem.V - 1}")
         return array
 
@@ -217,12 +218,12 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             )
 
     def _write(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags]:
-        """Tokens [n, T] and positions [n] with the actions written, and which copies have ended by them [n]."""
+        """Tokens [n, T] and positions [n] after the actions were written, and which copies ended by this step [n]."""
         tokens, position = self._tokens.copy(), self._position + 1
         live = None if self._idle is None else ~self._idle
         if live is None:
             tokens[self._copies, self._position] = actions
-        else:  # in NEXT_STEP this is the step that resets those that have ended
+        else:  # only in NEXT_STEP: this is the step that resets the copies that have ended
             tokens[live, self._position[live]] = actions[live]
             tokens[~live], position[~live] = self.problem.V, 0
         done = position == self.problem.T
@@ -234,7 +235,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return {"tokens": self._tokens.copy(), "position": self._position.copy()}
 
     def _told(self, unevaluated: Flags, withheld: NDArray[np.int64] | None) -> dict[str, Any]:
-        """What the infos of the copies that ended say beside the mask, in the form of Gymnasium's vector envs."""
+        """What the infos of the copies that ended hold beside the mask, in the form of Gymnasium's vector environments."""
         told: dict[str, Any] = {}
         if self._refused:
             told |= {"unevaluated": unevaluated.copy(), "_unevaluated": unevaluated.copy()}
@@ -253,7 +254,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         done: Flags,
         told: dict[str, Any],
     ) -> dict[str, Any]:
-        """Reset the copies that ended, in place, and say how they ended: what Gymnasium tells in SAME_STEP."""
+        """Reset the copies that ended, in place, and give what Gymnasium's infos say of them in SAME_STEP."""
         observations = np.empty(self.num_envs, object)  # None in each
         rows = zip(ended.tolist(), tokens.take(ended, axis=0), position.take(ended), strict=True)
         for k, row, length in rows:
@@ -273,7 +274,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
 
 def some(flags: Flags) -> Flags | None:
-    """The flags, or None where all are False."""
+    """The flags, or None if all of them are False."""
     return flags if flags.any() else None
 
 
@@ -287,7 +288,7 @@ def make_vector_env(
     render_mode: str | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
 ) -> GenerationVectorEnv:
-    """What `gym.make_vec` calls: one oracle, with one budget, for all copies."""
+    """What `gym.make_vec` calls: it makes one environment whose copies share one oracle and one budget."""
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
     return GenerationVectorEnv(
@@ -296,11 +297,11 @@ def make_vector_env(
 
 
 def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:
-    """The same copies, on the same budget, as a Stable-Baselines3 VecEnv; what its infos hold is DummyVecEnv's.
+    """The same copies, on the same budget, as a VecEnv of Stable-Baselines3, with infos in the form of DummyVecEnv.
 
-    `infos[k]` has the copy's `action_mask` [V] (of a copy that ended: after its last token), `TimeLimit.truncated` and,
-    where it ended, `terminal_observation` and `unevaluated` or `withheld`. sb3-contrib's MaskablePPO finds the masks.
-    `banel_envs.StopAtBudget` ends `learn` with the budget.
+    `infos[k]` holds the copy's `action_mask` [V] and `TimeLimit.truncated`. For a copy that ended it also holds
+    `terminal_observation` and, if they apply, `unevaluated` or `withheld`; the mask is then the one after its last token.
+    sb3-contrib's MaskablePPO finds the masks. The callback `banel_envs.StopAtBudget` ends `learn` when the budget is spent.
 
         >>> import gymnasium as gym
         >>> from banel_envs import StopAtBudget, as_sb3_vec_env
@@ -312,7 +313,7 @@ def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:
         [50, 50, 50, 50]
 
     Raises:
-        BadValue: this is no GenerationVectorEnv, or one that does not reset in the same step.
+        BadValue: this is not a GenerationVectorEnv, or it does not reset in the same step.
         MissingExtra: stable-baselines3 is not installed.
     """
     try:

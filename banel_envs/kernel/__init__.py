@@ -1,7 +1,8 @@
-"""The kernel in C, for CPUs: built where the package is built if a C compiler is there (hatch_build.py), else absent.
+"""The compiled kernel: a transformer's steps in C, for CPUs.
 
-Everything runs without it, in PyTorch's operations, several times slower and to other last bits: a run's record names
-which of the two computed it. The environment variable BANEL_KERNEL=torch leaves it out.
+It is built when the package is built (hatch_build.py), if there is a C compiler; otherwise there is none. Everything runs
+without it, in PyTorch's operations. These are several times slower, and the last bits of their results differ. So a
+run's record names which of the two computed it. The environment variable BANEL_KERNEL=torch switches the kernel off.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from banel_envs.errors import BadValue, MissingExtra
 
-LIBRARY = Path(__file__).parent / "kernel.bin"  # a .so would pass for a Python module
+LIBRARY = Path(__file__).parent / "kernel.bin"  # Python would take a file that ends in .so for an extension module
 SOURCES = ("transformer.c", "lanes.h")
 VARIABLE = "BANEL_KERNEL"
 COMPILED, TORCH = KINDS = ("compiled", "torch")
@@ -26,14 +27,15 @@ MISSING = "which is not installed here: reinstall banel-envs where a C compiler 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The loaded kernel; None where it was not built, or this processor has no registers that it knows."""
+    """The loaded kernel; None if it was not built, or if this processor has no vector registers that it can use."""
     if not LIBRARY.exists():
         return None
     try:
         found = ctypes.CDLL(str(LIBRARY))
         found.banel_built.restype = ctypes.c_char_p
         built = found.banel_built().decode()
-    except (OSError, AttributeError):  # built for another system, say in a folder that two machines share, or no kernel
+    # The file is no kernel, or was built for another system, such as the other one of two machines that share a folder.
+    except (OSError, AttributeError):
         return None
     if built.partition(" ")[0] != digest(LIBRARY.parent):
         warnings.warn(f"{LIBRARY} was built from other sources; reinstall banel-envs to use it again", stacklevel=2)
@@ -42,22 +44,25 @@ def library() -> ctypes.CDLL | None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the kernel's sources, which the library was given when it was built."""
+    """SHA-256 of the kernel's sources; the library holds the digest of the sources that it was built from."""
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in SOURCES)).hexdigest()
 
 
 def compiler() -> str | None:
-    """What built the kernel in use; None where PyTorch computes. Another compiler may give other last bits."""
+    """The compiler that built the kernel in use; None where PyTorch computes.
+
+    A kernel that another compiler built may give results whose last bits differ.
+    """
     found = library()
     return None if found is None or kind() == TORCH else found.banel_built().decode().partition(" ")[2]
 
 
 def kind() -> str:
-    """What computes in this process: "compiled", or "torch" where there is no kernel or it is not wanted.
+    """What computes in this process: "compiled", or "torch" if there is no kernel or BANEL_KERNEL switches it off.
 
     Raises:
-        BadValue: BANEL_KERNEL is no such word.
-        MissingExtra: it asks for the kernel, which is not there.
+        BadValue: BANEL_KERNEL is neither of the two words.
+        MissingExtra: BANEL_KERNEL asks for the kernel, and it is not installed.
     """
     wanted = os.environ.get(VARIABLE)
     return _checked(wanted, VARIABLE) if wanted else TORCH if library() is None else COMPILED
@@ -72,20 +77,22 @@ def _checked(wanted: str, what: str) -> str:
 
 
 def nearest(wanted: str) -> str:
-    """What computes in place of the kernel that made a run: PyTorch where it is not installed.
+    """The kind to go on with where a run was begun with `wanted`: PyTorch if the compiled kernel is not installed here.
 
-    That is the same run wherever no transformer is stepped, and nearly always the same questions; a ledger tells.
+    A run that steps no transformer is the same with either. In other runs the last bits of the log-probabilities differ,
+    so that the agent could ask other questions; nearly always it asks the same ones. If it asks others, the ledger
+    refuses to go on.
     """
     return TORCH if library() is None else wanted
 
 
 @contextmanager
 def using(wanted: str) -> Iterator[None]:
-    """Compute with this one inside, in this process and those that it starts.
+    """Inside the `with` block, compute with the kind `wanted`, in this process and in those that it starts.
 
     Raises:
         BadValue: there is no such kind.
-        MissingExtra: the kernel is wanted and not there.
+        MissingExtra: the kernel is wanted and is not installed.
     """
     _checked(wanted, "kernel")
     before = os.environ.get(VARIABLE)

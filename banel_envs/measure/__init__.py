@@ -1,1 +1,1 @@
-"""The measure: success rates of policies, exact or estimated, with what bounds their error."""
+"""Success rates of policies, exact or estimated, with bounds on their error; and checks that a policy is a probability."""

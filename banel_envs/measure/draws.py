@@ -1,21 +1,24 @@
-"""draws: whether a policy draws what its next-token distributions say, and a filtered one passes what it says.
+"""Whether a policy draws what its next-token distributions say; and whether as many sequences pass a filter as it says.
 
-For rates that rest on draws. Every token of a drawn sequence gets scores: its surprise -log p(x_t | x_<t), CAP nats at
-most; and, since a policy that says "uniform" is never surprised, in a few lists of random signs the one of the token, times
-CAP / 2. Each score is held against its mean under the distribution that the policy itself gives there. Under honest sampling
-the differences D are a martingale's: |D| <= CAP, mean 0, and a variance v that is known from the distribution. So (Freedman
-1975, by Bennett's bound on each step), for any number l,
+These tests are for rates that rest on draws. Each token of a drawn sequence gets several scores. The first one is its
+surprise -log p(x_t | x_<t), but at most CAP. Surprise alone is not enough: under a uniform distribution every token has the
+same. So each of the other scores has a list with a random sign for every token of the vocabulary, and is the token's sign
+times CAP / 2. Each score is compared with its mean under the distribution that the policy itself gives at that place. If
+sampling is honest, the differences D form a martingale: |D| <= CAP, their mean is 0, and their variance v is known from the
+distribution. So (Freedman 1975, with Bennett's bound on each step), for any number l,
 
     E exp(l S - psi(|l|) V) <= 1,  S = sum of D,  V = sum of v,  psi(l) = (exp(l CAP) - 1 - l CAP) / CAP^2.
 
-The mean of this over the scores and a fixed list of l of either sign (`SLOPES`) has an expectation of at most 1 as well, and
-by Markov's inequality reaches 1 / alarm with a probability of at most `alarm`. That is a Bernstein inequality that need
-not know V beforehand: it is reached where |S| of a score is beyond about sqrt(2 V L) + 2 CAP L / 3, L = log(1 / alarm) +
-log(number of means). A policy fails if that happens twice, the second time on fresh draws, so `alarm` is a bound with room
-to spare (`python -m benchmarks.false_alarms` counts).
+The mean of this expression over all scores, and over a fixed list of l of both signs (`SLOPES`), has an expectation of at
+most 1 as well. By Markov's inequality it reaches 1 / alarm with a probability of at most `alarm`. This is a Bernstein
+inequality for which V need not be known before: the bound is reached where |S| of some score is beyond about
+sqrt(2 V L) + 2 CAP L / 3, with L = log(1 / alarm) + log(number of terms in the mean). A policy fails only if this happens
+twice, the second time with new draws. So honest policies fail less often than `alarm` says
+(`python -m benchmarks.false_alarms` counts them).
 
-What it cannot see: draws from another policy whose scores have the same mean, or one too near for the number of draws
-(the error message of a failure gives the scale), and a policy that draws otherwise only when it is not looked at.
+Three things cannot be seen: draws from another policy whose scores have the same mean; draws from a policy that is too
+near for this number of draws (the error message of a failure gives the scale); and a policy that draws honestly only
+while it is tested.
 """
 
 from __future__ import annotations
@@ -35,22 +38,24 @@ from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.protocol import Policy, is_plainly
 from banel_envs.problem import Problem
 
-DRAWS = 1_000  # sequences drawn of a policy, over all its parts
-FEWER = 250  # of one that is asked by next_log_probs, which may compute every prefix from its beginning
-LEAST = 100  # and of each part
-NUMBERS = 2**24  # in the distributions of all prefixes of one length: fewer draws where the vocabulary is large
-PROPOSALS = 10_000  # drawn to count again how many pass a filter
-CAP = 10.0  # nats: rarer tokens than 1 in 22,000 count as if they were no rarer
-SIGNS = 8  # lists of random signs
-SLOPES = 2.0 ** np.arange(-12, 3) / CAP  # l; the largest serve a V of a few nats^2, the smallest one of millions
+DRAWS = 1_000  # sequences drawn from a policy, over all its parts
+FEWER = 250  # the same where only next_log_probs can be used, which may compute every prefix from its beginning
+LEAST = 100  # sequences drawn from each part at least
+NUMBERS = 2**24  # the most numbers in the distributions at one position; a large vocabulary gets fewer draws
+PROPOSALS = 10_000  # proposals drawn to count again how many of them pass a filter
+CAP = 10.0  # the most nats of surprise: a token rarer than 1 in 22,000 counts as if it were no rarer
+SIGNS = 8  # how many lists of random signs there are
+SLOPES = (
+    2.0 ** np.arange(-12, 3) / CAP
+)  # the l: the largest are for a V of a few nats^2, the smallest for one of millions
 
 Test = Callable[[Problem, np.random.Generator, float, int], str | None]
-"""What is wrong with the draws of a part (of so many parts), if an honest one would look so with a probability of at most
-`alarm`; None if nothing is."""
+"""Tests one part of a policy, which has so many parts. It says what is wrong with the part's draws, or gives None. For an
+honest part it says so with a probability of at most `alarm`."""
 
 
 class Scores(Watched):
-    """Adds S and V of every score up along a walk; the first is the surprise."""
+    """Sums S and V of every score along a walk. Score 0 is the surprise."""
 
     def __init__(self, policy: Policy, problem: Problem, rng: np.random.Generator) -> None:
         super().__init__(policy, problem)
@@ -75,14 +80,14 @@ class Scores(Watched):
         self.impossible += int(np.isneginf(log_probs[node, column]).sum())
 
     def log_evidence(self) -> float:
-        """Log of the mean over scores and slopes, which exceeds log(1 / alarm) with a probability of at most `alarm`."""
+        """The log of the mean over scores and slopes. If sampling is honest, exp of it reaches 1 / alarm with at most `alarm`."""
         psi = (np.expm1(SLOPES * CAP) - SLOPES * CAP) / CAP**2
         gains, prices = np.outer(SLOPES, self.excess), np.outer(psi, self.variance)  # [slopes, 1 + SIGNS]
         exponents = np.concatenate((gains - prices, -gains - prices)).ravel()
         return logsumexp(exponents) - math.log(len(exponents))
 
     def worst(self) -> int:
-        """The score that is the most standard errors off; 0 is the surprise."""
+        """The score that is the most standard errors away from its mean; 0 is the surprise."""
         return int(np.argmax(np.abs(self.excess) / np.sqrt(np.maximum(self.variance, 1e-12))))
 
 
@@ -94,18 +99,18 @@ def check_draws(
     *,
     normalisers_only: bool = False,
 ) -> None:
-    """Refuse a policy that twice draws what it says it hardly ever would.
+    """Refuse a policy that draws, twice, what by its own distributions it would hardly ever draw.
 
     Args:
-        policy: what is checked; of a composed one its parts are.
-        problem: whose sequences it writes.
-        rng: draws; a stream of its own, so that no measurement depends on this one.
-        alarm: the probability that an honest policy is refused is at most this.
-        normalisers_only: check no more than what filtered policies say of their normalisers: all that matters where the
-            log-probabilities of successes are known to be a probability's.
+        policy: the policy to check; a composed policy is checked by its parts.
+        problem: the problem whose sequences it writes.
+        rng: a random stream of its own for the draws, so that no measurement depends on this check.
+        alarm: an honest policy is refused with at most this probability.
+        normalisers_only: check only the normalisers of filtered policies. This is enough where the rate is computed from
+            log-probabilities that are known to be a probability's, and not from draws.
 
     Raises:
-        BadPolicy: says what was drawn and what should have been.
+        BadPolicy: says what was drawn and what should have been drawn.
     """
     tests = list(_tests(policy, normalisers_only))
     for test in tests:
@@ -114,11 +119,11 @@ def check_draws(
             if doubt is None:
                 break
         else:
-            raise BadPolicy(f"{doubt}; an honest policy would look so less than once in {1 / alarm:.0e} times")
+            raise BadPolicy(f"{doubt}; for an honest policy this happens less than once in {1 / alarm:.0e} times")
 
 
 def _tests(policy: Policy, normalisers_only: bool) -> Iterator[Test]:
-    """What is to be tested of a policy: its parts."""
+    """The tests of a policy, one or more for each of its parts."""
     if is_plainly(policy, Mixture):
         for member in policy.members:
             yield from _tests(member, normalisers_only)
@@ -148,9 +153,10 @@ def _draws_doubt(policy: Policy, problem: Problem, rng: np.random.Generator, ala
 
 
 def _normaliser_doubt(policy: Filtered, problem: Problem, rng: np.random.Generator, alarm: float, _: int) -> str | None:
-    """Whether the share of fresh proposals that pass, and the share that is claimed, have intervals that do not meet.
+    """What is wrong with the normaliser of a filtered policy; None if nothing is.
 
-    Each interval misses the true share with a probability of at most alarm / 2.
+    Two intervals are compared: one from the counts that the policy claims, one from new proposals. Each of them misses the
+    true share with a probability of at most alarm / 2. So if they do not overlap, the claim is refused.
     """
     n = min(PROPOSALS, max(1, NUMBERS // problem.V))
     tokens = policy.policy.sample(n, rng)

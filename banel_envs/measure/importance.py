@@ -1,17 +1,22 @@
 """Rare success rates without enumeration: multiple importance sampling with the balance heuristic.
 
-A task that cannot list its successes may ship a Pool: sequences drawn once from proposals that succeed often, of which
-only the successes need to be kept (a failure adds nothing). A policy p is measured over that pool and n samples of its
-own: every draw of a success x in either counts p(x) / (n p(x) + sum of N_q q(x)), which is unbiased whatever the
-proposals are. What no spread of these counts can show are successes that p writes and the pool never drew: a pool that
-collapsed onto a few sequences looks perfect. So the estimate's own error is never shown. A number is given only where
+A task whose successes cannot be enumerated may ship a Pool: sequences that were drawn once from proposals, which are
+policies that succeed often. Only the successes among them need to be kept, because a failure adds nothing. A policy p is
+measured over the pool and over n samples of its own. Every draw of a success x, in the pool or among the samples, counts
+p(x) / (n p(x) + sum of N_q q(x)), where N_q sequences were drawn from the proposal q. This is unbiased whatever the
+proposals are, since each success that p writes can be drawn from p.
 
-- distinct sequences carry it, the equivalent of 100 and not a few drawn again and again,
-- the largest of their counts have no heavy tail (a fitted Pareto shape above 0.4; 0.5 would be an infinite variance),
-- the certified interval (certified.py) holds it and ends at most at twice it: the policy's own samples leave little room.
+The spread of these counts does not show how large the error is: it cannot show successes that p writes and the pool never
+drew. The spread is smallest where a pool collapsed onto a few sequences. So this error is never shown, and a number is
+given only if all of these hold:
 
-The number then stands in the certified interval; elsewhere that interval stands alone. `python -m benchmarks.importance`
-counts how often either errs, with pools made to mislead among them.
+- many distinct sequences carry it: effectively at least 100, and not a few that were drawn again and again;
+- the largest counts have no heavy tail: a fitted Pareto shape of at most 0.4 (from 0.5 on the variance is infinite);
+- the certified interval (certified.py) contains it, and ends at most at twice the number, so that the policy's own samples
+  leave little room for successes that were never drawn.
+
+The number is then given with the certified interval; otherwise the interval is given alone. `python -m benchmarks.importance`
+counts how often either of them errs, also with pools that were made to mislead.
 Source: Veach and Guibas 1995; Owen 2013, chapter 9; the tail: Vehtari et al. 2024, fitted as in Zhang and Stephens 2009.
 """
 
@@ -27,19 +32,20 @@ from banel_envs.measure.certified import Counted, Mask
 from banel_envs.policies.autoregressive import Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
 
-LEAST_EFFECTIVE = 100.0  # effective number of distinct sequences below which an estimate is no number
-HEAVIEST_TAIL = 0.4  # Pareto shape of their largest counts above which it is none either
-MOST_ROOM = math.log(2)  # nats between it and the upper end of the certified interval above which it is none either
-SAME = 1e-6  # nats between the log-probabilities of one policy computed twice
+# An estimate is given as a number only within these three limits.
+LEAST_EFFECTIVE = 100.0  # the fewest effective distinct sequences that must carry it
+HEAVIEST_TAIL = 0.4  # the largest Pareto shape of the largest counts
+MOST_ROOM = math.log(2)  # the most nats from the number to the upper end of the certified interval
+SAME = 1e-6  # nats by which the log-probabilities of one policy may differ when they are computed twice
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A policy that succeeds often, and what it drew once."""
+    """A policy that succeeds often, and the successes that were drawn from it once."""
 
     policy: Policy
-    drawn: int  # N_q: sequences drawn from it
-    successes: Ints  # those of them that succeed [S, T], repeats kept
+    drawn: int  # N_q: how many sequences were drawn from it
+    successes: Ints  # the successes among them [S, T], repeats kept
 
 
 @dataclass(frozen=True)
@@ -47,26 +53,26 @@ class Pool:
     """What a task ships so that rare success rates can be estimated."""
 
     proposals: tuple[Proposal, ...]
-    fresh: int = 5_000  # n: samples drawn from the policy that is measured
-    final: int = 50_000  # the same for the last policy of a run, where more of them are worth their time
+    fresh: int = 5_000  # n: how many samples are drawn from a policy that is measured
+    final: int = 50_000  # the same for the last policy of a run, whose rate ranks the run
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """The distinct successes that an estimate rests on, each with what one draw of it counts."""
+    """The distinct successes of an estimate, and what one draw of each of them counts."""
 
     log_counts: Floats  # [S]: log of p(x) / (n p(x) + sum of N_q q(x))
     times: Ints  # [S]: how often it was drawn, from the policy and all proposals
-    counting: Counted  # the same successes, the policy's own samples being the counting sample
+    counting: Counted  # the same successes; here the policy's own samples are the counting sample
 
     def estimate(self, counted: Mask) -> Estimate:
-        """The rate over the successes that count [S]."""
+        """The estimate of the rate, over the successes that count (`counted` [S])."""
         logs, times = self.log_counts[counted], self.times[counted]
         with np.errstate(divide="ignore"):
             total = logsumexp(logs + np.log(times))
         if total == -math.inf:
             return Estimate(-math.inf, 0.0, math.inf)
-        share: Floats = np.exp(logs - total) * times  # by one sequence, however often it was drawn: sums to 1
+        share: Floats = np.exp(logs - total) * times  # each sequence's share of the rate, over all its draws; sums to 1
         return Estimate(total, 1 / float((share**2).sum()), tail_shape(np.exp(logs[share > 0] - total)))
 
 
@@ -75,26 +81,28 @@ class Estimate:
     """An importance-sampled rate."""
 
     log: float  # natural log of the rate
-    effective: float  # 1 / sum of squared shares: distinct sequences that carry it
-    tail: float  # of what one draw of each counts: see tail_shape
+    effective: float  # 1 / sum of squared shares: how many distinct sequences carry the rate
+    tail: float  # the Pareto shape of what one draw of each sequence counts: see tail_shape
 
     def reliable(self, low: float, high: float) -> bool:
-        """Whether it may be shown as a number, the certified interval being from `low` to `high` (natural logs)."""
+        """Whether it may be given as a number. `low` and `high` are the ends of the certified interval (natural logs)."""
         carried = self.effective >= LEAST_EFFECTIVE and self.tail <= HEAVIEST_TAIL
         return carried and low <= self.log <= high <= self.log + MOST_ROOM
 
 
 def tail_shape(values: Floats) -> float:
-    """The shape of a generalised Pareto distribution fitted to the largest of these [S]; +inf for fewer than 25.
+    """The shape of a generalised Pareto distribution that is fitted to the largest of these values [S].
 
-    Below 0 the values are bounded, from 0.5 on their variance is infinite. The posterior mean of Zhang and Stephens
-    2009 over a grid of the other parameter, drawn a little towards 0.5 as in Vehtari et al. 2024.
+    A shape below 0 means that the values are bounded; from 0.5 on their variance is infinite. It is +inf for fewer than 25
+    values, which are too few to fit. As in Vehtari et al. 2024, it is fitted to the largest min(0.2 S, 3 sqrt(S)) values.
+    The other parameter, theta, is the posterior mean over a grid (Zhang and Stephens 2009). Then the shape is moved a
+    little towards 0.5, as if ten more values had that shape: with few values a fit is uncertain.
     """
     m = int(min(0.2 * len(values), 3 * math.sqrt(len(values))))
     if m < 5:
         return math.inf
     largest = np.sort(values)[-m - 1 :]
-    x = np.maximum(largest[1:] - largest[0], 1e-12 * largest[-1])  # above the threshold [m]; ties at it are all but 0
+    x = np.maximum(largest[1:] - largest[0], 1e-12 * largest[-1])  # above the threshold [m]; ties must not give 0
     grid = 30 + int(math.sqrt(m))
     theta = 1 / x[-1] + (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * x[int(m / 4 + 0.5) - 1])
     shape = np.log1p(-theta[:, None] * x).mean(axis=1)  # [grid]
@@ -106,14 +114,14 @@ def tail_shape(values: Floats) -> float:
 
 
 def weigh(policy: Policy, hits: Ints, samples: int, pool: Pool, known: Ints | None = None) -> tuple[Ints, Weighed]:
-    """Every distinct success that is known or was met [S, T], and what is to be said of it.
+    """Every distinct success that is known or was met [S, T], and what an estimate needs of them.
 
     Args:
-        policy: what is measured.
-        hits: the successes [k, T] among `samples` of the policy, repeats kept.
-        samples: how many were drawn.
-        pool: the task's.
-        known: further successes [m, T], none of them chosen by looking at `hits`.
+        policy: the policy that is measured.
+        hits: the successes [k, T] among the samples of the policy, repeats kept.
+        samples: how many samples were drawn from the policy.
+        pool: the task's pool.
+        known: further successes [m, T]. They must not be chosen by looking at `hits`.
     """
     extra = np.empty((0, hits.shape[1]), np.int64) if known is None else known
     groups: Sequence[Ints] = [hits, *(q.successes for q in pool.proposals), extra]
@@ -126,7 +134,8 @@ def weigh(policy: Policy, hits: Ints, samples: int, pool: Pool, known: Ints | No
     mixture = [log_p + math.log(samples), *(q + math.log(n) for q, n in zip(log_q, drawn[1:], strict=True))]
     with np.errstate(invalid="ignore"):
         log_counts = np.where(np.isneginf(log_p), -np.inf, log_p - np.logaddexp.reduce(np.stack(mixture)))  # [S]
-    # A proposal that is the policy itself drew samples of it: they count beside its own, and are not known before.
+    # If a proposal is the policy itself, what it drew are samples of the policy. They belong to the counting sample, and
+    # so they are not known successes.
     same = [k for k, q in enumerate(log_q, 1) if len(q) and np.allclose(q, log_p, rtol=0, atol=SAME)]
     own, others = [0, *same], [k for k in range(1, len(groups)) if k not in same]
     counting = Counted(log_p, times[:, others].sum(axis=1) > 0, times[:, own].sum(axis=1), sum(drawn[k] for k in own))

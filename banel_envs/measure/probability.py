@@ -1,14 +1,15 @@
-"""probability: whether a policy is a probability over sequences, checked by whoever measures it.
+"""Check that a policy is a probability over sequences. Whoever measures a policy does this.
 
-A log_prob of 0 everywhere would score a rate of 1 and more. So where the sequences of interest are known (a success set, a
-task's pool) their log-probabilities are computed here from the policy's next-token distributions along their own
-prefixes: each distinct prefix is asked once, in order of depth, and each distribution has to sum to 1 within TOLERANCE. By the
-chain rule the probabilities of distinct sequences then sum to at most 1, whatever the policy is. Prefixes drawn at random
-would not do: mass can be added to the successes alone. A policy's own log_prob has to say the same.
+Without the check, a policy whose log_prob is 0 everywhere would get a success rate of 1 or more. So the log-probabilities of
+the sequences that matter (a success set, a task's pool) are computed here, from the policy's next-token distributions
+along these sequences. Each distinct prefix is asked once, the shorter ones first, and each distribution has to sum to 1
+within TOLERANCE. By the chain rule the probabilities of distinct sequences then sum to at most 1, whatever the policy is.
+It would not be enough to check prefixes that are drawn at random, because a policy can add probability to the successes
+alone. The policy's own log_prob has to give the same numbers.
 
-Kinds are treated by what they are made of: a mixture by its members; a policy that excludes a set by its inner policy,
-the excluded mass computed again; a filtered policy by its inner policy and failure models, its normaliser by what was
-counted. What can be told from draws alone is in draws.py.
+A composed policy is checked by its parts. A mixture is checked by its members. A policy that excludes a set is checked by
+its inner policy, and the probability of the set is computed again. A filtered policy is checked by its inner policy and
+its failure models, and its normaliser must follow from its counts. draws.py checks what only draws can show.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ from banel_envs.policies.protocol import Policy, is_plainly
 from banel_envs.policies.weights import blame
 from banel_envs.problem import Problem, Tokens
 
-TOLERANCE = 1e-5  # by which the sum of a distribution may differ from 1: the accuracy of float32
-ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats by which two computations of one log-probability may differ
-NOTHING = -700.0  # log-probabilities below it are the same: e^-700 is the smallest number that float64 holds well
-NUMBERS = 2**22  # in the distributions that are asked at once of a policy of another kind
-LEAST_PROPOSED = 1_000  # proposals that a filtered policy counts; of fewer the interval would allow too much
-FALSE_ALARM = 1e-6  # probability that an honest policy is refused for what was drawn from it, over a whole run
+TOLERANCE = 1e-5  # how far the sum of a distribution may be from 1: about the accuracy of float32
+ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats, and parts, by which two computations of one log-probability may differ
+NOTHING = -700.0  # lower log-probabilities are taken to be equal, because e^-700 is about the smallest float64
+NUMBERS = 2**22  # the most numbers in the distributions that are asked at once, where only next_log_probs can be used
+LEAST_PROPOSED = 1_000  # a filtered policy must count so many proposals; with fewer its interval would be too wide
+FALSE_ALARM = 1e-6  # the probability that an honest policy is refused for its draws, over a whole run
 
 _last_set: tuple[str | None, Tokens, Floats] = (None, np.empty((0, 0), np.int64), np.empty(0))
-"""The digest of the inner policy whose excluded set was scored last, the set, and its log-probabilities."""
+"""The excluded set that was scored last: the digest of its inner policy, the set, and its log-probabilities."""
 
 WALK = ("log_prob", "next_log_probs", "watched_log_prob", "_score_from", "_score_sorted")
 
 
 class Watched(Watch):
-    """Sees that every distribution of a walk sums to 1, and that one prefix has one distribution.
+    """Checks that every distribution of a walk sums to 1, and that a prefix has the same distribution whenever it is asked.
 
-    A long set is walked in parts, and the prefixes that two parts share are asked once in each: along the last sequence of
-    the one and the first of the other.
+    A long set is walked in parts. The prefixes that two parts share are asked once in each part, along the last sequence
+    of the first part and the first sequence of the next. There the two distributions are compared.
     """
 
     def __init__(self, policy: Policy, problem: Problem) -> None:
         self.policy, self.V = policy, problem.V
-        self.begun = 0  # sequences whose walk began
+        self.begun = 0  # how many sequences have been walked or are being walked
         self._tokens = np.empty((0, problem.T), np.int64)
         self._last: list[Floats] = []  # the distributions along the last sequence of the part
 
@@ -88,12 +89,12 @@ class Watched(Watch):
 
 
 def checked_log_prob(policy: Policy, tokens: Tokens, problem: Problem) -> Floats:
-    """log_prob [n] of sequences [n, T], which is known to be a probability: see the module.
+    """log_prob [n] of sequences [n, T], after the checks that the module describes.
 
-    For the kinds of this package it is `policy.log_prob(tokens)` to the bit.
+    For a policy of this package it equals `policy.log_prob(tokens)` to the last bit.
 
     Raises:
-        BadPolicy: names what is no probability.
+        BadPolicy: says what is no probability.
     """
     if is_plainly(policy, Mixture):
         return log_mean(np.stack([checked_log_prob(m, tokens, problem) for m in policy.members]))
@@ -112,7 +113,7 @@ def checked_log_prob(policy: Policy, tokens: Tokens, problem: Problem) -> Floats
 
 @dataclass(frozen=True)
 class Checked:
-    """A policy whose log-probabilities are `checked_log_prob`: for whoever estimates with them."""
+    """A policy whose log_prob is `checked_log_prob`, for estimates that use log-probabilities."""
 
     policy: Policy
     problem: Problem
@@ -131,13 +132,14 @@ class Checked:
 
 
 def check_structure(policy: Policy) -> None:
-    """Refuse policies whose rate would hide an estimate, or cost more with every level.
+    """Refuse policies whose rate would hide the error of an estimate, or whose check would cost more with every level.
 
-    A filtered policy's normaliser is an estimate from counted proposals, and its interval travels into the rate only where
-    the filtered policy is the whole policy. Inside another one each level could claim a little more than is true.
+    The normaliser of a filtered policy is an estimate. Its interval becomes part of the rate's interval, but only where the
+    filtered policy is the whole policy. Inside another policy each level could claim a little more than is true.
 
     Raises:
-        BadPolicy: a filtered policy inside another policy or of too few proposals, or one exclusion inside another.
+        BadPolicy: a filtered policy is inside another policy or counted too few proposals, or a policy that excludes a
+            set is inside another such policy.
     """
     inside = _descendants(policy)
     if any(isinstance(part, Filtered) for part in inside):
@@ -150,7 +152,7 @@ def check_structure(policy: Policy) -> None:
 
 
 def _descendants(policy: Any) -> list[Any]:
-    """Every policy that a policy of this package is made of, itself not included."""
+    """Every policy that a policy of this package is made of, at any depth, without the policy itself."""
     found: list[Any] = []
     waiting = [policy]
     while waiting:
@@ -164,7 +166,7 @@ def _descendants(policy: Any) -> list[Any]:
 
 
 def at_most_one(policy: Policy, log_probs: Floats) -> None:
-    """Refuse a policy whose distinct sequences of these log-probabilities [n] are likelier than certain."""
+    """Refuse a policy that gives distinct sequences, of these log-probabilities [n], a probability above 1 in all."""
     total = logsumexp(log_probs)
     if not total <= _slack(policy):
         raise BadPolicy(
@@ -174,7 +176,11 @@ def at_most_one(policy: Policy, log_probs: Floats) -> None:
 
 
 def _slack(policy: Policy) -> float:
-    """Nats by which the total probability of an honest policy may come out above 0."""
+    """How far, in nats, the log of an honest policy's total probability may be above 0.
+
+    It is TOLERANCE for a policy that is not composed. A policy that excludes a set divides by the probability that is left,
+    so an error in it grows by that factor. For a filtered policy the normaliser may have been estimated too low.
+    """
     if isinstance(policy, Mixture):
         return max(map(_slack, policy.members))
     if isinstance(policy, Excluding):
@@ -186,8 +192,8 @@ def _slack(policy: Policy) -> float:
 
 
 def walks(policy: Any) -> bool:
-    """Whether its log_prob is this package's own walk along the prefixes, whatever its distributions are."""
-    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported for this: it needs torch
+    """Whether the policy's log_prob is this package's own walk along the prefixes, whatever its distributions are."""
+    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
     ours = [Autoregressive] if network is None else [Autoregressive, network.TorchPolicy]
     return isinstance(policy, Autoregressive) and all(
         name not in vars(policy) and getattr(type(policy), name) in [vars(kind).get(name) for kind in ours]
@@ -196,7 +202,7 @@ def walks(policy: Any) -> bool:
 
 
 def along(policy: Any, tokens: Tokens, problem: Problem, watch: Watched) -> Floats:
-    """Log-probabilities [n] from next-token distributions, each of which `watch` sees; for a policy that is not composed."""
+    """Log-probabilities [n] from next-token distributions, which `watch` is shown. For policies that are not composed."""
     if not walks(policy):
         return _by_prefixes(policy, tokens, problem, watch)
     scored: Floats = policy.watched_log_prob(tokens, watch)
@@ -208,7 +214,10 @@ def along(policy: Any, tokens: Tokens, problem: Problem, watch: Watched) -> Floa
 
 
 def _by_prefixes(policy: Policy, tokens: Tokens, problem: Problem, watch: Watched) -> Floats:
-    """The same by next_log_probs alone. Each distribution is divided by its sum, so that TOLERANCE buys nothing."""
+    """The same, from next_log_probs alone.
+
+    Each distribution is divided by its sum. Otherwise a policy could add up to TOLERANCE to each of its distributions.
+    """
     order = np.lexsort(tokens.T[::-1])
     rows = np.asarray(tokens, np.int64)[order]  # [n, T]
     total = np.zeros(len(rows))
@@ -217,7 +226,7 @@ def _by_prefixes(policy: Policy, tokens: Tokens, problem: Problem, watch: Watche
     for position in range(problem.T):
         prefixes = rows[alive, :position]
         node = _nodes(prefixes)
-        heads = np.flatnonzero(np.diff(node, prepend=-1))  # where each distinct prefix first stands
+        heads = np.flatnonzero(np.diff(node, prepend=-1))  # the first row of each distinct prefix
         size = max(1, NUMBERS // problem.V)
         for low in range(0, len(heads), size):
             block = slice(*np.searchsorted(node, (low, low + size)))
@@ -227,7 +236,7 @@ def _by_prefixes(policy: Policy, tokens: Tokens, problem: Problem, watch: Watche
             watch.see(position, steps, here, node[block] - low, column)
             steps = steps - np.log(np.exp(steps).sum(axis=1, keepdims=True))
             total[here] += steps[node[block] - low, column]
-        # What follows a prefix of probability 0 is not defined, and what follows an end is certain.
+        # After a prefix of probability 0 no distribution is defined, and after an end token the rest is certain.
         alive = alive[(rows[alive, position] != problem.end) & ~np.isneginf(total[alive])]
         if len(alive) == 0:
             break
@@ -242,7 +251,7 @@ def _count(steps: Floats, asked: int) -> None:
 
 
 def _nodes(prefixes: Ints) -> Ints:
-    """Which distinct prefix each of these sorted ones [k, t] is: [k], from 0."""
+    """Number the distinct prefixes among these sorted ones [k, t] from 0, and give the number of each: [k]."""
     new = np.zeros(len(prefixes), np.int64)
     new[1:] = (prefixes[1:] != prefixes[:-1]).any(axis=1)
     return np.cumsum(new)
@@ -263,9 +272,10 @@ def _excluding(policy: Excluding, tokens: Tokens, problem: Problem) -> Floats:
 
 
 def _excluded_log_probs(inner: Policy, excluded: Tokens, problem: Problem) -> Floats:
-    """checked_log_prob [k] of an excluded set; what the set before held of an equal inner policy is not computed again.
+    """checked_log_prob [k] of an excluded set.
 
-    Between two places of a run's grid the set only grows. The inner policy is known by the digest of its stored form.
+    Between two points of a run the set only grows. So if the inner policy is the same as last time, by the digest of its
+    stored form, only the sequences that are new in the set are scored.
     """
     global _last_set
     digest = Mark.of(inner).digest if is_stored_whole(inner) else None
@@ -298,7 +308,7 @@ def _filtered(policy: Filtered, tokens: Tokens, problem: Problem) -> Floats:
 
 
 def agree(found: Floats, expected: Floats, complaint: str) -> None:
-    """Refuse log-probabilities [n] that are not those expected [n], within what float32 makes of them."""
+    """Refuse log-probabilities [n] that are not the expected ones [n], within the accuracy of float32."""
     a, b = np.maximum(found, NOTHING), np.maximum(expected, NOTHING)
     near = np.abs(a - b) <= ABSOLUTE + RELATIVE * np.abs(b)
     if not near.all():

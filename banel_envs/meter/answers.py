@@ -1,9 +1,11 @@
-"""answers: from a task's reward to checked answers, a piece at a time, on the meter and off it.
+"""Call a task's reward and check what it answers, one piece at a time. The oracle and the harness both do it in this way.
 
-The reward is called on at most `Task.rows_at_once` rows, counted from the question's first row on, so that a resumed
-question is cut at the same rows. A piece is handed on before the reward goes on: whoever records it loses no more than
-the rows in flight. Where `Task.on_error` is "failure" and the reward raises, the rows that it has not answered are
-asked one by one, and a row that raises alone is a failure with the name of its error.
+The reward is called on at most `Task.rows_at_once` sequences. They are counted from the first sequence of the question, so
+that a resumed question is divided at the same places. Each piece is handed on before the reward is called again. So
+whoever records the pieces loses, when killed, only the sequences of the call that was going on.
+
+If the reward raises and `Task.on_error` is "failure", the sequences that it has not answered are asked one by one. A
+sequence on which the reward raises again is a failure, with the name of the error.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from banel_envs.problem import Tokens
 from banel_envs.task import Task
 
 Rows = NDArray[np.int64]
-OUT_OF_MEMORY = "OutOfMemoryError"  # what torch and cupy call theirs, which are no MemoryError
+OUT_OF_MEMORY = "OutOfMemoryError"  # the name that PyTorch and CuPy give their own error, which is no MemoryError
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became known of some rows of a question."""
+    """The answer to some sequences of a question, given by their rows in it."""
 
     rows: Rows  # [k], rising
     values: NDArray[np.float64]  # [k]: rewards, 0 or 1 where the task has no threshold; 0 where the reward raised
@@ -40,15 +42,15 @@ def answers(
     """The answers to the given rows of tokens [n, T] as they become known, each row once.
 
     Args:
-        task: whose reward is asked.
+        task: the task whose reward is called.
         tokens: the whole question.
-        rows: of it that have no answer yet, rising; all of them by default.
-        failed: rows that were answered as failures because the reward raised: what is left beside them is asked one by
-            one, as it would have been.
+        rows: the rows that have no answer yet, rising; all of them by default.
+        failed: rows that count as failures because the reward raised, before the run was killed. The open rows of the
+            same call are asked one by one, as they would have been without the kill.
 
     Raises:
-        BadReward: the reward answered something that is not one reward a row.
-        Exception: whatever the reward raises, where that is not to count as a failure.
+        BadReward: the reward did not answer one reward for each row.
+        Exception: any error of the reward that does not count as a failure.
     """
     rows = np.arange(len(tokens)) if rows is None else rows
     size = task.rows_at_once or max(len(tokens), 1)
@@ -61,7 +63,7 @@ def answers(
 
 
 def succeeded(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
-    """Which rows of tokens [n, T] are successes, asked off the meter as an Oracle would ask: bool [n].
+    """Which rows of tokens [n, T] are successes: bool [n]. The reward is called as an Oracle calls it, but off the meter.
 
     Raises:
         BadReward, Exception: see `answers`.
@@ -73,7 +75,7 @@ def succeeded(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
 
 
 def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None, None]:
-    """Ask for the rows in one call; where it raises and that is to be a failure, for what is left one by one."""
+    """Call the reward once for all rows. If it raises and that counts as a failure, ask the rest one by one."""
     left = np.ones(len(rows), bool)
     pieces = _pieces(task, tokens[rows])
     while True:
@@ -100,20 +102,20 @@ def _one_by_one(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, Non
 
 
 def _forgiven(task: Task, error: Exception) -> bool:
-    """Whether an exception of the reward is a failure of the row: never one that says nothing of the row."""
+    """Whether an error of the reward counts as a failure. Errors that say nothing about the sequence never do."""
     if task.on_error != "failure" or isinstance(error, BanelError | MemoryError):
         return False
     return all(kind.__name__ != OUT_OF_MEMORY for kind in type(error).__mro__)
 
 
 def _name(error: Exception) -> str:
-    """The class of an exception as a ledger may hold it; without its text, which may differ from run to run."""
+    """The class of an exception, as a ledger may hold it. Its text is left out, since it may differ from run to run."""
     name = type(error).__name__
     return name if ERROR.fullmatch(name) else "Exception"
 
 
 def _pieces(task: Task, tokens: Tokens) -> Generator[tuple[int, int, NDArray[np.float64]], None, None]:
-    """One call of the reward on tokens [n, T]: (first row, row after the last, their rewards), every row once."""
+    """Call the reward once on tokens [n, T]. Gives (first row, row after the last, their rewards), every row once."""
     n = len(tokens)
     result: Any = task.reward(tokens)
     if not hasattr(result, "__next__"):
@@ -132,7 +134,7 @@ def _pieces(task: Task, tokens: Tokens) -> Generator[tuple[int, int, NDArray[np.
 
 
 def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
-    """One piece of an answer to n rows; BadReward unless it is (first row, row after the last, their rewards)."""
+    """A part of an answer to n rows; BadReward if it is not (first row, row after the last, their rewards)."""
     if not isinstance(part, tuple) or len(part) != 3:
         raise BadReward(f"the reward answered {part!r} as a part; a part is (first row, row after the last, rewards)")
     start, stop, rewards = part
@@ -143,7 +145,7 @@ def _check_part(part: Any, n: int) -> tuple[int, int, Any]:
 
 
 def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.float64]:
-    """The rewards of n rows as a float64 array [n] of its own; BadReward unless each row has one that decides it."""
+    """The rewards of n rows as a new float64 array [n]; BadReward if a row has no reward, or one that decides nothing."""
     try:
         values = np.asarray(rewards)
         if values.dtype.kind not in "biufO":

@@ -1,4 +1,7 @@
-"""The ledger's line format: sealing, verifying and packing. Pure functions of bytes; files are ledger.py's."""
+"""The format of a ledger's lines: how they are packed, hashed and verified.
+
+Everything here is a pure function of bytes. ledger.py and ledger_store.py deal with files.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ from banel_envs.problem import MOST_BUDGET, Tokens
 from banel_envs.visible import shown
 
 SCHEMA = 1
-ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the class of an exception
-MOST_HEADER = 2**16  # bytes of the first line; the longest of the committed runs has about 700
-MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24  # so that sizes are sizes; what is asked must be there in the file
+ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the name of an exception's class
+MOST_HEADER = 2**16  # bytes of the header; the longest one of the committed runs has about 700
+# These limits keep the product of sizes small enough to compute with. Memory is bounded otherwise: a question takes no
+# more than its line in the file holds.
+MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24
 _NUMBER, _BASE64 = rb"(0|[1-9][0-9]{0,17})", rb'"([^"]*)"'
 _ASK = re.compile(rb'\{"ask":%b,"n":%b,"tokens":%b' % (_NUMBER, _NUMBER, _BASE64))
 _ANSWER = re.compile(
@@ -38,15 +43,15 @@ _SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 class Ask:
     """One question and what is known of its answer."""
 
-    n: int  # rows
-    packed: str  # its tokens, as in the file
+    n: int  # how many sequences it asks
+    packed: str  # their tokens, in the form that the file has
     rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
     values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold; NaN for an error
-    errors: dict[int, str] = field(default_factory=dict)  # rows that failed because the reward raised, and what
+    errors: dict[int, str] = field(default_factory=dict)  # row -> error, for failures because the reward raised
 
     @property
     def open(self) -> bool:
-        """Whether a row is still unanswered."""
+        """Whether a sequence has no answer yet."""
         return bool((self.rewards < 0).any())
 
     def expect(self, start: int, stop: int) -> None:
@@ -57,7 +62,7 @@ class Ask:
     def take(
         self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
     ) -> None:
-        """Note the answers to rows start, start + 1, ..., which `expect` allows."""
+        """Store the answers to rows start, start + 1, ...; ValueError unless `expect` allows them."""
         stop = start + len(rewards)
         self.expect(start, stop)
         self.rewards[start:stop] = rewards
@@ -71,23 +76,23 @@ class Ask:
 
 @dataclass
 class Events:
-    """What a verified ledger says."""
+    """The content of a ledger whose lines were verified."""
 
     header: dict[str, Any] = field(default_factory=dict)
-    head: str = ""  # SHA-256 of the last line
+    head: str = ""  # the SHA-256 that the last line holds
     lines: int = 0
     asks: list[Ask] = field(default_factory=list)
-    rows: int = 0  # of all questions that were read
-    size: int = 0  # bytes of whole lines; what follows them was torn by a crash
+    rows: int = 0  # sequences of all questions that were read
+    size: int = 0  # bytes of all whole lines; bytes after them are a line that a crash cut off
 
 
 def token_bits(vocabulary: int) -> int:
-    """Bits that a token of 0..V-1 takes: ceil(log2 V)."""
+    """How many bits a token of 0..V-1 takes: ceil(log2 V)."""
     return (vocabulary - 1).bit_length()
 
 
 def pack_tokens(tokens: Tokens, vocabulary: int) -> str:
-    """Tokens [n, T] in ceil(log2 V) bits each, base64."""
+    """Tokens [n, T] as base64, with ceil(log2 V) bits for each token."""
     bits = token_bits(vocabulary)
     if bits <= 8:
         planes = np.unpackbits(tokens.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
@@ -106,19 +111,19 @@ def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
 
 
 def header_body(header: Mapping[str, Any]) -> str:
-    """The first line, not yet sealed; ValueError where a value is NaN or infinite, TypeError where it is not of JSON."""
+    """The header's line without its hash; ValueError for a NaN or an infinity, TypeError for what JSON cannot hold."""
     return json.dumps({"ledger": SCHEMA, **header}, separators=(",", ":"), allow_nan=False)[:-1]
 
 
 def ask_body(index: int, ask: Ask) -> str:
-    """A question's line, not yet sealed."""
+    """A question's line without its hash."""
     return f'{{"ask":{index},"n":{ask.n},"tokens":"{ask.packed}"'
 
 
 def answer_body(
     index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
 ) -> str:
-    """An answer's line, not yet sealed."""
+    """An answer's line without its hash."""
     bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
@@ -129,7 +134,10 @@ def answer_body(
 
 
 def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: Any) -> None:
-    """ValueError unless this may be an answer's error: the name of an exception, of one failed row without a value."""
+    """Raise ValueError unless this may be an answer's error.
+
+    It is the name of an exception, and the answer is one failure without a value.
+    """
     if error is None:
         return
     if not isinstance(error, str) or not ERROR.fullmatch(error) or rewards.tolist() != [0] or values is not None:
@@ -137,14 +145,16 @@ def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, e
 
 
 def seal(head: str, body: str) -> tuple[str, bytes]:
-    """The new head and the whole line: body, SHA-256(previous digest + body), newline."""
+    """The new head, and the whole line: the body, SHA-256(old head + body), and a newline."""
     raw = body.encode()
     sha = hashlib.sha256(head.encode() + raw).hexdigest()
     return sha, raw + _MARK + sha.encode() + b'"}\n'
 
 
 def parse(content: bytes, path: Path | str) -> Events:
-    """Verify every whole line; a last line without its newline may be torn, and is then left out of `size`.
+    """Verify every whole line of a ledger.
+
+    The last line may be cut off, if the run was killed while it was written. It is then not part of the content.
 
     Raises:
         LedgerCorrupt: a line is not what was written.
@@ -177,9 +187,9 @@ def parse(content: bytes, path: Path | str) -> Events:
 
 
 def _is_torn(line: bytes, events: Events) -> bool:
-    """Whether a line without its newline can be the beginning of the next event."""
+    """Whether a last line without a newline can be the beginning of the line that a ledger would write next."""
     if _MARK in line and len(line.split(_MARK, 1)[1]) >= 66:
-        return False  # a whole line with something behind it
+        return False  # this is a whole line with something after it, which no crash leaves
     if not events.lines:
         starts = [b'{"ledger":']
     else:
@@ -189,11 +199,12 @@ def _is_torn(line: bytes, events: Events) -> bool:
 
 
 def _apply(events: Events, body: bytes) -> None:
-    """Take one verified line in; an error of any built-in kind if it is not the next event as this module writes it.
+    """Add the content of one line whose hash is right. A built-in error is raised if this module would not write it here.
 
-    A chain of good hashes proves order, not honesty: whoever writes a ledger by hand can seal anything. So nothing in
-    a line is believed before it is checked, sizes first. There is one way to write an event, and so no JSON is read but
-    the header's: a line is what the pattern says, or it is refused.
+    Right hashes show that the lines are in order. They do not show that the lines are honest: whoever writes a ledger by
+    hand can compute any hash. So nothing in a line is believed before it is checked, and sizes are checked first. There
+    is only one way to write a question or an answer. So these lines are not read as JSON: a line that does not match the
+    pattern is refused.
     """
     if not events.lines:
         _apply_header(events, body)
@@ -219,7 +230,7 @@ def _apply_header(events: Events, body: bytes) -> None:
 
 
 def check_header_size(body: bytes | str) -> None:
-    """ValueError if a first line is longer than any run needs."""
+    """Raise ValueError if a header is longer than any run needs."""
     if len(body) > MOST_HEADER:
         raise ValueError(f"the first line has {len(body):,} characters; it may have {MOST_HEADER:,}")
 
@@ -254,14 +265,18 @@ def _apply_answer(
 
 
 def _unpacked(name: str, packed: bytes, bits: int) -> bytes:
-    """So many bits out of base64; ValueError unless this is how they are written, to the last unused bit."""
+    """So many bits out of base64. ValueError if `pack_tokens` would write these bits in another way.
+
+    The last byte and the last letters of base64 have unused bits. They must be zero: otherwise two different lines would
+    mean the same.
+    """
     size = (bits + 7) // 8
     content = binascii.a2b_base64(packed, strict_mode=True) if len(packed) == (size + 2) // 3 * 4 else b""
     last = content[len(content) // 3 * 3 :] or content[-3:]
     if (
         len(content) != size
         or (size and content[-1] & ((1 << -bits % 8) - 1))
-        or binascii.b2a_base64(last, newline=False) != packed[-4:]  # the only place with bits to spare
+        or binascii.b2a_base64(last, newline=False) != packed[-4:]  # only the last four letters have unused bits
     ):
         raise ValueError(f"its {name} are not {bits:,} bits in base64")
     return content

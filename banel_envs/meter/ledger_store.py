@@ -1,4 +1,4 @@
-"""Where the bytes of a ledger are: in memory, or in a file that one process holds open for writing."""
+"""The two places that the bytes of a ledger can be in: memory, or a file that only one process writes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from banel_envs.errors import FileRefused, LedgerLocked, LedgerWriteError
 from banel_envs.files import safe_files
 
-LOCK_PATIENCE = 1.0  # seconds: a writer that was just killed may take a moment to be gone
+LOCK_PATIENCE = 1.0  # seconds to wait for the lock: a process that was just killed may hold it a moment longer
 _OPENING = (
     os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 )
 
 
 class MemoryStore:
-    """The bytes of a ledger without a file."""
+    """The bytes of a ledger in memory."""
 
     def __init__(self) -> None:
         self._content = bytearray()
@@ -42,7 +42,7 @@ class MemoryStore:
 
 
 class FileStore:
-    """The bytes of a ledger in a file that one writer holds."""
+    """The bytes of a ledger in a file, which is locked for one writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,20 +74,22 @@ class FileStore:
             status = os.fstat(self._fd)
             if status.st_nlink == 0:
                 raise FileNotFoundError(2, "the file was removed while in use")
-            if status.st_size != size:  # another writer, where the lock does not reach
+            if status.st_size != size:  # another process wrote: some network disks do not support the lock
                 raise OSError(5, f"the file has {status.st_size} bytes, this run wrote {size}")
             done = 0
             while done < len(line):
                 done += os.pwrite(self._fd, line[done:], size + done)
         except BaseException as error:
-            with contextlib.suppress(OSError):  # where this fails too, opening repairs the torn line
+            with contextlib.suppress(
+                OSError
+            ):  # if this fails too, the torn line is removed when the file is opened again
                 os.ftruncate(self._fd, size)
             if isinstance(error, OSError):
                 raise self._failed(error) from error
             raise
 
     def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes; untouched where it has no more than that."""
+        """Cut the file to `size` bytes. A file that has no more than that is not touched."""
         try:
             if os.fstat(self._fd).st_size > size:
                 os.ftruncate(self._fd, size)
@@ -95,7 +97,7 @@ class FileStore:
             raise self._failed(error) from error
 
     def sync(self) -> None:
-        """Force what was written onto the disk."""
+        """Wait until what was written is on the disk."""
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -122,10 +124,10 @@ def _check_regular(fd: int, path: Path) -> None:
 
 
 def _lock(fd: int, path: Path) -> None:
-    """One writer at a time; the system releases the lock when the process ends, however it ends."""
+    """Lock the file for one writer. The system releases the lock when the process ends, however it ends."""
     try:
         import fcntl
-    except ImportError:  # no flock on this system: two writers show in the chain afterwards
+    except ImportError:  # this system has no flock; the chain of hashes would show a second writer afterwards
         return
     until = time.monotonic() + LOCK_PATIENCE
     while True:

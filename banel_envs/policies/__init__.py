@@ -1,4 +1,4 @@
-"""Policies: generative models over token sequences. NumPy in, NumPy out; the torch networks load when first used."""
+"""Policies: generative models over token sequences, which take and give NumPy arrays. PyTorch loads when first needed."""
 
 from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform

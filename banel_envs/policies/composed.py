@@ -1,6 +1,7 @@
-"""Policies made by hand or of policies, each exact.
+"""Policies that need no training, and policies that are composed of other policies. Their probabilities are exact.
 
-Uniform; Tempered; Mixture; Excluding (never writes a known set); Repeating (writes one sequence).
+Uniform writes every token with equal probability. Tempered changes the temperature of a policy. Mixture draws from one of
+several policies. Excluding never writes the sequences of a known set. Repeating writes one sequence only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from banel_envs.policies.storage import checks
 
 
 class Uniform(Autoregressive):
-    """Every token equally likely at every position."""
+    """A policy that writes every token with equal probability at every position."""
 
     kind = "uniform"
 
@@ -27,7 +28,7 @@ class Uniform(Autoregressive):
         self.vocabulary, self.horizon, self.end = vocabulary, horizon, end
 
     def start(self) -> int:
-        """The number of prefixes: all there is to know of them."""
+        """The number of prefixes; nothing else of them matters."""
         return 1
 
     def step(self, last: Ints, position: int, state: int) -> tuple[Floats, int]:
@@ -35,7 +36,7 @@ class Uniform(Autoregressive):
         return np.full((state, self.vocabulary), -np.log(self.vocabulary)), state
 
     def select(self, state: int, rows: Ints) -> int:
-        """As many prefixes as rows."""
+        """The number of selected prefixes."""
         return len(rows)
 
     def spec(self) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class Uniform(Autoregressive):
         return {"vocabulary": self.vocabulary, "horizon": self.horizon, "end": self.end}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """None are needed."""
+        """No arrays are needed."""
         return {}
 
     @classmethod
@@ -57,7 +58,7 @@ class Uniform(Autoregressive):
 
 
 class Tempered(Autoregressive):
-    """A policy whose every next-token distribution is raised to 1/temperature and normalised again."""
+    """A policy at a temperature: each next-token probability is raised to 1 / temperature, and then all are normalised."""
 
     kind = "tempered"
 
@@ -72,10 +73,10 @@ class Tempered(Autoregressive):
         return self.policy.start()
 
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
-        """The inner step, tempered."""
+        """The inner policy's step at the temperature."""
         log_probs, state = self.policy.step(last, position, state)
         log_probs = log_probs / self.temperature
-        log_probs -= log_probs.max(axis=1, keepdims=True)
+        log_probs -= log_probs.max(axis=1, keepdims=True)  # so that exp cannot overflow
         return log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True)), state
 
     def select(self, state: Any, rows: Ints) -> Any:
@@ -84,7 +85,7 @@ class Tempered(Autoregressive):
 
 
 class Mixture:
-    """A uniform mixture: each sequence is drawn by one member, and its probability is the members' mean."""
+    """An even mixture of policies: each sequence is drawn by a random member, and its probability is the members' mean."""
 
     kind = "mixture"
 
@@ -94,10 +95,10 @@ class Mixture:
         self.members = tuple(members)
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
-        """Sequences [n, T], each from a member drawn for it."""
+        """Sequences [n, T], each from a member that is drawn for it."""
         owner = rng.integers(len(self.members), size=n)
         parts = [m.sample(int((owner == k).sum()), rng) for k, m in enumerate(self.members)]
-        tokens = np.concatenate(parts)
+        tokens = np.concatenate(parts)  # in the order of the members; the next line puts each at the place drawn for it
         tokens[np.argsort(owner, kind="stable")] = tokens.copy()
         return tokens
 
@@ -106,13 +107,13 @@ class Mixture:
         return log_mean(np.stack([m.log_prob(tokens) for m in self.members]))
 
     def next_log_probs(self, prefix: Ints) -> Floats:
-        """The members' next tokens, weighted by how likely each is to have written the prefix: [n, V]."""
+        """The members' next-token distributions [n, V], each weighted by the probability that it wrote the prefix."""
         n, t = prefix.shape
         written = np.zeros((len(self.members), n))  # [members, n]
         for i in range(t):
             for k, m in enumerate(self.members):
                 written[k] += m.next_log_probs(prefix[:, :i])[np.arange(n), prefix[:, i]]
-        written[:, np.isneginf(written).all(axis=0)] = 0.0  # a prefix that no member writes: all weigh the same
+        written[:, np.isneginf(written).all(axis=0)] = 0.0  # no member writes this prefix, so all have the same weight
         weight = written - log_mean(written)
         steps = np.stack([m.next_log_probs(prefix) for m in self.members])
         return log_mean(steps + weight[:, :, None])
@@ -126,12 +127,15 @@ def log_mean(logs: Floats) -> Floats:
 
 
 class Excluding:
-    """A policy conditioned on not writing any of a known set: sampled by rejection, its mass subtracted exactly."""
+    """A policy that never writes a sequence of a known set: the inner policy, conditioned on that.
+
+    It samples by rejection. The set's probability is known, so its log-probabilities are exact: log p(x) - log(1 - p(set)).
+    """
 
     kind = "excluding"
 
     def __init__(self, policy: Policy, excluded: Ints, log_probs: Floats | None = None) -> None:
-        """`excluded` [k, T], distinct; `log_probs` [k] are the policy's own of them, where already known."""
+        """`excluded` [k, T] are distinct sequences; `log_probs` [k] are their log-probabilities, if these are known."""
         self.policy = policy
         self.excluded = np.asarray(excluded, np.int64)
         self.excluded_log_probs = policy.log_prob(self.excluded) if log_probs is None else log_probs
@@ -149,7 +153,8 @@ class Excluding:
         parts: list[Ints] = []
         missing = n
         while missing or not parts:
-            # As many as should be needed: one at a time would take for ever where nearly all mass is excluded.
+            # As many as are needed on average. One draw for each missing sequence would take for ever where the set holds
+            # nearly all of the probability.
             drawn = self.policy.sample(min(CHUNK, math.ceil(missing * math.exp(-self.log_left))), rng)
             kept = drawn[~self.contains(drawn)][:missing]
             parts.append(kept)
@@ -162,12 +167,12 @@ class Excluding:
         return np.fromiter((bytes(row) in self._keys for row in rows), bool, len(rows))
 
     def log_prob(self, tokens: Ints) -> Floats:
-        """Log-probability [n]: -inf inside the set, the policy's over what is left outside."""
+        """Log-probability [n]: -inf inside the set; outside, the inner policy's divided by the probability that is left."""
         scored = self.policy.log_prob(tokens) - self.log_left
         return np.where(self.contains(tokens), -np.inf, scored)
 
     def next_log_probs(self, prefix: Ints) -> Floats:
-        """The policy's next tokens, less the excluded mass behind each: [n, V]."""
+        """Next-token distributions [n, V]: from each token's probability, that of the excluded sequences after it is taken."""
         steps = self.policy.next_log_probs(prefix)  # [n, V]
         written = np.zeros(len(prefix))
         for i in range(prefix.shape[1]):
@@ -177,7 +182,7 @@ class Excluding:
             behind = (self.excluded[:, : len(begun)] == begun).all(axis=1)
             np.subtract.at(mass[row], self.excluded[behind, len(begun)], np.exp(self.excluded_log_probs[behind]))
         mass = mass.clip(0)
-        # Behind a prefix that is never written there is nothing to condition on: the policy's own next tokens stand.
+        # After a prefix that is never written, no probability is left to divide by, so the inner policy's tokens are used.
         never = mass.sum(axis=1) == 0
         mass[never] = np.exp(steps[never])
         with np.errstate(divide="ignore"):
@@ -186,7 +191,7 @@ class Excluding:
 
 
 class Repeating:
-    """A policy that writes one sequence for ever."""
+    """A policy that writes one sequence only."""
 
     kind = "repeating"
 
@@ -204,7 +209,7 @@ class Repeating:
         return np.where((np.asarray(tokens) == self.tokens).all(axis=1), 0.0, -np.inf)
 
     def next_log_probs(self, prefix: Ints) -> Floats:
-        """The sequence's own next token for certain: [n, V]."""
+        """The next token of the sequence has probability 1: [n, V]."""
         result = np.full((len(prefix), self.vocabulary), -np.inf)
         result[:, self.tokens[prefix.shape[1]]] = 0.0
         return result

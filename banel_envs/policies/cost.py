@@ -1,4 +1,4 @@
-"""Tokens that policies sampled, scored and trained on in this process: the price of compute beside NRE."""
+"""How many tokens the policies of this process sampled, scored and were trained on: the cost in computation, beside NRE."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Cost:
-    """Process-wide tallies, read by difference like time.process_time()."""
+    """Counters of the whole process. Like time.process_time(), they are read twice, and the difference counts."""
 
     sampled: int = 0  # tokens drawn
-    scored: int = 0  # tokens whose log-probability was asked
-    trained: int = 0  # tokens in a loss, once an epoch
+    scored: int = 0  # tokens whose log-probability was computed
+    trained: int = 0  # tokens in a loss, counted again in each epoch
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens inside is not counted: the harness evaluates here."""
+        """Count nothing inside the `with` block. The harness uses it while it measures a policy."""
         before = (self.sampled, self.scored, self.trained)
         try:
             yield

@@ -1,7 +1,8 @@
-"""Filtered: a policy restricted to where it beats failure models, p_theta(x) / p_phi(x) >= tau for each of them.
+"""Filtered: a policy p_theta restricted to the sequences that it writes more readily than failure models do.
 
-Its normaliser, the share of p_theta that passes, can only be estimated: from counted proposals, with a Clopper-Pearson
-interval that travels into the success rate.
+A sequence x passes if p_theta(x) / p_phi(x) >= tau for each failure model p_phi with its threshold tau. The normaliser is the
+probability that a sequence of p_theta passes. It can only be estimated, by drawing proposals from p_theta and counting
+those that pass. Its Clopper-Pearson interval becomes part of the interval of the success rate.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.protocol import Policy
 
-LEAST_ACCEPTANCE = 1e-3  # below it a sample costs over a thousand proposals and the normaliser is noise
-MOST_AT_ONCE = 1 << 18  # proposals drawn together: they bound the memory, however few of them pass
-PATIENCE = 100  # times the proposals that the normaliser makes likely, until a sample is given up
+LEAST_ACCEPTANCE = 1e-3  # below it one sample costs over 1,000 proposals, and too few pass to estimate the normaliser
+MOST_AT_ONCE = 1 << 18  # the most proposals that are drawn together, so that memory is bounded however few of them pass
+PATIENCE = 100  # sampling is given up after so many times the number of proposals that should be needed
 
 
 class Filtered:
-    """p_theta within the accumulated acceptance regions.
+    """p_theta, restricted to the regions of all rounds so far.
 
     Args:
-        policy: p_theta, which proposes.
-        failure_models: the p_phi of each round.
-        log_taus: natural log of each round's threshold on p_theta / p_phi.
-        proposed: proposals drawn to estimate the normaliser, and
-        accepted: how many of them passed.
+        policy: p_theta, which draws the proposals.
+        failure_models: p_phi of each round.
+        log_taus: the natural log of each round's threshold on p_theta / p_phi.
+        proposed: how many proposals were drawn to estimate the normaliser.
+        accepted: how many of these passed.
 
     Raises:
         BadValue: fewer than 1 in 1,000 proposals pass.
@@ -56,7 +57,7 @@ class Filtered:
         """Which sequences [n, T], with log p_theta [n], lie in every region: [n]."""
         inside = np.ones(len(tokens), bool)
         for phi, log_tau in zip(self.failure_models, self.log_taus, strict=True):
-            rows = np.flatnonzero(inside)  # what one region rejects the next need not score
+            rows = np.flatnonzero(inside)  # a sequence that one region rejects need not be scored for the next
             inside[rows] = log_probs[rows] - phi.log_prob(tokens[rows]) >= log_tau
         return inside
 
@@ -64,7 +65,7 @@ class Filtered:
         """N independent sequences [n, T], by rejection.
 
         Raises:
-            BadPolicy: hardly any proposal passes, though the normaliser says that many do: it would take for ever.
+            BadPolicy: far fewer proposals pass than the normaliser says, so that sampling would take for ever.
         """
         kept: list[Ints] = []
         missing, drawn, most = n, 0, PATIENCE * (64 + n * self.proposed / self.accepted)
@@ -72,9 +73,7 @@ class Filtered:
             if drawn > most:
                 says = f"its normaliser says that {self.accepted:,} of {self.proposed:,} do"
                 raise BadPolicy(f"a filtered policy passes {n - missing} of {drawn:,} proposals; {says}")
-            likely = int(
-                1.2 * missing / math.exp(self.log_normaliser)
-            )  # proposals, a fifth more than needed on average
+            likely = int(1.2 * missing / math.exp(self.log_normaliser))  # a fifth more than are needed on average
             tokens = self.policy.sample(min(max(64, likely), MOST_AT_ONCE), rng)
             drawn += len(tokens)
             passed = tokens[self.accepts(tokens, self.policy.log_prob(tokens))][:missing]
@@ -83,10 +82,10 @@ class Filtered:
         return np.concatenate(kept)
 
     def log_prob(self, tokens: Ints) -> Floats:
-        """Log p_theta less the estimated log normaliser; -inf outside the regions: [n]."""
+        """The log of p_theta minus the estimated log normaliser, and -inf outside the regions: [n]."""
         log_probs = self.policy.log_prob(tokens)
         return np.where(self.accepts(tokens, log_probs), log_probs - self.log_normaliser, -np.inf)
 
     def next_log_probs(self, prefix: Ints) -> Floats:
-        """Refused: a region has no next-token distribution without a sum over all continuations."""
+        """Refuse: the next-token distribution inside a region would need a sum over all continuations."""
         raise BadValue("a filtered policy has no next-token distribution; distil it into a network first")

@@ -1,7 +1,7 @@
-"""Mark: what a policy was when it was yielded, so that whoever measures it later sees whether it was changed.
+"""Mark: what a policy was when it was yielded. Whoever measures it later can then see whether it was changed.
 
-The digest of its stored form; of a policy of another kind, whose stored form need not be all of it, also a few sequences
-that it drew and their log-probabilities.
+A mark holds the digest of the policy's stored form. A policy that is not of this package may have parts that its stored
+form does not hold. For such a policy the mark also holds a few sequences that it drew, and their log-probabilities.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from banel_envs.policies.protocol import Policy, is_plainly, parts_of
 from banel_envs.policies.storage import store
 from banel_envs.policies.storage.kinds import KINDS
 
-DRAWN = 16  # sequences that a policy of another kind is remembered by
-CLOSE = 1e-4  # nats by which their log-probabilities may differ: an accelerator may sum in another order
+DRAWN = 16  # sequences that are kept in the mark of a policy that is not of this package
+CLOSE = 1e-4  # nats by which their log-probabilities may change, because an accelerator may sum in another order
 
 TORCH_POLICY = "banel_envs.policies.torch_policy:TorchPolicy"  # the class of every stored network
 
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """A policy as it was."""
+    """What a policy was at one moment."""
 
-    digest: str | None  # of its stored form
+    digest: str | None  # the digest of its stored form; None if it has none
     drawn: Ints | None  # [DRAWN, T]
     log_probs: Floats | None  # [DRAWN]
 
     @classmethod
     def of(cls, policy: Policy) -> Mark:
-        """The policy as it is now; nothing of this counts as the agent's cost."""
+        """The mark of the policy as it is now. What this computes does not count as the agent's cost."""
         digest = _digest(policy)
         if digest is not None and is_stored_whole(policy):
             return cls(digest, None, None)
@@ -66,12 +66,12 @@ def _digest(policy: Policy) -> str | None:
 
 
 def is_stored_whole(policy: Any) -> bool:
-    """Whether the stored form is all of it: a kind of this package with nothing of its own, and so are its parts."""
+    """Whether the stored form holds the whole policy: it is of this package and has no methods of its own, nor its parts."""
     kind = type(policy)
     ours = f"{kind.__module__}:{kind.__qualname__}" in {TORCH_POLICY, *(known.where for known in KINDS.values())}
     return ours and is_plainly(policy, kind) and all(map(is_stored_whole, parts_of(policy)))
 
 
 def _close(now: NDArray[Any], then: NDArray[Any]) -> bool:
-    """Equal up to CLOSE; what was -inf or NaN still is."""
+    """Whether the numbers are equal up to CLOSE, with -inf and NaN in the same places."""
     return np.shape(now) == np.shape(then) and bool(np.allclose(now, then, rtol=CLOSE, atol=CLOSE, equal_nan=True))

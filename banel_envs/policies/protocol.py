@@ -1,4 +1,4 @@
-"""What every policy answers, in NumPy: so a JAX, a torch or a hand-written model can be one."""
+"""The methods that every policy has. They take and give NumPy arrays, so a policy can be written in JAX or PyTorch or by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 K = TypeVar("K")
 
 METHODS = ("sample", "log_prob", "next_log_probs")
-"""What a Policy has."""
+"""The names of a Policy's methods."""
 
 
 @runtime_checkable
@@ -18,25 +18,25 @@ class Policy(Protocol):
     """A generative model over token sequences (see Problem for the space)."""
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Independent sequences [n, T], drawn from rng alone."""
+        """Independent sequences [n, T]. All randomness comes from rng."""
         ...
 
     def log_prob(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Natural log of the probability of each sequence [n, T]: [n], exact, summing to 1 over the whole space."""
+        """The natural log of each sequence's probability: [n, T] to [n]. It is exact, and the probabilities sum to 1."""
         ...
 
     def next_log_probs(self, prefix: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Natural log of the next token's distribution after prefixes [n, t], t < T: [n, V]."""
+        """The natural log of the next token's distribution [n, V] after prefixes [n, t], where t < T."""
         ...
 
 
 def is_plainly(policy: object, kind: type[K]) -> TypeGuard[K]:
-    """Whether it is of this very kind, no subclass, and has no method of its own."""
+    """Whether the policy is of exactly this class, and no method was replaced on the object itself."""
     return type(policy) is kind and not any(name in vars(policy) for name in METHODS)
 
 
 def parts_of(policy: Any) -> list[Any]:
-    """The policies that a composed one is made of, by the names that the kinds of this package use."""
+    """The policies that a composed policy is made of, found under the names that the policies of this package use."""
     inner = getattr(policy, "policy", None)
     return [
         *([] if inner is None else [inner]),

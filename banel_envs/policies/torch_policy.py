@@ -1,6 +1,6 @@
-"""TorchPolicy: an autoregressive network as a Policy, with what learning needs (loss, clone, fresh weights).
+"""TorchPolicy: an autoregressive network as a Policy, with what learning needs (a loss, copies, new weights).
 
-Forward passes run in float32 (float64 after `.double()`); log-probabilities are normalised and summed in float64.
+The network computes in float32, or in float64 after `.double()`. Log-probabilities are normalised and summed in float64.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from banel_envs.policies.cost import COST
 from banel_envs.policies.steps import compiled_steps
 from banel_envs.policies.storage import checks
 
-FEW = 64  # sequences up to which a full forward pass is the faster way to score
+FEW = 64  # up to so many sequences are scored faster by one pass over all positions than step by step
 
 
 class Sizes(Protocol):
-    """What every network's config dataclass tells."""
+    """The sizes that the config of every network has."""
 
     @property
     def vocabulary(self) -> int:
@@ -49,7 +49,7 @@ class Network(Protocol):
 
     @property
     def config(self) -> Sizes:
-        """Its sizes: a frozen dataclass."""
+        """The sizes of the network, a frozen dataclass."""
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw new weights from rng."""
@@ -58,7 +58,7 @@ class Network(Protocol):
         """Teacher forcing: tokens [n, t] to logits [n, t, V]."""
 
     def features(self, written: Tensor) -> Tensor:
-        """What the head reads: written [n, t] to [n, t + 1, width], each position seeing only tokens before it."""
+        """The input of the head: written [n, t] to [n, t + 1, width]. Each position depends only on the tokens before it."""
 
     def step(self, last: Tensor, position: int, state: Any) -> tuple[Tensor, Any]:
         """Logits [m, V] of the token at `position`, from the token before it [m] and the state (None at position 0)."""
@@ -74,8 +74,8 @@ class TorchPolicy(Autoregressive):
     """A network's softmax as a policy.
 
     Args:
-        network: a torch.nn.Module that is a Network (Transformer, GRU): gives logits over V tokens.
-        end: index of the end token, or None where every sequence has T tokens.
+        network: a torch.nn.Module that is a Network, such as Transformer or GRU; it gives logits over V tokens.
+        end: the index of the end token, or None if every sequence has T tokens.
         temperature: divides the logits of every token; 1 is the model itself.
     """
 
@@ -91,22 +91,22 @@ class TorchPolicy(Autoregressive):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """The device that holds the weights."""
         return cast(Network, self.network).head.weight.device
 
     def to(self, device: str | torch.device) -> TorchPolicy:
-        """This policy, its weights moved to the device."""
+        """Move the weights to the device, in place, and give this policy."""
         self.network.to(device)
         return self
 
     def double(self) -> TorchPolicy:
-        """A copy that computes in float64: the reference of the float32 path."""
+        """A copy that computes in float64, to compare float32 with."""
         twin = self.clone()
         twin.network.double()
         return twin
 
     def start(self) -> Any:
-        """The state of the empty prefix: the kernel's, or the network's own, which is None."""
+        """The state of the empty prefix: the compiled kernel's state, or None where the network itself computes."""
         return compiled_steps.begin(self.network)
 
     @torch.inference_mode()
@@ -135,7 +135,7 @@ class TorchPolicy(Autoregressive):
         return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
     def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
-        """Without the kernel few rows are scored at all positions at once: that costs less than T short passes."""
+        """Score few sequences at all positions at once, unless the kernel computes: this costs less than T small steps."""
         state = self.start()
         if state is not None or len(tokens) > FEW:
             return self._score_from(state, tokens, watch)
@@ -146,7 +146,10 @@ class TorchPolicy(Autoregressive):
             return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
 
     def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:
-        """Rows [n, t] cut where the longest ends, and which of their positions [n, t] are up to and with the first end."""
+        """The sequences [n, t], cut where the longest ends, and their live positions [n, t].
+
+        A position is live up to the first end token, which is live too. The end tokens after it are padding.
+        """
         batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
         live = torch.ones_like(batch, dtype=torch.bool)
         if self.end is None:
@@ -156,14 +159,14 @@ class TorchPolicy(Autoregressive):
         return batch[:, :width], live[:, :width]
 
     def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
-        """Mean over the batch of weight x negative log-likelihood, differentiable: a scalar in nats a sequence."""
+        """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence."""
         nll = -self.differentiable_log_prob(tokens)
         if weights is None:
             return nll.mean()
         return (nll * torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)).mean()
 
     def differentiable_log_prob(self, tokens: Ints) -> Tensor:
-        """log_prob as a torch graph: [n], in the network's precision."""
+        """log_prob [n] as a differentiable tensor, in the network's precision."""
         batch, live = self._written(tokens)
         COST.trained += int(live.sum())
         logits = self.network(batch) / self.temperature  # [n, t, V]
@@ -181,7 +184,7 @@ class TorchPolicy(Autoregressive):
         return twin
 
     def tempered(self, temperature: float) -> TorchPolicy:
-        """A copy with every token's logits divided by `temperature` on top of its own."""
+        """A copy whose temperature is multiplied by `temperature`."""
         return TorchPolicy(copy.deepcopy(self.network), self.end, self.temperature * temperature)
 
     def spec(self) -> dict[str, Any]:
@@ -205,7 +208,7 @@ class TorchPolicy(Autoregressive):
         checks.network_config(spec["config"], [field.name for field in fields(made.Config)], arrays)
         config = made.Config(**spec["config"])
         end, temperature = checks.end(spec["end"], config.vocabulary), checks.temperature(spec["temperature"])
-        with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
+        with torch.device("meta"):  # no weights are drawn here: PyTorch would take them from the process's generator
             network = made(config)
         checks.weights(arrays, {name: tuple(w.shape) for name, w in network.state_dict().items()}, finite)
         network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)

@@ -1,6 +1,7 @@
-"""What is wrong with a policy's weights, in words: the first that is NaN or infinite, else the largest.
+"""Say what is wrong with a policy's weights: which is the first that is NaN or infinite, or which is too large.
 
-Those of a torch policy's `network`, and of what a composed policy is made of. Nothing here imports torch.
+This looks at the weights of a PyTorch policy's `network`, and at those of the policies that a composed policy is made of.
+Nothing here imports PyTorch.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from banel_envs.policies.protocol import parts_of
 
-LARGE = 1e6  # a weight beyond it may overflow a product of float32
+LARGE = 1e6  # products of larger weights may overflow in float32
 
 
 def bad_weight(policy: Any) -> str | None:
-    """The first weight that is NaN or infinite, as "its weight head.bias[3] is nan"; None where there is none."""
+    """The first weight that is NaN or infinite, in words such as "its weight head.bias[3] is nan"; None if there is none."""
     for name, weight in weights(policy):
         if not math.isfinite(_sum(weight)) and not (finite := np.isfinite(weight)).all():
             place = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -27,7 +28,7 @@ def bad_weight(policy: Any) -> str | None:
 
 
 def blame(policy: Any) -> str:
-    """What to write behind a complaint: the first bad weight, else the largest where that is huge, else nothing."""
+    """What to add to an error message: the first bad weight, or the largest weight if it is above LARGE, or nothing."""
     found = bad_weight(policy)
     if found is None:
         sizes = [(float(np.abs(weight).max()), name) for name, weight in weights(policy) if weight.size]
@@ -37,7 +38,7 @@ def blame(policy: Any) -> str:
 
 
 def weights(policy: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The name and the numbers of every weight that is learnt, those of inner policies with it."""
+    """The name and the numbers of every weight that is learnt, including the weights of inner policies."""
     network: Any = getattr(policy, "network", None)
     if hasattr(network, "named_parameters"):
         yield from ((name, weight.detach().cpu().numpy()) for name, weight in network.named_parameters())
@@ -46,6 +47,9 @@ def weights(policy: Any) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _sum(weight: NDArray[Any]) -> float:
-    """NaN or infinite where a number is (or where a sum of finite ones overflows): much faster than looking at each."""
+    """The sum of all numbers: NaN or infinite if one of them is. This is much faster than a look at each number.
+
+    The sum of finite numbers may overflow too, so whoever finds it infinite has to look at each.
+    """
     with np.errstate(all="ignore"):
         return float(weight.sum())

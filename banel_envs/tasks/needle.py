@@ -73,7 +73,7 @@ def successes(seed: int) -> Tokens:
     return encode(_numbers(seed))
 
 
-# It knows of no seed.
+# The Problem is the same for every seed: only the reward and the success set depend on the run's seed.
 PROBLEM = Problem("banel/Needle-v0", VOCABULARY, HORIZON, budget=3_000, base=partial(shipped_policy, BASE))
 
 

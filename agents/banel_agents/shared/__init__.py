@@ -1,1 +1,1 @@
-"""What several agents need."""
+"""Code that several agents use."""

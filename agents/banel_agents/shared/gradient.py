@@ -1,10 +1,14 @@
-"""What the policy-gradient agents share: rounds of asking, a baseline, one gradient step.
+"""The rounds of the policy-gradient agents: questions, a baseline and one gradient step.
 
-1. Sample the current policy, ask, and drop what is withheld.
-2. The score of a told sequence is its reward, plus the agent's bonus, less kl x log(p_phi(x) / p_theta(x)).
-3. One Adam step along the mean of (score - mean score) x gradient of log p_phi(x): Williams 1992 (REINFORCE).
-The penalty is the KL-regularised objective of Jaques et al. 2017 and Ziegler et al. 2019 (section 2), per sequence.
-Adam does not see the scale of the scores, only their ratios: bonus / kl sets how far novelty may pull.
+In each round:
+1. Sample the current policy p_phi, ask the samples, and drop those whose answer is withheld.
+2. The score of a told sequence is its reward, plus the agent's bonus, minus kl x log(p_phi(x) / p_theta(x)), where p_theta is
+   the base policy.
+3. Take one Adam step along the mean of (score - mean score) x gradient of log p_phi(x): Williams 1992 (REINFORCE).
+
+The penalty is the KL-regularised objective of Jaques et al. 2017 and Ziegler et al. 2019 (section 2), for each sequence. Adam
+divides by the size of the gradient, so only the ratios of the terms matter: bonus / kl decides how far the bonus can draw
+the policy away from the base policy.
 """
 
 from __future__ import annotations
@@ -24,16 +28,16 @@ from banel_envs.policies.torch_policy import TorchPolicy
 Floats = NDArray[np.float64]
 
 Score = Callable[[Answers], Floats]
-"""What the told sequences [m] are worth, m at least 1, before the penalty: reward plus bonus, [m]."""
+"""Gives the scores [m] of the told sequences, m at least 1, before the penalty: reward plus bonus."""
 
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """What every agent of this family sets."""
+    """The settings that all policy-gradient agents have."""
 
-    batch: BatchSize = 50  # sequences a round: one question and one step; 100 halves the steps and learns later
-    lr: LearningRate = 1e-3  # of Adam; as in the other agents here
-    kl: Weight = 0.03  # reward units a nat of log p_phi(x) - log p_theta(x); scanned on both addition attacks
+    batch: BatchSize = 50  # sequences in a round, which is one question and one step; with 100 it learns later
+    lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here
+    kl: Weight = 0.03  # reward units for a nat of log p_phi(x) - log p_theta(x); tried out on both addition attacks
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -44,7 +48,7 @@ def rounds(
 ) -> Iterator[TorchPolicy]:
     """Yield the base policy, then a snapshot after each gradient step, until the budget is spent.
 
-    A round that told nothing, or whose scores are all alike, has no gradient: no step, nothing yielded.
+    A round has no gradient if nothing was told or if all scores are equal. Then no step is taken and nothing is yielded.
     """
     policy, base = base_network(problem), base_network(problem)
     opt = optimiser(policy, config.lr)
@@ -55,7 +59,7 @@ def rounds(
         if len(told.tokens) == 0:
             continue
         scores = score(told)  # [m]
-        # Before the first step the penalty is zero for every sequence: not worth two forward passes.
+        # Before the first step the policy is the base policy and the penalty is zero, so it is not computed.
         if config.kl and moved:
             scores = scores - config.kl * (policy.log_prob(told.tokens) - base.log_prob(told.tokens))
         advantages = centred(scores)
@@ -67,7 +71,7 @@ def rounds(
 
 
 def centred(scores: Floats) -> Floats:
-    """Scores [m] less their mean, the baseline; exactly zero where they are all alike.
+    """Scores [m] minus their mean, which is the baseline. They are exactly zero if all scores are equal.
 
     Up to the factor (m - 1) / m this is the leave-one-out baseline, which keeps the gradient unbiased.
     """

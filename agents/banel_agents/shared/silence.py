@@ -1,8 +1,8 @@
-"""An agent that goes on without asking never comes to the end of its budget: it ends with a typed error.
+"""Stop an agent that goes on without asking. Its budget would never be spent, so its run would never end.
 
-Counted are policies yielded without a question between them. What an agent does between two yields nobody counts: one that
-loops there without asking is stopped by `--timeout` alone. The agents here cannot: each of their rounds asks
-(`base.ask_samples`, settings from 1 on), and PPO writes sequences to their end.
+What is counted are the policies that it yields without a question between them. What happens between two yields is not
+counted: an agent that loops there without asking is stopped only by `--timeout`. The agents of this package do not loop
+there: each of their rounds asks at least one sequence (`base.ask_samples`), and PPO writes every sequence to its end.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from banel_envs.errors import BanelError
 from banel_envs.policies import Policy
 
 MOST_SILENT = 10_000
-"""Policies in a row without a question. PPO's rollouts are short on a small budget: on T = 784 it yields 392."""
+"""How many policies may come in a row without a question. With a small budget PPO's rollouts are shorter than a sequence:
+at T = 784 it yields 392 policies before a question."""
 
 
 class AgentSilent(BanelError):
-    """An agent yielded policy after policy and asked nothing."""
+    """An agent yielded very many policies and asked nothing."""
 
 
 def asking(policies: Iterable[Policy], oracle: Oracle, name: str) -> Generator[Policy, None, None]:
-    """The policies as they come, as long as the agent goes on asking.
+    """The policies of an agent, as long as it goes on asking.
 
     Raises:
-        AgentSilent: more than MOST_SILENT policies came since the last question, which may also be after the budget's end.
+        AgentSilent: more than MOST_SILENT policies came since the last question. The budget may be spent at that time.
     """
     count, silent = oracle.count, 0
     for policy in policies:

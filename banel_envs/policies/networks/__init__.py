@@ -1,1 +1,1 @@
-"""Networks that a TorchPolicy can hold: one module an architecture."""
+"""The networks that a TorchPolicy can hold. There is one module for each architecture."""

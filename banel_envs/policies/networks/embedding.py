@@ -1,4 +1,4 @@
-"""What the networks share: the begin token, the embedding of what is written, logits at all positions at once."""
+"""What the networks share: the begin token, the embedding of the tokens, and the logits of all positions at once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class TeacherForced(nn.Module, ABC):
 
     @abstractmethod
     def features(self, written: Tensor) -> Tensor:
-        """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
+        """The input of the head: written [n, t] to [n, t + 1, width]. Position i depends on the begin token and i tokens."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Teacher forcing: tokens [n, t] to logits [n, t, V], position i predicting token i from tokens before it."""
+        """Teacher forcing: tokens [n, t] to logits [n, t, V]. Position i predicts token i from the tokens before it."""
         logits: Tensor = self.head(self.features(tokens[:, :-1]))
         return logits
 
 
 class Embedded(TeacherForced):
-    """One that enters each token as its own embedding plus its position's."""
+    """A network whose inputs are the embedding of a token plus the embedding of its position."""
 
     def __init__(self, vocabulary: int, horizon: int, width: int) -> None:
         super().__init__()
@@ -39,9 +39,10 @@ class Embedded(TeacherForced):
         return x
 
     def inputs(self, last: Tensor, position: int) -> tuple[Tensor, Tensor | None]:
-        """What enters at `position` after the tokens `last` [m]: rows [r, width], and which of them each prefix takes [m].
+        """The inputs [r, width] at `position` after the tokens `last` [m], and which of them each prefix takes [m].
 
-        Where there are more prefixes than tokens an input for each token will do; None: one for each prefix.
+        If there are more prefixes than tokens, there is one input for each token. Otherwise there is one for each prefix,
+        in order, and the second value is None.
         """
         place = self.position.weight[position]
         if last.shape[0] > self.token.num_embeddings:

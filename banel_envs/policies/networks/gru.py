@@ -1,9 +1,9 @@
-"""A gated recurrent network over token sequences: one state a prefix, so a step costs the same at any position.
+"""A gated recurrent network over token sequences. Each prefix has one state, so a step costs the same at any position.
 
 Long sequences (images, molecules) are sampled and scored several times faster than with a transformer, whose attention
-grows with the prefix. Each input is the token before plus a learned position, so that the network knows where in an
-image it writes; a step projects at most V + 1 of them, whatever the number of prefixes. The begin token is index V:
-it enters first and is never emitted.
+grows with the prefix. Each input is the embedding of the last token plus a learned embedding of the position, so that the
+network knows where in an image it writes. A step computes at most V + 1 different inputs, however many prefixes there
+are. The begin token is index V: it is the first input, and it is never written.
 Source: Cho et al. 2014 (torch.nn.GRU).
 """
 
@@ -52,7 +52,7 @@ class GRU(Embedded):
                 weight.copy_(torch.from_numpy(rng.normal(0.0, std, tuple(weight.shape))))
 
     def features(self, written: Tensor) -> Tensor:
-        """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
+        """The input of the head: written [n, t] to [n, t + 1, width]. Position i depends on the begin token and i tokens."""
         features: Tensor = self.cell(self.embed(written))[0]
         return features
 
@@ -82,7 +82,13 @@ class GRU(Embedded):
 
 
 def _cell(entering: Tensor, state: Tensor, kept: Tensor) -> Tensor:
-    """The next state [m, d], from the projections [m, 3 d] of the input and of the state [m, d] (torch.nn.GRU's order)."""
+    """The next state [m, d] of one layer.
+
+    Args:
+        entering: the projection [m, 3 d] of the input: reset gate, update gate, new state, in torch.nn.GRU's order.
+        state: the state [m, d] before the step.
+        kept: the projection [m, 3 d] of that state, in the same order.
+    """
     d = state.shape[1]
     reset, update = torch.sigmoid(entering[:, : 2 * d] + kept[:, : 2 * d]).chunk(2, dim=1)
     new = torch.tanh(torch.addcmul(entering[:, 2 * d :], reset, kept[:, 2 * d :]))

@@ -1,10 +1,11 @@
-"""A Markov chain plus a transformer: exactly the chain at the start, and every part of it trainable from there.
+"""A Markov chain plus a transformer. At the start it is exactly the chain, and all of it can be trained from there.
 
-The head is one linear layer over the transformer's features and the one-hot of the token before. Its first part
-starts at zero and its second at the chain's log matrix, so the first logits are the chain's; softmax, temperature
-and an actor that takes `head(features)` all see the sum. A transition of probability 0 enters as FLOOR nats below
-certainty and the row is renormalised: no infinity reaches a gradient, and about 1e-11 of the mass is misplaced.
-The begin token is index V. Used where a task is defined by a chain (Stanton et al. 2024, the Ehrlich functions).
+The head is one linear layer over two inputs: the transformer's features and the one-hot vector of the last token. The
+weights of the first start at zero and those of the second at the chain's log matrix, so the first logits are the
+chain's. Since the head gives the sum, the softmax, a temperature and an actor that uses `head(features)` need not know of
+the two parts. A transition of probability 0 gets a log-probability of FLOOR, and its row is normalised again. So no
+infinity reaches a gradient, and about 1e-11 of the probability is in the wrong place. The begin token is index V.
+The network serves tasks that are defined by a chain (Stanton et al. 2024, the Ehrlich functions).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from banel_envs.policies.networks.transformer import Parts, Transformer, Transfo
 from banel_envs.policies.steps.torch_steps import Cache
 from banel_envs.policies.torch_policy import TorchPolicy
 
-FLOOR = -25.0  # log-probability given to a transition that has none
+FLOOR = -25.0  # the log-probability that a transition of probability 0 is given
 
 
 class ChainedTransformer(TeacherForced):
@@ -36,12 +37,12 @@ class ChainedTransformer(TeacherForced):
         super().__init__()
         self.config = config
         self.body = Transformer(config)
-        self.body.head = nn.Identity()  # type: ignore[assignment]  # its steps then give features
+        self.body.head = nn.Identity()  # type: ignore[assignment]  # so that the transformer's steps give features
         self.head = nn.Linear(config.width + config.vocabulary + 1, config.vocabulary)
         self.register_buffer("chain", torch.zeros(config.vocabulary + 1, config.vocabulary))
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """New weights from rng for the transformer, and the chain again: the policy of new weights is the chain."""
+        """Draw new weights for the transformer from rng, and set the head to the chain: the policy is the chain again."""
         self.body.initialise(rng)
         with torch.no_grad():
             for weight in self.head.parameters():
@@ -49,11 +50,11 @@ class ChainedTransformer(TeacherForced):
             self.head.weight[:, self.config.width :] = self.chain.T
 
     def features(self, written: Tensor) -> Tensor:
-        """What the head reads: written [n, t] to [n, t + 1, width + V + 1], the one-hot of the token before last."""
+        """The input of the head: written [n, t] to [n, t + 1, width + V + 1]; the one-hot vector of the last token is last."""
         return self._beside(self.body.features(written), begin(written, self.config.vocabulary))
 
     def parts(self) -> Parts:
-        """For the compiled kernel: the one-hot's part of the head is a row of logits for each token before."""
+        """The parts for the compiled kernel. The head's weights on the one-hot vector are a row of logits for each token."""
         d = self.config.width
         return Parts(self.body, self.head.weight[:, :d], self.head.bias, self.head.weight[:, d:].T)
 
@@ -70,7 +71,10 @@ class ChainedTransformer(TeacherForced):
 
 
 def log_chain(initial: NDArray[Any], transition: NDArray[Any]) -> NDArray[np.float64]:
-    """The log matrix [V + 1, V] of a chain, zeros at FLOOR and renormalised; row V is the initial distribution [V]."""
+    """The log matrix [V + 1, V] of a chain; row V is the initial distribution [V].
+
+    Zeros become FLOOR, and then every row is normalised again.
+    """
     rows = np.concatenate((transition, initial[None])).astype(np.float64)
     rows = np.maximum(rows / rows.sum(axis=1, keepdims=True), np.exp(FLOOR))
     logs: NDArray[np.float64] = np.log(rows / rows.sum(axis=1, keepdims=True))
@@ -80,16 +84,16 @@ def log_chain(initial: NDArray[Any], transition: NDArray[Any]) -> NDArray[np.flo
 def chained_policy(
     initial: NDArray[Any], transition: NDArray[Any], length: int, rng: np.random.Generator, **sizes: int
 ) -> TorchPolicy:
-    """The chain as a policy over sequences of `length` tokens that can be trained.
+    """The chain as a policy that can be trained, over sequences of `length` tokens.
 
     Args:
         initial: distribution of the first token [V].
         transition: row i is the distribution of the token after token i [V, V].
-        length: T; every sequence has as many tokens.
-        rng: draws the transformer's weights, which say nothing before they are trained.
-        sizes: width, layers, heads of a TransformerConfig.
+        length: T; every sequence has so many tokens.
+        rng: draws the transformer's weights, which change nothing before they are trained.
+        sizes: width, layers and heads of a TransformerConfig.
     """
-    with torch.device("meta"):  # torch's own initialisation would draw from the process's generator
+    with torch.device("meta"):  # no weights are drawn here: PyTorch would take them from the process's generator
         network = ChainedTransformer(TransformerConfig(len(initial), length, **sizes))
     network.to_empty(device="cpu")
     network.chain.copy_(torch.from_numpy(log_chain(initial, transition)))

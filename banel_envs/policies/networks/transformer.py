@@ -1,9 +1,11 @@
-"""A decoder-only transformer over short token sequences: full forward for learning, cached steps for sampling.
+"""A decoder-only transformer over short token sequences: one pass over all positions for learning, steps for sampling.
 
-The shape is GPT-2's (pre-norm blocks, learned positions, GELU, a final norm and an untied head), small
-enough for one CPU core. The begin token is index V: it enters as the first input and is never emitted. Tried and left:
-laying short sequences end to end under a mask, for fewer products in attention; a training step is then 8 to 23% faster
-from 8 tokens on and slower below, and builds would no longer give the shipped assets to the bit.
+The architecture is GPT-2's (pre-norm blocks, learned positions, GELU, a final norm and an untied head), small enough for
+one CPU core. The begin token is index V: it is the first input, and it is never written.
+
+One change was tried and not kept: short sequences were put one after the other under a mask, which needs fewer products in
+attention. From 8 tokens on a training step is then 8 to 23% faster, and below that it is slower. But builds would no
+longer give the shipped assets to the last bit.
 Source: Radford et al. 2019; the layout follows minGPT.
 """
 
@@ -58,12 +60,12 @@ class Block(nn.Module):
 
 
 class Parts(NamedTuple):
-    """What a network is made of that is a transformer and a linear head: for the compiled kernel."""
+    """The parts of a network that is a transformer with a linear head, for the compiled kernel."""
 
     body: Transformer
     head: Tensor  # [V, d]
     bias: Tensor  # [V]
-    after: Tensor | None = None  # what the token before adds to the logits [V + 1, V]
+    after: Tensor | None = None  # what the last token adds to the logits [V + 1, V]
 
 
 class Transformer(Embedded):
@@ -80,7 +82,11 @@ class Transformer(Embedded):
         self.head = nn.Linear(config.width, config.vocabulary)
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """Draw new weights from rng: N(0, 1/fan_in), embeddings N(0, 0.1), residual outputs scaled by 1/sqrt(2 layers)."""
+        """Draw new weights from rng, with GPT-2's scale of the residual outputs.
+
+        Weights have the standard deviation 1 / sqrt(fan_in) and embeddings 0.1. The outputs of the 2 x layers residual
+        branches are divided by sqrt(2 layers), so that their sum does not grow with the number of layers.
+        """
         residual = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in self.named_parameters():
@@ -92,7 +98,7 @@ class Transformer(Embedded):
                 weight.copy_(torch.from_numpy(rng.normal(0.0, std, tuple(weight.shape))))
 
     def features(self, written: Tensor) -> Tensor:
-        """What the head reads: written [n, t] to [n, t + 1, width], position i seeing the begin token and i tokens."""
+        """The input of the head: written [n, t] to [n, t + 1, width]. Position i depends on the begin token and i tokens."""
         x = self.embed(written)
         for block in self.blocks:
             x = block(x)
@@ -100,7 +106,7 @@ class Transformer(Embedded):
         return normed
 
     def parts(self) -> Parts:
-        """For the compiled kernel."""
+        """The parts for the compiled kernel."""
         return Parts(self, self.head.weight, self.head.bias)
 
     def step(self, last: Tensor, position: int, cache: torch_steps.Cache | None) -> tuple[Tensor, torch_steps.Cache]:

@@ -1,1 +1,1 @@
-"""How a network takes its next step: in PyTorch, or in the compiled kernel."""
+"""How a network computes the next token's distribution, one position at a time: in PyTorch or in the compiled kernel."""

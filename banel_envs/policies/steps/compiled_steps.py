@@ -1,8 +1,10 @@
 """A transformer's steps in the compiled kernel: float32 on a CPU, one thread.
 
-What torch_steps.py computes, within float32's accuracy (tests/test_kernel.py). Norms, biases, GELU and attention happen on
-what the products hold in cache, keys and values are read where they lie, and a step is one call. A prefix is a row that
-knows the row of the prefix one token shorter. The bits of a prefix's log-probabilities depend on that prefix only.
+It computes what torch_steps.py computes, within float32's accuracy (tests/test_kernel.py). One step is one call. Norms,
+biases, GELU and attention are computed on numbers that the matrix products have left in the processor's cache, and keys
+and values are read in place. Every prefix has one row in each buffer. A row stores the number of its parent's row: the
+parent is the same prefix without its last token. The log-probabilities of a prefix depend on that prefix alone, to the
+last bit, and not on what else is computed in the same call.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from banel_envs.policies.networks.transformer import Parts
 from banel_envs.policies.steps.buffers import SPARE, Singles
 from banel_envs.policies.steps.kernel_supports import takes
 
-AHEAD = 8  # steps to come for which rows are reserved with those of a step
+AHEAD = 8  # when the buffers grow, room is made for at most so many steps of the same size
 
 P, N = ctypes.c_void_p, ctypes.c_int64
 
@@ -69,7 +71,10 @@ def begin(network: Any) -> State | None:
 
 @cache
 def _functions(width: int) -> tuple[int, Any, Any]:
-    """The registers to use for this width, in numbers, the step for them, and what tells the scratch that it takes."""
+    """For a network of this width: how many numbers a vector register holds, the step, and the size of its scratch.
+
+    A panel of columns fills two registers, so registers are taken whose double divides the width.
+    """
     library = cast(ctypes.CDLL, kernel.library())
     lanes = library.banel_lanes()
     while width % (2 * lanes):
@@ -81,16 +86,19 @@ def _functions(width: int) -> tuple[int, Any, Any]:
 
 
 class Walk:
-    """What all steps from one empty prefix share: packed weights, and the rows of all prefixes, which are only ever appended."""
+    """What all steps from one empty prefix share: the packed weights, and the rows of all prefixes.
+
+    Rows are only ever appended, so an older State stays valid.
+    """
 
     def __init__(self, network: Any) -> None:
         parts: Parts = network.parts()
         config = parts.body.config
-        self._lock = threading.Lock()  # a call releases Python's own, and threads may share rows and scratch
+        self._lock = threading.Lock()  # ctypes releases Python's lock in a call, and threads may share this walk
         self.vocabulary, self.horizon, self.width = config.vocabulary, config.horizon, config.width
         lanes, self._function, scratch = _functions(self.width)
         self.panel = 2 * lanes
-        self._held: list[Singles] = []  # what the addresses below point at
+        self._held: list[Singles] = []  # keeps alive the arrays whose addresses the kernel is given
         self._blocks = (Block * config.layers)(*(self._block(block) for block in parts.body.blocks))
         self._net = Net(self.width, config.heads, config.layers, self.vocabulary)
         self._net.token, self._net.position = (
@@ -106,7 +114,7 @@ class Walk:
         self._address = ctypes.addressof(self._net)
         self._scratch = np.empty(scratch(self._address, self.horizon), np.uint8)
         self._net.scratch = self._scratch.ctypes.data
-        self.used = self.used_first = 0  # rows, and those of the first block
+        self.used = self.used_first = 0  # rows in use in every later block, and in the first block
         self._pairs = [np.empty((0, 2 * self.width), np.float32) for _ in range(config.layers)]
         self._parents = self._entered = np.empty(0, np.int64)
 
@@ -115,13 +123,13 @@ class Walk:
         return array.ctypes.data
 
     def _at(self, weight: Tensor) -> int:
-        return self._hold(np.array(_numbers(weight), order="C"))  # a copy: a walk keeps the weights it began with
+        return self._hold(np.array(_numbers(weight), order="C"))  # a copy: training must not change a walk's weights
 
     def _scale(self, norm: Any) -> Scale:
         return Scale(self._at(norm.weight), self._at(norm.bias))
 
     def _matrix(self, weight: Tensor, bias: Tensor) -> Matrix:
-        """A weight [out, in] and bias [out], packed in panels of columns with zeros behind the last."""
+        """A weight [out, in] and a bias [out], packed in panels of columns; the last panel is filled up with zeros."""
         numbers, added = _numbers(weight), _numbers(bias)
         out, entering = numbers.shape
         if short := -out % self.panel:
@@ -139,9 +147,10 @@ class Walk:
         )
 
     def _reserve(self, m: int, r: int, left: int) -> None:
-        """Room for m more rows, r of them in the first block, and for those of some of the `left` steps to come.
+        """Make room for m more rows (r in the first block), and for some of the `left` steps that are still to come.
 
-        Nothing counts before all of it is there: had memory run out, the same step could be taken again.
+        The counts of used rows change only after this has succeeded. So if memory runs out, the same step can be tried
+        again.
         """
         if (needed := self.used + m) > len(self._parents):
             size = max(2 * self.used, needed + m * min(left, AHEAD))
@@ -163,18 +172,22 @@ class Walk:
             SPARE.give(old)
 
     def __del__(self) -> None:
-        """Leave the memory to the next walk."""
+        """Keep the memory for the next walk."""
         for pairs in getattr(self, "_pairs", ()):
             SPARE.give(pairs)
 
     def __reduce__(self) -> NoReturn:
-        """Neither copied nor stored: its memory is given on when it ends."""
+        """Refuse to be copied or stored: a copy would read memory that the next walk has taken over."""
         raise BadValue("the state of a walk is neither copied nor stored; begin another with policy.start()")
 
     def step(self, last: Ints, position: int, parents: Ints, temperature: float) -> tuple[Floats, Ints]:
-        """Log-probabilities [m, V] after appending `last` [m] to the prefixes of rows `parents` [m]; the rows of the new ones."""
+        """Append the tokens `last` [m] to the prefixes in rows `parents` [m].
+
+        Returns:
+            The log-probabilities [m, V] of the token that follows, and the rows [m] of the new prefixes.
+        """
         m = len(last)
-        if m > self.vocabulary + 1:  # an input for each token will do
+        if m > self.vocabulary + 1:  # only V + 1 different inputs exist at one position, so each is computed once
             inputs, taken = np.arange(self.vocabulary + 1), last
         else:
             inputs, taken = last, np.arange(m)
@@ -198,11 +211,11 @@ class Walk:
 
 
 class State(NamedTuple):
-    """m prefixes of a walk."""
+    """The state of m prefixes of a walk."""
 
     walk: Walk
     rows: Ints  # [m]
-    written: int  # tokens entered, the begin token among them
+    written: int  # how many tokens each prefix has, the begin token included
 
     def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
         """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
@@ -217,7 +230,7 @@ class State(NamedTuple):
         return log_probs, State(self.walk, rows, position + 1)
 
     def select(self, rows: Ints) -> State:
-        """That of the prefixes `rows` [k], repeats allowed."""
+        """The state of the prefixes `rows` [k], repeats allowed."""
         return State(self.walk, self.rows[rows], self.written)
 
 

@@ -1,7 +1,7 @@
-"""Which networks the compiled kernel computes: those that are exactly what the package makes, in float32 on a CPU.
+"""Which networks the compiled kernel computes: exactly those that the package makes, in float32 on a CPU.
 
-The kernel reads weights by their addresses and knows one architecture, so anything else goes to PyTorch: a subclass, a
-layer of another kind, a hook, a shape that is not the config's.
+The kernel reads the weights by their addresses and knows one architecture. Anything else is left to PyTorch: a
+subclass, a layer of another kind, a hook, or a weight whose shape is not the config's.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from banel_envs import kernel
 from banel_envs.policies.networks.transformer import Block, Parts, Transformer
 
 LAYERS = (Transformer, Block, nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity)
-EPSILON = 1e-5  # of a layer norm
-EIGHT = 8  # numbers that the kernel's sums run over at once; a head has a multiple of them
+EPSILON = 1e-5  # of a layer norm; the kernel has this constant compiled in
+EIGHT = 8  # the kernel sums so many numbers at once, so the features of one head must be a multiple of it
 
 
 def takes(network: Any) -> bool:
-    """Whether the kernel computes this network's steps: one exactly as the package makes it, in float32 on a CPU."""
+    """Whether the kernel is in use and computes this network's steps."""
     return kernel.kind() == kernel.COMPILED and _is_plain(network) and _fits(network.parts())
 
 
 def _is_plain(network: Any) -> bool:
-    """Whether it computes what its `parts` say: no subclass, no other kind of layer, no hook, no step of its own."""
+    """Whether a network computes just what its `parts` say.
+
+    A subclass, a layer of another kind, a hook or a `step` of its own could make it compute something else.
+    """
     if "parts" not in vars(type(network)) or "step" in vars(network):
         return False
     return all(
@@ -38,7 +41,7 @@ def _is_plain(network: Any) -> bool:
 
 
 def _fits(parts: Parts) -> bool:
-    """Whether every weight is there, in float32 on a CPU, and of the shape that the config says."""
+    """Whether every weight is there, is float32 on a CPU, and has the shape that the config says."""
     body, config = parts.body, parts.body.config
     V, d = config.vocabulary, config.width
     if d % (EIGHT * config.heads) or [block.heads for block in body.blocks] != [config.heads] * config.layers:

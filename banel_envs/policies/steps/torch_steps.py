@@ -1,12 +1,14 @@
 """A transformer one position at a time: the keys and values of every prefix are kept, so a step computes new rows only.
 
-In PyTorch's operations, for GPUs, float64, and where the compiled kernel (compiled_steps.py) is not or does not take a network.
-Written for one CPU core and rows by the thousand: products write straight into the store, attention is whole-array
-products and sums (a small matrix product for every row and head costs twice as much), and the rows of a step are
-taken BLOCK at a time. The first block of layers sees a token and a position and nothing else, so it is computed for
-at most V + 1 rows a step, whatever the number of prefixes. What bounds it: passes over memory (gathered keys and
-values, GELU, biases) take longer than the products, and below a hundred rows torch's dispatch does; the
-kernel does away with both. Steps take no gradient.
+It uses PyTorch's operations. It serves GPUs and float64, and every network that the compiled kernel (compiled_steps.py)
+does not compute. It is written for one CPU core and thousands of rows. The matrix products write straight into the
+buffers. Attention is computed by products and sums of whole arrays, because one small matrix product for every row and
+head costs twice as much. The rows of a step are computed BLOCK at a time. The first block of layers depends on one
+token and one position only, so a step computes it for at most V + 1 rows, however many prefixes there are.
+
+Most of the time is spent reading and writing memory (gathering keys and values, GELU, adding biases), and not in the
+matrix products. Below about a hundred rows most of it is PyTorch's own cost of calling an operation. The compiled
+kernel avoids both. Steps compute no gradient.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 256  # rows computed together on a CPU: what they touch stays in its second-level cache
-NARROW = 32_768  # numbers up to which torch's own GELU is faster than oneDNN's
+BLOCK = 256  # rows computed together on a CPU: the numbers that they need then fit in its second-level cache
+NARROW = 32_768  # up to so many numbers, torch's own GELU is faster than oneDNN's
 
 
 class Norm(NamedTuple):
@@ -39,9 +41,9 @@ class Norm(NamedTuple):
 
 
 class Layer:
-    """One block's weights, looked up once a walk, and what it projected: queries, keys and values, row by row.
+    """One block's weights, looked up once for a walk, and the queries, keys and values that it computed, row by row.
 
-    Rows are only ever appended, so an older state stays good.
+    Rows are only ever appended, so an older state stays valid.
     """
 
     def __init__(self, block: Any) -> None:
@@ -59,7 +61,7 @@ class Layer:
         self.queries, self.keys, self.values = rows.chunk(3, dim=1)
 
     def reserve(self, m: int, left: int) -> int:
-        """Make room for m more rows: the first of them. `left` steps of as many rows are still to come."""
+        """Make room for m more rows, and give the number of the first; `left` steps of as many rows are still to come."""
         at, self.used = self.used, self.used + m
         if self.used > self.capacity:
             larger = self.rows.new_empty(max(2 * at, at + m * min(left, 8)), self.rows.shape[1])
@@ -68,16 +70,19 @@ class Layer:
         return at
 
     def project(self, x: Tensor, at: int) -> Tensor:
-        """Write the projections of x [m, d] into rows at, at + 1, ...; the queries among them [m, d]."""
+        """Write the queries, keys and values of x [m, d] into the rows from `at` on, and give the queries [m, d]."""
         rows = slice(at, at + x.shape[0])
         torch.addmm(self.qkv_bias, self.norm1(x), self.qkv, out=self.rows[rows])
         queries: Tensor = self.queries[rows]
         return queries
 
     def finish(self, x: Tensor, query: Tensor, written: Tensor) -> Tensor:
-        """Block.forward at one position, its projections given: x [m, d] to [m, d], in place.
+        """Block.forward at one position, in place: x [m, d] to [m, d]. `project` has been called before.
 
-        written [t, m] names the rows of all t positions of each prefix, this one included.
+        Args:
+            x: the block's input [m, d].
+            query: the queries [m, d] of this position.
+            written: the rows [t, m] that hold the keys and values of all t positions of each prefix, this one included.
         """
         attended = self._attended(query, written)
         x.addmm_(attended, self.mix).add_(self.mix_bias)
@@ -101,8 +106,8 @@ class Layer:
 def _gelu(x: Tensor) -> Tensor:
     """F.gelu of x [m, 4 d].
 
-    A contiguous tensor goes to oneDNN, which takes 6 microseconds to begin; torch's own kernel is the faster one for
-    few rows, and takes a transposed one.
+    PyTorch gives a contiguous tensor to oneDNN, which takes 6 microseconds to begin. For few rows PyTorch's own kernel is
+    faster, and PyTorch uses it for a tensor that is transposed.
     """
     if x.numel() > NARROW:
         return F.gelu(x)
@@ -119,7 +124,11 @@ class Walk:
         self.norm = Norm(network.norm.weight, network.norm.bias, network.norm.eps)
 
     def enter(self, last: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs [m, d] and the first block's queries [m, d], from the token before `position` [m]; their rows in it [m]."""
+        """Enter the tokens `last` [m], which stand before `position`.
+
+        Returns:
+            The inputs [m, d], the first block's queries [m, d], and the rows [m] that it wrote them to.
+        """
         block = self.layers[0]
         x, taken = self.inputs(last, position)  # [V + 1 or m, d]
         at = block.reserve(x.shape[0], self.horizon - position)
@@ -129,7 +138,15 @@ class Walk:
         return x, query, torch.arange(at, at + x.shape[0], device=last.device)
 
     def through(self, x: Tensor, query: Tensor, first: Tensor, rest: Tensor, at: int) -> Tensor:
-        """Features [m, d] from what `enter` gave, the rows [t, m] of a Cache, and where every later block writes."""
+        """The features [m, d] at one position.
+
+        Args:
+            x: the inputs [m, d] that `enter` gave.
+            query: the first block's queries [m, d] that `enter` gave.
+            first: the rows [t, m] of all positions in the first block.
+            rest: the rows [t, m] of all positions in every later block.
+            at: the first row that every later block writes to.
+        """
         x = self.layers[0].finish(x, query, first)
         for layer in self.layers[1:]:
             x = layer.finish(x, layer.project(x, at), rest)
@@ -138,7 +155,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Cache:
-    """The state of m prefixes: which rows of each block hold the projections of their positions."""
+    """The state of m prefixes: which rows of each block hold the queries, keys and values of their positions."""
 
     walk: Walk
     first: Tensor  # [t, m], in the first block
@@ -146,12 +163,12 @@ class Cache:
 
     @classmethod
     def empty(cls, network: Any, m: int) -> Cache:
-        """That of the empty prefix, m times."""
+        """The state of the empty prefix, m times."""
         none = torch.empty(0, m, dtype=torch.long, device=network.token.weight.device)
         return cls(Walk(network), none, none)
 
     def select(self, rows: Tensor) -> Cache:
-        """That of the prefixes `rows` [k] (repeats allowed)."""
+        """The state of the prefixes `rows` [k] (repeats allowed)."""
         return Cache(self.walk, self.first.index_select(1, rows), self.rest.index_select(1, rows))
 
     @property
@@ -165,7 +182,7 @@ def step(last: Tensor, position: int, cache: Cache) -> tuple[Tensor, Cache]:
     walk, m = cache.walk, last.shape[0]
     x, query, entered = walk.enter(last, position)
     first = torch.cat((cache.first, entered[None]))
-    at = 0  # the same in every later block, as each of them holds a row for every prefix
+    at = 0  # the same in every later block, because each of them holds one row for every prefix
     for layer in walk.layers[1:]:
         at = layer.reserve(m, walk.horizon - position)
     rest = torch.cat((cache.rest, torch.arange(at, at + m, device=last.device)[None]))
@@ -177,6 +194,9 @@ def step(last: Tensor, position: int, cache: Cache) -> tuple[Tensor, Cache]:
 
 
 def _blocks(m: int) -> list[tuple[int, int]]:
-    """Rows 0..m-1 in equal parts of at most BLOCK; none is so small that its products would be summed otherwise."""
+    """Rows 0..m-1 in equal parts of at most BLOCK.
+
+    The parts are equal so that none is very small: PyTorch sums small products in another order, to other last bits.
+    """
     parts = -(-m // BLOCK)
     return list(itertools.pairwise(m * part // parts for part in range(parts + 1)))

@@ -1,9 +1,10 @@
-"""Curves: success rate against NRE, one panel a task and feedback, an agent the same colour and marker in all of them.
+"""The curves: success rate against NRE. There is one panel for each task and feedback.
 
-Both axes are logarithmic. NRE 0 stands at the left edge (linear up to the first grid point), zero success on a dotted
-floor below the smallest rate. A line is the median over seeds, its band the quartiles (the full range below 4
-seeds); every run's best point is drawn, hollow. Where a rate is known only as an interval, the line, the best point and
-the base policy's level follow its lower end, and the band reaches to its upper one.
+An agent has the same colour and marker in every panel. Both axes are logarithmic. NRE 0 stands at the left edge (the
+axis is linear up to the first NRE of the grid after it), and a rate of zero stands on a dotted floor below the smallest
+rate. A line is the median over seeds. Its band shows the quartiles, or the full range below 4 seeds. Every run's best
+point is drawn as a hollow marker. Where a rate is known only as an interval, the line, the best point and the base
+policy's level show the lower end, and the band reaches to the upper end.
 """
 
 from __future__ import annotations
@@ -23,54 +24,55 @@ from banel_envs.visible import visible
 from banel_leaderboard.board.ranking import Board, RateName, Regime, Row, TaskTable
 from banel_leaderboard.board.stats import Floats, at_or_before, band, median
 
-# After Okabe and Ito 2008, darkened for a white page; their pairs in dark mode stand in page.css.
+# After Okabe and Ito 2008, whose colours colour-blind readers can tell apart; darkened for a white page. The colours of
+# dark mode, in the same order, are in page.css.
 COLOURS = (
     "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
-MOST_LABEL = 100  # characters of an agent's name
+MOST_LABEL = 100  # characters of an agent's name that are shown
 INK, MUTED, GRID = "#1d2330", "#667085", "#e3e6ea"
 BASE_LINE: dict[str, Any] = {"color": MUTED, "linestyle": (0, (5, 3)), "linewidth": 1.1}
 
 
 @dataclass(frozen=True)
 class Style:
-    """How an agent looks, everywhere."""
+    """The colour and the marker of an agent, the same in every panel and table."""
 
     index: int
 
     @property
     def colour(self) -> str:
-        """As hex, on a white page."""
+        """The colour in hexadecimal, for a white page."""
         return COLOURS[self.colour_index]
 
     @property
     def colour_index(self) -> int:
-        """Which of COLOURS."""
+        """The index of the colour in COLOURS."""
         return self.index % len(COLOURS)
 
     @property
     def marker(self) -> str:
-        """In Matplotlib's letters; with the colour it tells 110 agents apart."""
+        """The marker as Matplotlib's letter. The colour and the marker together tell 110 agents apart (10 x 11)."""
         return MARKERS[self.index % len(MARKERS)]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One row's runs over the grid, in log10."""
+    """The runs of one row over the grid; rates are in log10."""
 
     agent: str
     nre: np.ndarray[Any, np.dtype[np.int64]]  # [G]
     middle: Floats  # [G]
     low: Floats
     high: Floats
-    bests: tuple[tuple[int, float], ...]  # a run's (NRE, rate) of its best point
-    upper: float  # at the budget: `middle`, or where only an interval is known its upper end
+    bests: tuple[tuple[int, float], ...]  # (NRE, rate) of each run's best point
+    upper: float  # at the budget: the same as `middle`, or the upper end where only an interval is known
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One task under one feedback."""
+    """The chart of one task under one feedback."""
 
     task: str
     regime: Regime
@@ -109,7 +111,11 @@ def _curve(row: Row) -> Curve:
 
 
 def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
-    """A panel as an SVG element of `width` x `height` CSS pixels: colours are CSS variables, ids start in `name`."""
+    """A panel as an SVG element of `width` x `height` CSS pixels.
+
+    Colours are CSS variables, so that the page can change them. Every id begins with `name`, so that several panels can
+    stand on one page.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -123,7 +129,7 @@ def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, 
 
 
 def figure_png(panels: Sequence[Panel]) -> bytes:
-    """All panels, two in a row, with one legend below, as a PNG."""
+    """All panels as one PNG: two side by side, with one legend below."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -149,7 +155,7 @@ def figure_png(panels: Sequence[Panel]) -> bytes:
 
 
 def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
-    """Curves, base line and floor of a panel, onto Matplotlib axes."""
+    """Draw the curves, the base policy's line and the floor of a panel onto Matplotlib axes."""
     floor = _scales(axes, panel)
     ends = sorted({styles[c.agent].index for c in panel.curves})
     for curve in panel.curves:
@@ -158,7 +164,7 @@ def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
         x, tag = curve.nre, f"agent-{style.index}"
         middle, low, high = (np.maximum(v, floor) for v in (curve.middle, curve.low, curve.high))
         axes.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0, gid=f"{tag}-band")
-        every = (ends.index(style.index) % 3, 3)  # staggered, so that curves that coincide still show
+        every = (ends.index(style.index) % 3, 3)  # markers are staggered, so that equal curves can still be seen
         axes.plot(x, middle, **look, linewidth=2, markersize=6.5, markevery=every, clip_on=False, gid=f"{tag}-line")
         bests = np.array([(n, max(v, floor)) for n, v in curve.bests])
         axes.plot(
@@ -169,7 +175,11 @@ def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
 
 
 def _scales(axes: Any, panel: Panel) -> float:
-    """Set both axes; the height of the floor that zero success is drawn on."""
+    """Set both axes, and give the height of the floor on which a rate of zero is drawn.
+
+    The floor is 0.22 of the rates' span below the smallest one, so that zero is clearly apart. The other factors leave a
+    margin, so that no line touches the frame.
+    """
     values = [v for c in panel.curves for v in (*c.middle, *c.low, *c.high, *(b for _, b in c.bests))]
     finite = [v for v in [*values, panel.base] if v is not None and math.isfinite(v)] or [-1.0, 0.0]
     low, high = float(min(finite)), float(max(finite))
@@ -189,7 +199,10 @@ def _scales(axes: Any, panel: Panel) -> float:
 
 
 def rate_ticks(low: float, high: float) -> dict[float, str]:
-    """Ticks within low..high (log10) and their labels: whole decades, or their 1-2-5 parts where fewer than 3 fit."""
+    """Ticks within low..high (log10) and their labels.
+
+    They are whole decades, at most about 7 of them; where the span is at most 2 decades, 1, 2 and 5 times each decade.
+    """
     step = max(1, math.ceil((high - low) / 7))
     decades = range(math.ceil(math.floor(low) / step) * step, math.ceil(high) + 1, step)
     parts = (1,) if high - low > 2 else (1, 2, 5)
@@ -203,7 +216,7 @@ def rate_ticks(low: float, high: float) -> dict[float, str]:
 
 
 def _plain(axes: Any) -> None:
-    """No box, no tick marks, faint horizontal lines."""
+    """Remove the box and the tick marks, and draw faint horizontal lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -235,7 +248,10 @@ def _handle(style: Style, label: str) -> Any:
 
 
 def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> str:
-    """Matplotlib's file as an element of a page: no prologue, unique ids, a title and a description, themed colours."""
+    """Turn Matplotlib's file into an element of a page.
+
+    It loses its prologue. It gets unique ids, a title and a description for screen readers, and CSS variables for colours.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
@@ -254,7 +270,7 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
 
 
 def _describe(panel: Panel) -> str:
-    """The chart in words, for whoever cannot see it."""
+    """The chart in words, for readers who cannot see it."""
     ends = "; ".join(
         f"{visible(c.agent, MOST_LABEL)} {_end(c)}" for c in sorted(panel.curves, key=lambda c: -c.middle[-1])
     )

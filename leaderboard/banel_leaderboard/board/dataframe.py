@@ -1,4 +1,4 @@
-"""Runs as a pandas table: one row for each point of each run's curve."""
+"""Runs as a pandas table, which has one line for each point of each run's curve."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ COLUMNS: dict[str, str] = {
     "seed": "the run's seed",
     "budget": "reward evaluations granted",
     "off_board": "whether the budget is not the task's own, or answers were inherited",
-    "nre": "reward evaluations spent at this point",
+    "nre": "NRE at this point: how many sequences were asked",
     "final": "whether this is the run's last point",
-    "log10_success": "log10 of the success rate; -inf for zero, NaN where only limits are known",
-    "success_low": "lower 95% limit of it, likewise",
-    "success_high": "upper 95% limit of it, likewise",
-    "log10_fresh": "log10 of the rate of successes that the run has not asked yet",
-    "fresh_low": "lower 95% limit of it",
-    "fresh_high": "upper 95% limit of it",
+    "log10_success": "log10 of the success rate; -inf for zero, NaN where only an interval is known",
+    "success_low": "log10 of the lower end of its 95% interval; -inf for zero",
+    "success_high": "log10 of the upper end of its 95% interval",
+    "log10_fresh": "log10 of the fresh success rate: of successes that the run has not asked yet",
+    "fresh_low": "log10 of the lower end of its 95% interval; -inf for zero",
+    "fresh_high": "log10 of the upper end of its 95% interval",
     "method": "how the rates were measured: exact, importance, monte_carlo, ...",
-    "effective": "effective number of distinct successes, where exact; else NaN",
-    "invalid": "share of malformed sequences among those asked since the point before; NaN if none were",
-    "repeated": "share of sequences that were asked before in the run, likewise",
+    "effective": "effective successes: how many distinct ones carry the rate; NaN where it is not exact",
+    "invalid": "share of malformed sequences among those asked since the last point; NaN if none were asked",
+    "repeated": "share of sequences that were asked before in the run, among the same ones",
     "first_success": "NRE of the run's first success; NaN if it met none",
     "successes_asked": "successes that the run asked, repeats included",
-    "wall_s": "seconds that the agent took, evaluation not counted",
-    "cpu_s": "CPU seconds, likewise",
+    "wall_s": "seconds that the agent took, without the measurements of the harness",
+    "cpu_s": "CPU seconds that the agent took, without the measurements of the harness",
 }
 """The columns of `read`, in order, and what each one holds."""
 
 
 def read(folder: str | Path) -> pd.DataFrame:
-    """Every run below a folder as a table with one row a point; see COLUMNS.
+    """Every run below a folder as a table with one line for each point; COLUMNS says what the columns hold.
 
-    The final success of every run: `read("out").query("final").set_index(["task", "agent", "seed"]).log10_success`.
+    This gives the final success of every run: `read("out").query("final").set_index(["task", "agent", "seed"]).log10_success`.
 
     Args:
-        folder: what was handed to `--out`, or any folder that holds runs. Runs whose ledger does not fit their record
-            are left out, and named on stderr.
+        folder: the folder that was given to `--out`, or any folder that holds runs. Runs that are refused are left out of
+            the table and named on stderr.
 
     Raises:
-        BadValue: not a folder, or there is no run in it.
+        BadValue: it is not a folder, or there is no run in it.
         MissingExtra: pandas is not installed.
     """
     try:
@@ -68,7 +68,7 @@ def read(folder: str | Path) -> pd.DataFrame:
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:
-    """The points of one run."""
+    """One line of the table for each point of a run."""
     record = run.record
     same = {
         "run": run.path,
@@ -97,7 +97,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _limits(name: str, rate: Rate) -> dict[str, float]:
-    """A rate in log10 and its limits: -inf for a rate that is zero, NaN for a number that is not known."""
+    """A rate in log10 and the two ends of its interval; -inf is a rate of zero, NaN a number that is not known."""
     unknown = -math.inf if rate.zero and rate.method != "upper_limit" else math.nan
     value = unknown if rate.log10 is None else rate.log10
     return {

@@ -1,7 +1,8 @@
-"""load: read run folders and believe none of them; what counts is what can be checked, and how far is said of each run.
+"""Read run folders. Nothing that a folder says is believed before it is checked, and each run says how far it was proved.
 
-A run is refused, by name, where its files contradict each other (see verify.py), where the package contradicts them, or where an
-answer or a rate is not what is recomputed (see recompute.py). What can be neither proved nor disproved here counts as *reported*.
+A run is refused, and the reason is named, in three cases: its files contradict each other (see verify.py), the package
+contradicts them, or an answer or a rate is not what is recomputed here (see recompute.py). What can be neither proved nor
+disproved on this machine is counted, with the standing *reported*.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ Identity: TypeAlias = tuple[str, str, str, str, int, str]
 
 @dataclass(frozen=True)
 class Proved:
-    """How far a run is proved, and why no further."""
+    """How far a run is proved, and why it is proved no further."""
 
     answers: Standing
-    rates: Standing  # of the final success and fresh success
+    rates: Standing  # the standing of the final success rate and the final fresh success rate
     reasons: tuple[str, ...] = ()
 
 
@@ -49,22 +50,22 @@ class Proved:
 class Run:
     """A verified run."""
 
-    path: str  # of its folder, below the folder that was read
+    path: str  # the run's folder, relative to the folder that was read
     record: RunRecord
-    version: str  # of the package that made it, as its ledger binds it
-    questions: str  # SHA-256 of what it asked
+    version: str  # the version of the package that made the run, as the ledger's first line says
+    questions: str  # SHA-256 of the sequences that the run asked
     proved: Proved
 
     @cached_property
     def identity(self) -> Identity:
-        """What runs of one row share: all but seed, feedback and twin."""
+        """What the runs of one row have in common. Runs of one identity may differ in seed, feedback and twin."""
         r = self.record
         return r.task, r.digest, r.agent, json.dumps(r.config, sort_keys=True), r.budget, self.version
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A run that does not count, and why."""
+    """A run that does not count, and the reason."""
 
     path: str
     reason: str
@@ -72,22 +73,22 @@ class Refused:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a folder holds."""
+    """The runs of a folder: those that count and those that were refused."""
 
     runs: tuple[Run, ...]
     refused: tuple[Refused, ...]
 
 
 def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[Attestation] = ()) -> Loaded:
-    """Every run below a folder, verified; what is refused is named on stderr too.
+    """Verify every run below a folder. A run that is refused is also named on stderr.
 
     Args:
-        folder: of runs.
+        folder: the folder that holds the runs.
         known: tasks and agents of your own, see lookup.own_code.
-        attestations: what was replayed, see standing.py.
+        attestations: which runs were replayed, see standing.py.
 
     Raises:
-        BadValue: not a folder, or no record.json in it.
+        BadValue: it is not a folder, or it holds no record.json.
     """
     if not folder.is_dir():
         raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
@@ -102,13 +103,13 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
         try:
             run = _read(path.parent, name, folder, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
-            if key in runs:  # whoever copies a run and proves less of it cannot take its place
+            if key in runs:  # the better proved of two equal runs counts, so that a copy cannot replace the original
                 run, other = sorted((runs[key], run), key=lambda r: -r.proved.rates)
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
             refused.append(_refuse(name, str(error), folder))
-        except Exception as error:  # a file that a check did not expect must not take the other runs with it
+        except Exception as error:  # one file that no check foresaw must not keep the other runs off the board
             refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {error}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
 
@@ -127,10 +128,10 @@ def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[
 def how_far(
     record: RunRecord, ledger: Ledger, folder: Path, known: Known, attestation: Attestation | None = None
 ) -> Proved:
-    """Recompute what can be recomputed here.
+    """Recompute what can be recomputed here, and say how far the run is proved.
 
     Raises:
-        Disproved: something that was recomputed differs.
+        Disproved: something that was recomputed differs from what the run says.
     """
     reasons: list[str] = []
 
@@ -153,7 +154,7 @@ def how_far(
 
 
 def _refuse(name: str, reason: str, folder: Path) -> Refused:
-    """Say so on stderr, too; nothing in it is invisible or longer than a few lines."""
+    """A refused run, which is also printed on stderr. Its text is made visible and cut to a few lines."""
     refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
     print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
     return refused

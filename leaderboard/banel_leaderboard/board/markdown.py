@@ -10,11 +10,11 @@ from banel_leaderboard.board.load import Loaded
 from banel_leaderboard.board.negative_control import control_note
 from banel_leaderboard.board.ranking import Board, make_boards, marks
 
-MOST_NOTE = 2_000  # characters of a note on a table, which names its agents
+MOST_NOTE = 2_000  # characters of a note above a table; it names many agents, and so it can be long
 
 
 def markdown(loaded: Loaded) -> str:
-    """All tables, what the words mean, and what was refused."""
+    """All tables, then the glossary, then the runs that were refused."""
     parts = ["# Board", *map(_board, make_boards(loaded.runs))]
     parts.append("## Words\n\n" + "\n".join(f"- **{word}**: {meaning}" for word, meaning in GLOSSARY.items()))
     if loaded.refused:

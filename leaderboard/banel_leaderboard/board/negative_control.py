@@ -1,9 +1,14 @@
-"""control: what is said of a negative control, a task on which no method can beat `without_replacement` in the mean.
+"""What the board says of a negative control: a task on which no agent can beat `without_replacement` in the mean.
 
-The test is one-sided over the seeds that both have run: signs of the paired differences in final fresh success flipped at
-random, p-values corrected for the number of rows by Holm's method, level 1%. Given the answers, fresh success on such a task is
-a weighted sum of independent rare successes, so a difference has its long tail above and none below; flipped signs
-then err on the safe side, and a lucky hit of a policy that collapsed does not count as skill.
+Each agent is compared with `without_replacement` on the seeds that both have run. The test is one-sided, at a level of
+1%: the signs of the paired differences in final fresh success are flipped at random, and the p-values are corrected for
+the number of rows by Holm's method.
+
+The test is conservative on such a task: it calls an agent better less often than its level allows. Given the answers,
+fresh success is a weighted sum of independent rare successes. So a difference can be far above zero, but hardly ever far
+below it. An agent whose policy collapsed onto a few sequences, one of which is a success by luck, has one very large
+difference among its seeds, and the others are at most about zero. About half of the flips keep the large one positive,
+so that the p-value is large and this luck is not taken for skill.
 """
 
 from __future__ import annotations
@@ -25,25 +30,31 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One agent against the bar."""
+    """One agent compared with `without_replacement`, the bar."""
 
-    difference: float  # mean over seeds of fresh success less the bar's
+    difference: float  # mean over seeds of the agent's fresh success minus the bar's
     error: float  # its standard error
     p: float  # one-sided
-    corrected: float  # for the number of agents
-    above: bool  # whether it is below LEVEL
+    corrected: float  # p, corrected for the number of agents
+    above: bool  # whether the agent is above the bar: the corrected p is below LEVEL
 
 
 def sign_flip(differences: Floats, rng: np.random.Generator, flips: int = FLIPS) -> float:
-    """One-sided p-value of the mean of paired differences [n] being above 0, from signs flipped at random."""
+    """One-sided p-value of the mean of paired differences [n] being above 0, from signs flipped at random.
+
+    The observed signs count as one more flip (Phipson and Smyth 2010), so the p-value is never 0.
+    """
     signs = rng.choice((-1.0, 1.0), (flips, len(differences)))
-    slack = 1e-9 * np.abs(differences).sum()  # the same sum in another order is the same
+    slack = 1e-9 * np.abs(differences).sum()  # rounding must not tell apart two sums of the same numbers
     reached = int((signs @ differences >= differences.sum() - slack).sum())
     return (1 + reached) / (1 + flips)
 
 
 def holm(p: Floats) -> Floats:
-    """P-values corrected for their number (Holm 1979): rejecting those below a level errs once, at most that often."""
+    """P-values corrected for their number (Holm 1979).
+
+    Whoever rejects those below a level rejects a true hypothesis, one or more, with at most this probability.
+    """
     order = np.argsort(p)
     corrected = np.empty_like(p)
     corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
@@ -51,12 +62,16 @@ def holm(p: Floats) -> Floats:
 
 
 def least_seeds(agents: int) -> int:
-    """Seeds below which not even all signs alike are significant."""
+    """The fewest seeds from which the test can find a difference for one of so many agents.
+
+    If all n differences are positive, a random flip keeps all signs with probability 2^-n. Holm's method multiplies the
+    smallest p-value by the number of agents, and the product has to reach LEVEL.
+    """
     return int(np.ceil(np.log2(agents / LEVEL)))
 
 
 def judge(differences: Sequence[Floats]) -> list[Verdict]:
-    """Each agent by its fresh success less the bar's on the same seeds [n]."""
+    """A verdict on each agent, from its fresh success minus the bar's on the same seeds [n]."""
     p = np.array([sign_flip(d, np.random.default_rng(0)) for d in differences])
     return [
         Verdict(float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d))), float(raw), float(c), bool(c < LEVEL))
@@ -65,12 +80,12 @@ def judge(differences: Sequence[Floats]) -> list[Verdict]:
 
 
 def controls_for(table: TaskTable) -> str | None:
-    """What a negative control controls for; None for any other task, and for one that is not registered here."""
+    """Why no agent can beat chance on a negative control; None for any other task, and for one not registered here."""
     return TASKS[table.task].control if table.task in TASKS else None
 
 
 def control_note(table: TaskTable) -> str | None:
-    """What the board says above the ranks of a negative control; None for any other task."""
+    """The sentence above the table of a negative control; None for any other task."""
     about = controls_for(table)
     ranked = [row for row in table.rows if row.rank is not None]
     if about is None or not ranked:
@@ -80,7 +95,7 @@ def control_note(table: TaskTable) -> str | None:
     names = [row.first.agent for row in ranked if row.first.agent != BAR]
     fewest = min(map(len, differences), default=0)
     if fewest < least_seeds(max(1, len(names))):
-        return f"Negative control, {about}. {fewest} seeds beside {BAR}'s are too few: read nothing into these ranks."
+        return f"Negative control, {about}. {fewest} seeds beside {BAR}'s are too few: these ranks mean nothing."
     verdicts = judge(differences)
     above = [name for name, v in zip(names, verdicts, strict=True) if v.above]
     says = f"{', '.join(above)}: a leak, a look at the set, or 1 in 100" if above else "the ranks are chance"
@@ -91,7 +106,7 @@ def control_note(table: TaskTable) -> str | None:
 
 
 def _differences(fresh: dict[int, float], bar: dict[int, float]) -> Floats:
-    """Of the seeds that both have."""
+    """The differences in fresh success on the seeds that both have run."""
     return np.array([fresh[seed] - bar[seed] for seed in sorted(fresh.keys() & bar.keys())])
 
 

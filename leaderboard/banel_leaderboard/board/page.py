@@ -1,4 +1,4 @@
-"""The board as one HTML file: tables, curves, words; no network, no framework."""
+"""The board as one HTML file: tables, curves and the glossary. The file loads nothing and uses no framework."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ SHAPES = {  # Matplotlib's markers as paths in a box of -5 to 5
 
 @dataclass(frozen=True)
 class TableView:
-    """A table as the template reads it."""
+    """A table in the form that the template reads."""
 
     id: str
     task: str
     budget: int
-    note: str | None  # of a negative control: whether anything stands above chance
+    note: str | None  # for a negative control: whether any agent is above chance
     columns: list[Column]
     rows: list[tuple[Row, list[Cell], list[str]]]
-    wide: Markup | None  # the chart, and the same drawn for a narrow screen
-    narrow: Markup | None
+    wide: Markup | None  # the chart for a wide screen
+    narrow: Markup | None  # the same chart for a narrow screen
 
 
 @dataclass(frozen=True)
 class BoardView:
-    """A board as the template reads it."""
+    """A board in the form that the template reads."""
 
     id: str
     title: str
@@ -67,7 +67,7 @@ def page(loaded: Loaded) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=escape.page,  # whatever a record, a ledger or a path says
+        finalize=escape.page,  # every text is made safe here, so the template cannot forget one
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
@@ -116,7 +116,10 @@ def _facts(loaded: Loaded) -> list[tuple[str, str]]:
 
 
 def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
-    """Who leads a task, and by how much over the base policy; None where no row is ranked, or leading is luck."""
+    """Which agents are first on a task, and by how much over the base policy.
+
+    None if no row is ranked, and None for a negative control, where the first place is luck.
+    """
     ranked = [row for row in table.rows if row.rank == 1]
     if not ranked or controls_for(table) is not None:
         return None
@@ -136,7 +139,7 @@ def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
 
 
 def _machines(loaded: Loaded) -> list[str]:
-    """What the seconds were measured on."""
+    """The machines on which the seconds were measured."""
     made = {(e.processor, e.threads, e.kernel) for e in (r.record.execution for r in loaded.runs)}
     return [
         f"{processor}, {threads} thread{'s' * (threads != 1)}, kernel {used}"
@@ -145,7 +148,7 @@ def _machines(loaded: Loaded) -> list[str]:
 
 
 def _swatch(style: Style) -> Markup:
-    """An agent's line and marker, to stand beside its name."""
+    """An agent's line and marker, which stand beside its name."""
     colour = f"var(--c{style.colour_index})"
     return Markup(
         f'<svg class="swatch" viewBox="-12 -6 24 12" width="24" height="12" aria-hidden="true">'

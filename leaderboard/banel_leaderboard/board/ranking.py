@@ -1,8 +1,10 @@
-"""Rows: verified runs gathered by agent and settings, ranked within each task, never across kinds or regimes.
+"""Gather verified runs into rows, one for each agent and its settings, and rank the rows within each task.
 
-Kinds: `fixed` (default settings, the task's own budget), `tuned` (settings changed), `off` (another budget).
-Regimes: "failures" ranks by success; "full" by fresh success, else whoever repeats its first hit wins; "twin" is told
-"failure" for everything. A run that was told no success took the same course under all three, so it counts in each.
+Rows are never compared across boards. There is one board for each kind and regime. The kinds are `fixed` (default
+settings and the task's own budget), `tuned` (other settings) and `off` (another budget, or inherited answers). The
+regimes are "failures", ranked by success; "full", ranked by fresh success, because an agent that repeats its first
+success for ever would win otherwise; and "twin", told "failure" for everything. A run that was told no success is the
+same under all three regimes, so it counts in each of them.
 """
 
 from __future__ import annotations
@@ -29,17 +31,18 @@ Regime: TypeAlias = Literal["failures", "full", "twin"]
 RateName: TypeAlias = Literal["success", "fresh"]
 Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
 Span: TypeAlias = tuple[float, float]
-"""What is known of a value: the ends between which it lies, equal where it is a number."""
-SEED = 0  # of the bootstrap: the same runs give the same page
-LEAST_SEEDS = 5  # below which its interval holds the median too rarely to be shown (python -m benchmarks.seeds)
+"""The two ends between which a value lies; they are equal where the value is a known number."""
+SEED = 0  # the seed of the bootstrap, which is fixed so that the same runs give the same page
+LEAST_SEEDS = 5  # with fewer seeds the interval holds the median too rarely to be shown (python -m benchmarks.seeds)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median over runs with its 95% bootstrap interval, from LEAST_SEEDS runs on.
+    """A median over runs, with its 95% bootstrap interval if there are at least LEAST_SEEDS runs.
 
-    Where a run knows its rate only as an interval, the median lies between that of the lower ends, `value`, and that of
-    the upper ends, `upper`: no number and no interval over seeds is given. It ranks by `value`, the end that is sure.
+    Where the rate of some run is known only as an interval, the median lies between the median of the lower ends,
+    `value`, and the median of the upper ends, `upper`. Then there is no number and no interval over seeds. Rows are
+    ranked by `value`, because a policy certainly reaches its lower end.
     """
 
     value: float
@@ -55,7 +58,7 @@ class Estimate:
 
     @classmethod
     def of(cls, spans: Sequence[Span]) -> Estimate:
-        """Of one span a run."""
+        """The estimate from one span for each run."""
         lows, highs = np.array(spans, np.float64).T
         n, value, upper = len(lows), float(median(lows)), float(median(highs, "high"))
         if (lows != highs).any():
@@ -68,44 +71,46 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent with one config on one task: all its seeds."""
+    """One agent with one set of settings on one task, over all its seeds."""
 
     runs: tuple[Run, ...]
-    rate: RateName  # what final, best and mixture are of
-    rank: int | None  # None where it would mislead
+    rate: RateName  # the rate that final, best and mixture are about
+    rank: int | None  # None where a rank would mislead
     final: Estimate
     best: Estimate
     mixture: Estimate
-    other: Estimate  # the final rate of the other name
-    gain: Estimate | None  # decades over the oracle-free twin, paired by seed
-    missing: tuple[int, ...]  # seeds that met a success elsewhere and did not run here: what is here is a selection
-    incomplete: str | None  # what is wrong with its set of seeds
-    copies: Mapping[int, int]  # seeds that asked the same questions as an earlier one, and count as one run with it
-    unranked: str | None = None  # why it has no rank, beside the above
+    other: Estimate  # the final value of the other rate: fresh success where `rate` is success, and the reverse
+    gain: Estimate | None  # decades gained over the oracle-free twin, paired by seed
+    missing: tuple[
+        int, ...
+    ]  # seeds that met a success under another regime and did not run here: the row is a selection
+    incomplete: str | None  # what is wrong with its seed set
+    copies: Mapping[int, int]  # seeds that asked the same questions as an earlier seed; the two count as one run
+    unranked: str | None = None  # any further reason why it has no rank
 
     @property
     def first(self) -> RunRecord:
-        """A record that stands for what all of them share."""
+        """One of the records, for the fields that all of them share."""
         return self.runs[0].record
 
     @property
     def rates(self) -> Standing:
-        """How far the final rates of all its runs are proved."""
+        """The standing of the final rates: the lowest among the runs."""
         return min(r.proved.rates for r in self.runs)
 
     @property
     def answers(self) -> Standing:
-        """How far the answers in all its ledgers are proved."""
+        """The standing of the answers: the lowest among the runs."""
         return min(r.proved.answers for r in self.runs)
 
     @property
     def nre(self) -> float:
-        """Median NRE to the first success; +inf where censored."""
+        """The median NRE to the first success; +inf if the median run met none within the budget."""
         return first_success_median([r.record.first_success for r in self.runs])
 
     @property
     def met(self) -> int:
-        """Runs that met a success."""
+        """The number of runs that met a success."""
         return sum(r.record.first_success is not None for r in self.runs)
 
     @property
@@ -115,7 +120,7 @@ class Row:
 
     @property
     def effective(self) -> float | None:
-        """Median effective number of successes at the end, over runs where it is known."""
+        """The median number of effective successes at the budget, over the runs where it is known."""
         known = [e for r in self.runs if (e := r.record.points[-1].success.effective) is not None]
         return float(median(np.array(known))) if known else None
 
@@ -125,7 +130,7 @@ class Row:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """How the rates were got."""
+        """The methods by which the rates were measured."""
         return tuple(sorted({p.success.method for r in self.runs for p in r.record.points}))
 
 
@@ -140,7 +145,7 @@ class TaskTable:
 
 @dataclass(frozen=True)
 class Board:
-    """Rows that may be compared."""
+    """All tables of one kind and regime. Only rows of the same table are ranked against each other."""
 
     kind: Kind
     regime: Regime
@@ -149,7 +154,7 @@ class Board:
 
 
 def make_boards(runs: Sequence[Run]) -> list[Board]:
-    """Every board that has a row: fixed, tuned, off-board, each by regime."""
+    """Every board that has at least one row, for each kind and regime."""
     twins = {(r.identity, r.record.seed): r.record for r in runs if r.record.twin}
     boards = []
     for kind in get_args(Kind):
@@ -159,31 +164,34 @@ def make_boards(runs: Sequence[Run]) -> list[Board]:
 
 
 def charted(board: Board) -> bool:
-    """Whether its curves are drawn: the fixed boards of both feedbacks."""
+    """Whether the board's curves are drawn: only those of the fixed boards of the two feedbacks are."""
     return board.kind == "fixed" and board.regime != "twin"
 
 
 def kind_of(record: RunRecord) -> Kind:
-    """Which kind of board a run stands on."""
+    """The kind of the board that a run stands on."""
     if record.off_board:
         return "off"
     return "tuned" if record.tuned else "fixed"
 
 
 def regime_of(record: RunRecord) -> Regime:
-    """What the agent was told."""
+    """What the agent was told: the feedback, or "twin"."""
     return "twin" if record.twin else record.feedback
 
 
 def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[int, ...]]]:
-    """The rows of a regime: the runs of each by seed, and the seeds that make them a selection by missing.
+    """The rows of a regime: for each row its runs in the order of their seeds, and the seeds that are missing from it.
 
-    A row's own runs count first, then those of another regime that were told no success, twins excepted. Where such
-    a run was taken in while a seed that met a success did not run here, what is left are the unlucky ones: a selection.
+    A row first takes the runs of its own regime. Then it takes runs of another regime that were told no success, because
+    they would have been the same here; twins are never taken. A seed that met a success under another regime, and did
+    not run under this one, is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and
+    so it is not ranked.
 
-    A board is announced only where somebody ran its regime. Where both regimes are asked for, `full` runs first and
-    stands for a `failures` run that could only repeat it: a task without own `full` runs was not asked for under `full`,
-    while one without own `failures` runs may be served whole on a board that others ran.
+    A regime has rows only if at least one run was made under it. A sweep that asks for both feedbacks runs `full` first
+    and leaves out every `failures` run that could only repeat the `full` one. So a task without `full` runs of its own
+    was not asked for under `full`, and gets no rows there. A task without `failures` runs of its own can still get all
+    its rows from `full` runs, provided that some other task was run under `failures`.
     """
     ran = {(r.record.task, r.record.digest) for r in runs if regime_of(r.record) == regime}
     if regime == "full":
@@ -214,7 +222,7 @@ def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
     by_task: dict[str, list[Row]] = defaultdict(list)
     for served, missing in serve(runs, regime):
         task, digest = served[0].record.task, served[0].record.digest
-        # One id with other assets is another problem: never ranked together.
+        # Runs of one task id on other assets are on another task, so they get a table of their own.
         name = task if len(digests[task]) == 1 else f"{task} ({digest[:8]})"
         by_task[name].append(_row(served, regime, rate, missing, twins))
     tasks = sorted(by_task.items())
@@ -236,7 +244,8 @@ def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ..
         best=_estimate(records, RunRecord.best, rate),
         mixture=_estimate(records, RunRecord.mixture, rate),
         other=_estimate(records, RunRecord.final, other),
-        gain=Estimate.of(gains) if len(gains) == len(runs) else None,  # else only the unlucky seeds have one
+        # Without this condition only the seeds that met no success, which are their own twins, would count.
+        gain=Estimate.of(gains) if len(gains) == len(runs) else None,
         missing=missing,
         incomplete=wrong,
         copies=copies,
@@ -248,7 +257,12 @@ def _estimate(records: list[RunRecord], what: Callable[..., float], rate: RateNa
 
 
 def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
-    """Decades that the final rate gained over the twin's; 0 where both are the same, None without a twin."""
+    """How many decades the final rate is above the twin's; None without a twin.
+
+    A run that met no success is its own twin and gained 0. Of two rates that are known as intervals, the gain lies between
+    the lower end minus the twin's upper end and the upper end minus the twin's lower end. It is 0 where both rates are
+    zero, whose logarithms have no difference.
+    """
     twin = twins.get((run.identity, run.record.seed))
     if twin is None:
         return (0.0, 0.0) if run.record.successes_asked == 0 else None
@@ -260,9 +274,10 @@ def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
 
 
 def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
-    """Best median final rate first, equal ones sharing a rank; what would mislead is shown and not ranked.
+    """The rows with their ranks, the best median final rate first; equal rates share a rank.
 
-    Rates that are only reported have no rank beside rates that were recomputed or replayed.
+    A row whose rank would mislead is shown without one: a selection, a row with a wrong seed set, or every row where
+    `fair` is false. A row that is only reported has no rank beside rows that were recomputed or replayed.
     """
     whole = [r for r in rows if fair and not r.missing and r.incomplete is None]
     bar = min(Standing.RECOMPUTED, max((r.rates for r in whole), default=Standing.REPORTED))
@@ -272,7 +287,9 @@ def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
         if not any(row is r for r in whole):
             return row
         if row.rates < bar:
-            return dataclasses.replace(row, unranked="its rates are only reported, beside others that are recomputed")
+            return dataclasses.replace(
+                row, unranked="its rates are only reported, and those of other rows are recomputed"
+            )
         return dataclasses.replace(row, rank=1 + sum(v > row.final.value for v in values))
 
     done = [placed(r) for r in rows]
@@ -280,7 +297,7 @@ def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
 
 
 def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
-    """What a reader must know of a row beside its numbers."""
+    """What a reader must know about a row beside its numbers."""
     record = row.first
     found = _differences(row, [r for r in among if r is not row and r.first.agent == record.agent])
     if record.off_board:
@@ -293,7 +310,7 @@ def marks(row: Row, among: Sequence[Row] = ()) -> list[str]:
 
 
 def _of_its_seeds(row: Row, among: Sequence[Row]) -> list[str]:
-    """How its seeds differ from the others' and from each other, and why it has no rank."""
+    """How the row's seeds differ from those of other rows, which of them are copies, and why the row has no rank."""
     found = []
     most = max((len(r.runs) for r in among), default=0)
     if len(row.runs) < most:
@@ -312,7 +329,7 @@ def _of_its_seeds(row: Row, among: Sequence[Row]) -> list[str]:
 
 
 def _differences(row: Row, alike: Sequence[Row]) -> list[str]:
-    """What tells a row from others of the same agent, and a tuned one from its default."""
+    """How a row differs from other rows of the same agent, and a tuned row from the agent's default settings."""
     record = row.first
     found = []
     if record.tuned or any(r.first.config != record.config for r in alike):
@@ -323,5 +340,5 @@ def _differences(row: Row, alike: Sequence[Row]) -> list[str]:
 
 
 def settings(record: RunRecord) -> str:
-    """A config in one line."""
+    """The agent's settings in one line."""
     return ", ".join(f"{k}={json.dumps(v)}" for k, v in record.config.items()) or "no settings"

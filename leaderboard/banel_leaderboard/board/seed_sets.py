@@ -1,4 +1,7 @@
-"""seeds: which seeds a row must have, so that nobody can leave out the unlucky ones; and runs that are the same run again."""
+"""Which seeds a row must have, and which of its runs are copies of one another.
+
+A row must have a whole seed set, so that nobody can leave out the unlucky seeds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from banel_leaderboard.sweeping.suites import SUITES
 
 
 def incomplete(task: str, seeds: Sequence[int]) -> str | None:
-    """What is wrong with a row's seeds, or None: they must be those of a suite that holds the task.
+    """What is wrong with a row's seeds; None if nothing is.
 
-    For a task in no suite they must be 0, 1, ..., n - 1.
+    They must be the seeds of a suite that holds the task. For a task in no suite they must be 0, 1, ..., n - 1.
     """
     sets = sorted({suite.seeds for suite in SUITES.values() if task in suite.tasks}, key=len)
     ordered = tuple(sorted(seeds))
@@ -30,10 +33,11 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 
 def without_copies(runs: Sequence[Run]) -> tuple[list[Run], dict[int, int]]:
-    """The runs that asked different questions, and the seeds left out: each with the seed whose questions it repeats.
+    """The runs that asked different questions; and for each seed that is left out, the seed whose questions it repeats.
 
-    An agent without chance asks the same under every seed, and so does a run that was copied to another seed: either way it is
-    one run. Where the task draws its successes anew for each seed, the same questions are another experiment.
+    An agent that uses no randomness asks the same questions under every seed, and so does a run that was copied to another
+    seed. In both cases these runs count as one. But where the task draws its success set anew for each seed, the same
+    questions make another experiment, and no run is left out.
     """
     first: dict[str, Run] = {}
     copies: dict[int, int] = {}

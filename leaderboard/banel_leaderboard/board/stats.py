@@ -1,9 +1,9 @@
-"""Statistics of runs: pure functions of arrays and a Generator, over the last axis.
+"""Statistics over runs: pure functions of arrays and a Generator, over the last axis.
 
-Rates are in log10, where zero success is -inf; a first success that the budget did not reach is +inf. Infinities are
-ordered and never averaged: where a quantile falls between two values that are not both finite, one of the two stands.
-The bootstrap resamples runs within each stratum (task), after Agarwal et al. 2021, "Deep Reinforcement Learning at the
-Edge of the Statistical Precipice".
+Rates are in log10, where a rate of zero is -inf. The NRE of a first success that the budget did not reach is +inf.
+Infinities are ordered and never averaged: where a quantile falls between two values that are not both finite, one of the
+two is taken. The bootstrap resamples runs within each stratum (task), after Agarwal et al. 2021, "Deep Reinforcement
+Learning at the Edge of the Statistical Precipice".
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from banel_envs.errors import BadValue
 
 Floats: TypeAlias = NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Floats], Floats]
-"""Runs [..., n] to one number each [...]."""
+"""Maps the values of n runs [..., n] to one number each [...]."""
 
 Side: TypeAlias = Literal["low", "high"]
-RESAMPLES = 2_000  # the ends of a 95% interval then move by about 0.3% of its coverage from one stream to another
+RESAMPLES = 2_000  # with so many, another random stream changes the coverage of a 95% interval by about 0.3%
 
 
 def quantile(values: Floats, q: float, side: Side = "low") -> Floats:
-    """The q-quantile over the last axis [..., n] -> [...], linear between finite order statistics.
+    """The q-quantile over the last axis [..., n] -> [...], by linear interpolation between the sorted values.
 
-    Between two order statistics that are not both finite the lower ("low") or the upper one stands.
+    Between two sorted values that are not both finite there is no interpolation: `side` says which of them is taken.
     """
     ordered = _ordered(values)
     at = q * (ordered.shape[-1] - 1)
@@ -44,10 +44,11 @@ def median(values: Floats, side: Side = "low") -> Floats:
 
 
 def iqm(values: Floats) -> Floats:
-    """The interquartile mean over the last axis: the middle half, values at its ends weighted by their part in it.
+    """The interquartile mean over the last axis: the mean of the middle half of the values.
 
-    Equal to rliable's, a trimmed mean, where n is a multiple of 4; elsewhere that one keeps more than half. -inf where
-    a value of the middle half is.
+    A value at an end of the middle half is weighted by the part of it that lies inside. Where n is a multiple of 4 this
+    is rliable's trimmed mean; for other n, rliable keeps more than half of the values. The mean is -inf if a value of the
+    middle half is.
     """
     ordered = _ordered(values)
     n = ordered.shape[-1]
@@ -66,20 +67,20 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """The percentile-bootstrap interval of a statistic of all runs, resampled within each stratum.
+    """The percentile-bootstrap interval of a statistic of all runs, which are resampled within each stratum.
 
     Args:
-        strata: the runs of each task [n_k].
-        statistic: of the pooled runs [resamples, sum of n_k].
+        strata: the values of each task's runs [n_k].
+        statistic: is applied to the runs of all strata together [resamples, sum of n_k].
         rng: draws the resamples.
-        resamples: how many.
-        confidence: of the interval, between 0 and 1.
+        resamples: the number of resamples.
+        confidence: the confidence level of the interval, between 0 and 1.
 
     Raises:
-        BadValue: no stratum, an empty one, or a NaN.
+        BadValue: there is no stratum, a stratum is empty, or a value is NaN.
     """
     if not strata:
-        raise BadValue("0 strata to resample; give at least 1")
+        raise BadValue("there are 0 strata to resample; give at least 1")
     tail = (1 - confidence) / 2
     drawn = [_ordered(s)[rng.integers(np.shape(s)[-1], size=(resamples, np.shape(s)[-1]))] for s in strata]
     results = statistic(np.concatenate(drawn, axis=-1))  # [resamples]
@@ -92,23 +93,29 @@ def median_interval(values: Floats, rng: np.random.Generator, resamples: int = R
 
 
 def first_success_median(first: Sequence[int | None]) -> float:
-    """The median NRE to the first success over seeds, None being censored at the budget; +inf where it is censored.
+    """The median over seeds of the NRE to the first success; +inf if the median run met none. None is a run without one.
 
-    All seeds are censored at one budget, so the order statistics are known as far as the budget reaches and no
-    estimator of survival is needed.
+    All runs have the same budget. So the sorted values are known up to the budget, and a plain median is enough: an
+    estimator of survival is needed only where runs end at different times.
     """
     return float(median(np.array([np.inf if nre is None else nre for nre in first], np.float64), "high"))
 
 
 def band(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Median, lower and upper end over seeds [n, G] -> three times [G]: quartiles, or the full range below 4 seeds."""
+    """The median, the lower and the upper end of the band over seeds: [n, G] -> three times [G].
+
+    The ends are the quartiles, or the full range below 4 seeds.
+    """
     runs = np.asarray(values, np.float64).T  # [G, n]
     edge = 0.25 if runs.shape[-1] >= 4 else 0.0
     return median(runs), quantile(runs, edge, "low"), quantile(runs, 1 - edge, "high")
 
 
 def at_or_before(nre: NDArray[np.int64], values: Floats, grid: NDArray[np.int64]) -> Floats:
-    """A step curve, known at nre [P] (ascending, from the grid's first), read at grid [G]: the last value so far."""
+    """The last value at or before each NRE of the grid [G], from values that are known at the NREs `nre` [P].
+
+    `nre` is ascending, and begins where the grid begins.
+    """
     result: Floats = np.asarray(values, np.float64)[np.searchsorted(nre, grid, side="right") - 1]
     return result
 
@@ -116,7 +123,9 @@ def at_or_before(nre: NDArray[np.int64], values: Floats, grid: NDArray[np.int64]
 def _ordered(values: Floats) -> Floats:
     array = np.sort(np.asarray(values, np.float64), axis=-1)
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise BadValue("no value to take a statistic of; give at least 1 run")
+        raise BadValue("there is no value to compute a statistic of; give at least 1 run")
     if np.isnan(array).any():
-        raise BadValue("a value is NaN; zero success is -inf and a censored time +inf")
+        raise BadValue(
+            "a value is NaN; write -inf for a rate of zero and +inf for a first success that was not reached"
+        )
     return array

@@ -1,4 +1,4 @@
-"""The board of a folder of runs: a page, a Markdown table, a figure. Every run is verified first (see load.py)."""
+"""Write the board of a folder of runs as a page, as Markdown or as a figure. Every run is verified first (see load.py)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from banel_leaderboard.board.ranking import charted, make_boards
 
 
 def write_page(folder: Path | Loaded, out: Path) -> Loaded:
-    """One self-contained HTML file: works from file://, loads nothing; returns what it shows."""
+    """Write the board as one HTML file, which loads nothing and works from file://. Returns the runs that it shows."""
     loaded = _loaded(folder)
     _write(out, page(loaded).encode())
     return loaded
 
 
 def write_markdown(folder: Path | Loaded, out: Path) -> Loaded:
-    """The tables as Markdown."""
+    """Write the board as Markdown tables. Returns the runs that they show."""
     loaded = _loaded(folder)
     _write(out, markdown(loaded).encode())
     return loaded
 
 
 def write_figure(folder: Path | Loaded, png: Path) -> Loaded:
-    """The curves of the fixed boards as one PNG.
+    """Write the curves of the fixed boards as one PNG.
 
     Raises:
-        BadValue: no run stands on a fixed board.
+        BadValue: no run has default settings and its task's own budget.
     """
     loaded = _loaded(folder)
     panels = [panel_of(b, t) for b in make_boards(loaded.runs) if charted(b) for t in b.tables]
@@ -47,7 +47,7 @@ def _loaded(folder: Path | Loaded) -> Loaded:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Write the whole file or nothing."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fetching raw data that is not shipped: what `banel data mnist` does."""
+"""Fetch raw data that does not ship with the package, for the command `banel data mnist`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from banel_envs.data import MNIST, MNIST_SHAPES, DataMissing, check_mnist, mnist
 from banel_envs.errors import MissingExtra
 
-OPENML = "mnist_784"  # 70,000 rows in the order of the canonical files, the training rows first
+OPENML = "mnist_784"  # its 70,000 images are in the order of the original files, the training images first
 TRAINING = MNIST_SHAPES["train_images"][0]
 
 
 def fetch_mnist(folder: Path) -> Path:
-    """Put mnist.npz into a folder: loaded from OpenML by scikit-learn, its content checked before it is there.
+    """Put mnist.npz into a folder. scikit-learn loads it from OpenML, and its content is checked before it is written.
 
-    A right file that is there already is kept, and nothing is loaded.
+    If the right file is there already, nothing is loaded.
 
     Returns:
         The path of the file.
 
     Raises:
-        DataAltered: what was loaded, or what lies there already, is not MNIST; nothing was written.
-        DataMissing: it could not be loaded, or the folder cannot be written to.
-        MissingExtra: scikit-learn or pandas, which reads its files, is not installed.
+        DataAltered: what was loaded, or the file that is there already, is not MNIST; nothing was written.
+        DataMissing: MNIST could not be loaded, or the folder cannot be written to.
+        MissingExtra: scikit-learn is not installed, or pandas, which scikit-learn needs to read the files.
     """
     path = folder / MNIST
     if path.exists():
@@ -43,7 +43,7 @@ def fetch_mnist(folder: Path) -> Path:
 
 
 def _load() -> dict[str, NDArray[np.generic]]:
-    """MNIST from OpenML, by the names of MNIST_SHAPES."""
+    """MNIST from OpenML, as arrays under the names of MNIST_SHAPES."""
     try:
         from sklearn.datasets import fetch_openml
 
@@ -62,16 +62,16 @@ def _load() -> dict[str, NDArray[np.generic]]:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """The whole file or none: written under another name, then renamed."""
+    """Write the whole file or nothing: it is written under another name and then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save: Callable[..., None] = np.savez_compressed  # same arrays, same bytes: its zip holds no clock
+    save: Callable[..., None] = np.savez_compressed  # equal arrays give equal bytes, because it stores no time
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             save(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes files that only their owner can read
+        Path(name).chmod(0o644)  # mkstemp makes files that only their owner may read
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Seeds and an agent's settings, as they are written on a command line."""
+"""Read seeds and an agent's settings from a command line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from banel_envs.errors import BadJson, BadValue, FileRefused, NotJson
 from banel_envs.files import safe_files, strict_json
 from banel_envs.visible import shown
 
-MOST_SEEDS = 10_000  # in one range
+MOST_SEEDS = 10_000  # seeds in one range
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds from "0-4", "3" or "0,2,5-7"; BadValue otherwise."""
+    """The seeds in a text such as "0-4", "3" or "0,2,5-7"; BadValue for any other text."""
     seeds: list[int] = []
     try:
         for part in text.split(","):
@@ -25,7 +25,7 @@ def parse_seeds(text: str) -> list[int]:
             if not 0 < len(several) <= MOST_SEEDS:
                 raise ValueError(part)
             seeds += several
-    except (ValueError, OverflowError) as error:  # a range may be longer than len can say
+    except (ValueError, OverflowError) as error:  # len raises OverflowError for a very long range
         raise BadValue(f"seeds are {text!r}; write them like 0-4 or 0,3,7, at most {MOST_SEEDS:,} a range") from error
     if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise BadValue(f"seeds are {text!r}; write different whole numbers from 0 on, like 0-4 or 0,3,7")
@@ -33,7 +33,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def read_settings(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """Settings from a JSON or TOML file, then from NAME=VALUE pairs."""
+    """The settings of a JSON or TOML file, and then those of NAME=VALUE pairs, which win."""
     settings = {} if file is None else _from_file(file)
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -60,7 +60,7 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _from_toml(content: bytes) -> Any:
-    """What TOML says, held to what JSON can say: no date, no infinity, no NaN."""
+    """The content of a TOML file. ValueError for what JSON cannot say: a date, an infinity or NaN."""
     try:
         return strict_json.loads(json.dumps(tomllib.loads(content.decode())))
     except TypeError as error:

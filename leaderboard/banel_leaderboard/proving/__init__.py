@@ -1,1 +1,1 @@
-"""What can be proved of a run: held against its ledger, computed again, or replayed."""
+"""What can be proved about a run: its record is compared with its ledger, its numbers are computed again, it is replayed."""

@@ -1,8 +1,9 @@
-"""cache: what was verified before, so that a board need not verify it again.
+"""Remember which checks have passed, so that a board need not make them again.
 
-An entry says that a check passed on exact bytes: its key is the SHA-256 of the file's bytes together with all else that the
-check depends on (the package's own sources included). Failed checks are never kept. The cache is one SQLite file outside every
-run folder: `BANEL_CACHE` names its folder, or is `off`; by default it is the user's cache folder.
+An entry says that one check passed on exactly these bytes. Its key is a SHA-256 over the digest of the checked file and over
+everything else that the check depends on, the package's own sources included. So any change makes the check run again.
+Failed checks are never kept. The cache is one SQLite file outside every run folder. `BANEL_CACHE` names its folder, or is
+`off`; by default it is the user's cache folder.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import banel_envs
 import banel_leaderboard
 
 VARIABLE = "BANEL_CACHE"
-PATIENCE = 5.0  # seconds to wait for another process that writes
+PATIENCE = 5.0  # seconds to wait for another process that is writing to the cache
 
 
 def folder() -> Path | None:
-    """Where the cache is kept; None where it is switched off."""
+    """The folder of the cache; None if the cache is switched off."""
     named = os.environ.get(VARIABLE)
     if named == "off":
         return None
@@ -33,13 +34,13 @@ def folder() -> Path | None:
 
 
 def key(*parts: Any) -> str:
-    """One key for everything that a check depends on; each part is a string, a number or other JSON."""
+    """The key of a check. The parts are everything that it depends on: strings, numbers or other JSON."""
     return hashlib.sha256(json.dumps([sources(), *parts], sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def sources() -> str:
-    """SHA-256 over the sources of the three packages: a changed line of code makes every entry stale."""
+    """SHA-256 over the sources of the three packages. If a line of code changes, no old entry is found any more."""
     digest = hashlib.sha256()
     for package in (banel_envs, banel_agents, banel_leaderboard):
         root = Path(str(package.__file__)).parent
@@ -58,7 +59,7 @@ def passed(entry: str) -> bool:
 
 
 def note(entry: str) -> None:
-    """Keep that this check has passed."""
+    """Remember that this check has passed."""
     with _database() as database:
         if database is not None:
             database.execute("INSERT OR IGNORE INTO passed VALUES (?)", (entry,))
@@ -66,7 +67,7 @@ def note(entry: str) -> None:
 
 @contextlib.contextmanager
 def _database() -> Any:
-    """The database, or None where there is none to be had: a cache that fails costs time and nothing else."""
+    """The database, or None if it cannot be opened. Without a cache every check is made again, which costs only time."""
     connection = None
     place = folder()
     if place is not None:

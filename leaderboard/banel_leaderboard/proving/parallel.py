@@ -1,4 +1,4 @@
-"""proving: many replays at once, each run's verdict by itself; what one agent does cannot end the others."""
+"""Replay many runs at once, and give a verdict on each of them. An agent that crashes cannot end the other replays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a replay of one run showed."""
+    """The result of replaying one run."""
 
     folder: Path
     status: Literal["proved", "disproved", "not proved here"]
@@ -33,13 +33,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Proving:
-    """How runs are proved: with which code of a person's own. It can be sent to another process."""
+    """Which code of the user's own the runs may be replayed with. It can be sent to another process."""
 
     tasks: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()
 
     def verdict(self, folder: Path) -> Verdict:
-        """Replay one run; whatever its agent raises is a verdict on this run only."""
+        """Replay one run. Every error that its agent raises becomes a verdict on this run."""
         try:
             proof = prove(folder, _known(self))
         except CannotTell as error:
@@ -49,18 +49,18 @@ class Proving:
         except Exception as error:
             return Verdict(folder, "not proved here", f"{type(error).__name__}: {_line(error)}")
         if proof.answers is not None:
-            return Verdict(folder, "not proved here", f"its questions are proved, its answers are not: {proof.answers}")
+            return Verdict(folder, "not proved here", f"its questions are proved, but not its answers: {proof.answers}")
         return Verdict(folder, "proved", attestation=attest(proof.record))
 
 
 @cache
 def _known(proving: Proving) -> Known:
-    """The code that is named, imported once a process."""
+    """The code that the command line names. It is imported once in each process."""
     return own_code(proving.tasks, proving.agents)
 
 
 def draw(folders: Sequence[Path], k: int, seed: int) -> list[Path]:
-    """K of the runs, drawn without replacement by a stated seed; all of them where there are no more."""
+    """K of the runs, drawn without replacement by a stated seed; all runs if there are no more than K."""
     if k < 1 or seed < 0:
         raise BadValue(f"a sample of {k} runs by seed {seed}; draw at least 1 run, by a seed of at least 0")
     chosen = np.random.default_rng(seed).choice(len(folders), min(k, len(folders)), replace=False)
@@ -68,7 +68,7 @@ def draw(folders: Sequence[Path], k: int, seed: int) -> list[Path]:
 
 
 def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verdict]:
-    """A verdict on every run, in the order of the folders; the proved ones are told as they come."""
+    """A verdict on every run, in the order of the folders. Each run that is proved is also printed at once."""
     verdicts = {}
     with tqdm(total=len(folders), unit="run", disable=None, mininterval=0.5) as bar:
         for verdict in _verdicts(folders, proving, min(jobs, len(folders))):
@@ -81,8 +81,8 @@ def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verd
 
 
 def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[Verdict]:
-    """Verdicts as they come, from this process or from `jobs` others."""
-    _known(proving)  # bad names on the command line are bad input, before anything is replayed
+    """The verdicts in the order in which they are ready, from this process or from `jobs` others."""
+    _known(proving)  # a wrong name on the command line is found here, before anything is replayed
     if jobs <= 1:
         yield from map(proving.verdict, folders)
         return
@@ -97,13 +97,15 @@ def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[
                     yield future.result()
                 except BrokenProcessPool:
                     lost.append(places[future])
-        if lost:  # a process died with one of these: the first of them is tried alone
+        # When a process dies, the whole executor breaks and nobody knows which replay killed it. So the first of the lost
+        # runs is tried alone, and the others are tried together again.
+        if lost:
             yield _alone(lost[0], proving)
         waiting = lost[1:]
 
 
 def _alone(folder: Path, proving: Proving) -> Verdict:
-    """A verdict from a process that nothing else depends on."""
+    """A verdict from a process of its own; if the process dies, no other replay is lost."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(proving.verdict, folder).result()

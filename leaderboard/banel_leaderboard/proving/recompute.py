@@ -1,8 +1,8 @@
-"""recompute: what of a run can be computed again from the task and the files, without running its agent.
+"""Compute again what can be computed from the task and the files of a run, without running its agent.
 
-Answers: every answer of the ledger is compared with the task's own reward. Rates: the final success and fresh success are
-computed again from the stored final policy. A difference disproves the run. Where the task, its assets, the version of a
-judging library or the policy is missing, the run can be neither proved nor disproved here: that is `CannotTell`.
+Answers: every answer of the ledger is compared with the task's own reward. Rates: the final success rate and fresh success
+rate are computed again from the stored final policy. A difference disproves the run. If the task, its assets, the right
+version of a judge or the policy is missing, the run can be neither proved nor disproved here: that is `CannotTell`.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ from banel_leaderboard.records.run_folder import FINAL
 from banel_leaderboard.running.evaluator import Questions, as_json, file_sha256, grid
 from banel_leaderboard.running.lookup import CannotTell, Known
 
-CHUNK = 50_000  # sequences judged at once
+CHUNK = 50_000  # sequences whose rewards are computed at once
 TOLERANCE = 1e-5
-"""Decades by which a rate computed elsewhere may differ: float32 models on other processors (see DESIGN, precision)."""
-TOLERANCE_EFFECTIVE = 1e-3  # relative, of an effective number of successes
-EVALUATION_SEED = 2**31 - 1  # of the samples where a rate is not exact: another stream than any run's
+"""Decades by which a rate may differ that was computed on another processor: float32 sums differ in their last bits there."""
+TOLERANCE_EFFECTIVE = 1e-3  # the relative difference that is allowed between two numbers of effective successes
+# The seed of the samples where a rate is not exact. No run's harness measures with this stream, so the samples are new.
+EVALUATION_SEED = 2**31 - 1
 
 
 class Disproved(BanelError):
-    """What a run says is wrong: an answer, a hash, a rule of the package or a rate differs from what is recomputed."""
+    """Something that a run says is wrong: an answer, a hash, a rule of the package or a rate is another when recomputed."""
 
 
 def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
-    """The task that a record is on, with the package's own facts of it compared.
+    """The task of a record, after it was compared with what the ledger says about it.
 
     Raises:
-        CannotTell: the task is not known here, or is known with other assets.
-        Disproved: the ledger says another vocabulary or horizon than the task has.
+        CannotTell: the task is not known here, or only with other assets, or its answers came by files.
+        Disproved: the ledger gives another vocabulary or horizon than the task has.
     """
     task = known.task(record.task).of_seed(record.seed)
     if record.digest == digest_by_files(task):
@@ -67,7 +68,7 @@ def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
 
 
 def check_package_facts(record: RunRecord, known: Known) -> None:
-    """Hold against the package what a record may not decide for itself: grid, budget, whether it is tuned.
+    """Check what the package decides, and not the record: the grid, whether the run is off the board or tuned, its settings.
 
     Raises:
         CannotTell: the task or the agent is not known here.
@@ -85,27 +86,28 @@ def check_package_facts(record: RunRecord, known: Known) -> None:
     try:
         default = as_json(known.agent(record.agent).config)
         tuned = record.config != default
-        config = as_json(known.agent(record.agent, record.config).config)  # BadValue where these are no settings of it
+        config = as_json(known.agent(record.agent, record.config).config)  # BadValue if the agent has no such settings
     except MissingExtra as error:
         raise CannotTell(f"the settings of {record.agent!r} cannot be checked here: {error}") from error
-    if json.dumps(record.config, sort_keys=True) != json.dumps(config, sort_keys=True):  # 500.0 would make a second row
+    # Compared as text: 500 and 500.0 are equal settings, but as text they would make two rows of one agent.
+    if json.dumps(record.config, sort_keys=True) != json.dumps(config, sort_keys=True):
         raise Disproved(f"config is {record.config} in the record; the agent writes these settings as {config}")
     if record.tuned != tuned:
         raise Disproved(f"tuned is {record.tuned} in the record; beside the agent's default settings it is {tuned}")
 
 
 def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
-    """Compare every answer of the ledger with the task's reward; "failure" for each answer of a twin.
+    """Compare every answer of the ledger with the task's reward. Every answer of a twin must be "failure".
 
     Raises:
-        CannotTell: the reward is paid for, or other versions of the judging libraries are installed here.
+        CannotTell: the reward is paid for, or other versions of the judges are installed here.
         Disproved: names the first answer that differs.
     """
     if not task.free_evaluation:
         raise CannotTell(f"the reward of {record.task} is paid for and is never evaluated off the meter")
     _check_judges(ledger, task)
     entry = cache.key("answers", ledger.sha256, record.task, task.digest, record.seed, record.twin, judges_here(task))
-    shipped = record.task in SHIPPED  # the cache knows nothing of the code of other rewards
+    shipped = record.task in SHIPPED  # the cache's key covers the code of shipped tasks only
     if shipped and cache.passed(entry):
         return
     meter = task.blind() if record.twin else task
@@ -118,7 +120,7 @@ def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
 
 
 def _sequences(task: Task, ledger: Ledger, asks: list[Ask], start: int) -> Tokens:
-    """The sequences of some questions; a ledger may hold tokens that no oracle would have taken."""
+    """The sequences of some questions. A forged ledger may hold tokens that no oracle would accept."""
     try:
         return task.problem.check_tokens(np.concatenate([ledger.tokens(ask) for ask in asks]))
     except BadTokens as error:
@@ -128,7 +130,7 @@ def _sequences(task: Task, ledger: Ledger, asks: list[Ask], start: int) -> Token
 
 
 def check_policy_file(record: RunRecord, folder: Path) -> str | None:
-    """SHA-256 of the stored final policy, None where it is not in the folder; Disproved if it is not the record's."""
+    """SHA-256 of the stored final policy; None if it is not in the folder; Disproved if the record has another one."""
     found = file_sha256(folder / FINAL)
     if found is not None and record.policy_sha256 is not None and found != record.policy_sha256:
         raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
@@ -136,11 +138,12 @@ def check_policy_file(record: RunRecord, folder: Path) -> str | None:
 
 
 def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> None:
-    """Compute the final success and fresh success again from the stored policy.
+    """Compute the final success rate and fresh success rate again from the stored policy.
 
     Raises:
-        CannotTell: there is no stored policy, what measures it is not here, or two estimates do not settle it.
-        Disproved: the policy is another than the record names, or its rate is.
+        CannotTell: there is no stored policy, a library that measures it is missing, or both rates are estimates that are
+            too far apart.
+        Disproved: the stored policy or its rate is another than the record says.
     """
     path = folder / FINAL
     found = check_policy_file(record, folder)
@@ -162,7 +165,7 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
 
 
 def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
-    """Success and fresh success of the stored policy, which is tested to be a probability."""
+    """Success and fresh success of the stored policy, after a check that it is a probability."""
     try:
         policy, rng = _stored(path, task.problem), np.random.default_rng(EVALUATION_SEED)
         if isinstance(policy, Filtered) and task.successes() is None:
@@ -179,7 +182,7 @@ def _measure(task: Task, path: Path, asked: Tokens) -> dict[str, SuccessRate]:
 
 
 def _stored(path: Path, problem: Problem) -> Policy:
-    """The stored policy; a file that its own harness cannot read was not written by one."""
+    """The stored policy. Disproved if it cannot be read, because the harness writes no such file."""
     try:
         return load_policy_file(path, problem=problem)
     except AssetError as error:
@@ -187,7 +190,7 @@ def _stored(path: Path, problem: Problem) -> Policy:
 
 
 def judges_here(task: Task) -> dict[str, str]:
-    """The versions, installed here, of the libraries that judge a task's sequences; CannotTell where one is missing."""
+    """The installed versions of a task's judges; CannotTell if one of them is not installed."""
     try:
         return task.judge_versions()
     except MissingExtra as error:
@@ -197,7 +200,7 @@ def judges_here(task: Task) -> dict[str, str]:
 def _check_judges(ledger: Ledger, task: Task) -> None:
     said, here = ledger.header.get("judges", {}), judges_here(task)
     if said != here:
-        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)}")
+        raise CannotTell(f"its answers were judged with {_versions(said)}; here is {_versions(here)} installed")
 
 
 def _versions(found: Any) -> str:
@@ -207,7 +210,7 @@ def _versions(found: Any) -> str:
 
 
 def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
-    """The questions in groups of some CHUNK rows, each with the number of its first."""
+    """The questions in groups of at most about CHUNK sequences; each group with the number of its first question."""
     groups: list[tuple[int, list[Ask]]] = []
     rows = CHUNK
     for number, ask in enumerate(asks):
@@ -220,7 +223,7 @@ def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
 
 
 def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
-    """Judge one group of questions; the NRE behind it."""
+    """Compare the answers of one group of questions, and give the NRE after it."""
     try:
         values, rewards, errors = _judge(task, tokens)
     except (AssetError, MissingExtra) as error:
@@ -244,9 +247,9 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
 
 
 def _judge(task: Task, tokens: Tokens) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
-    """The value [n] of each row, whether it succeeds [n], and the rows on which the reward raises, with what.
+    """The value [n] of each sequence, whether it is a success [n], and the errors that the reward raised, by row.
 
-    The value is NaN where the reward raises and that counts as a failure.
+    Where the reward raised an error that counts as a failure, the value is NaN.
     """
     values, rewards = np.full(len(tokens), np.nan), np.zeros(len(tokens), np.int8)
     errors: dict[int, str] = {}
@@ -269,21 +272,24 @@ def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
         raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
     if recorded.effective is not None:
         raise Disproved(
-            f"final {name} is estimated and says {recorded.effective} effective successes; only exact rates do"
+            f"final {name} is estimated, and the record gives {recorded.effective} effective successes; "
+            f"only an exact rate has them"
         )
     low, high = _widened(here)
     known = [value for value in (recorded.low, recorded.log10) if value is not None]
     if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
         raise CannotTell(
             f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
-            f"too far apart to be taken for it, which happens by chance in fewer than 1 of 100 honest runs"
+            f"the two are too far apart to be estimates of one rate; by chance this happens in fewer than 1 of 100 honest runs"
         )
 
 
 def _widened(rate: Rate) -> tuple[float, float]:
-    """The ends between which another estimate of the same rate lies but for 1 in 100 times.
+    """The interval that holds another estimate of the same rate in all but 1 of 100 cases.
 
-    The difference of two estimates has 1.4 times the standard error of one, so the 95% interval is doubled.
+    The difference of two independent estimates has sqrt(2), about 1.4, times the standard error of one. The 95% interval
+    reaches 1.96 standard errors to each side. Twice as far, 3.92, is 2.77 standard errors of the difference, and a normal
+    variable is beyond that in fewer than 1 of 100 cases.
     """
     low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
     half = (high - low) / 2 if math.isfinite(high - low) else 0.0

@@ -1,12 +1,13 @@
-"""standing: how far the numbers of a run have been proved, on one ladder, and who has replayed what.
+"""Standing: how far the numbers of a run are proved; and attestations, which say which runs were replayed.
 
-*reported*: the record says so, and its ledger does not contradict it. *recomputed*: every answer was computed again from the
-task's reward, and the final rates from the stored policy. *replayed*: the agent was run again over the ledger, and asked the same
-questions and gave the same record.
+There are three standings, in rising order. *reported*: the record says so, and its ledger does not contradict it.
+*recomputed*: every answer was computed again from the task's reward, and the final rates were computed again from the
+stored policy. *replayed*: the agent was run again over the ledger; it asked the same questions and gave the same record.
 
-What was replayed stands in attestations: files outside every run folder and submission, written by whoever replayed
-(`banel replay FOLDER --attest FILE`), one line of JSON a run. A board believes those that it is given with
-`--attestations`, and none that lies inside the folder it reads.
+An attestation says that one run was replayed. Whoever replays writes it (`banel replay FOLDER --attest FILE`), as one line
+of JSON in a file outside every run folder and submission. A board believes the attestations that it is given with
+`--attestations`. It believes none that lies inside the folder that it reads, since whoever made that folder may have
+written it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LONGEST = 200  # characters of a text in an attestation
 
 
 class Standing(IntEnum):
-    """The ladder; a higher one includes the lower ones."""
+    """The three standings. A run of a higher standing has the lower ones too."""
 
     REPORTED = 0
     RECOMPUTED = 1
@@ -36,27 +37,27 @@ class Standing(IntEnum):
 
     @property
     def word(self) -> str:
-        """As the board says it."""
+        """The word that the board shows."""
         return self.name.lower()
 
 
 class Attestation(BaseModel):
-    """One run was replayed: which one, and on what."""
+    """One run was replayed: which run it was, and what replayed it."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     attestation: Literal[1] = 1
     record: str = Hex  # SHA-256 of the record without its `execution` block, see digest_of
-    head: str = Hex  # of its ledger
-    run: str = Field(max_length=LONGEST)  # task, agent, regime and seed, for readers
-    package: str = Field(max_length=LONGEST)  # the version that replayed
+    head: str = Hex  # the head of the run's ledger
+    run: str = Field(max_length=LONGEST)  # task, agent, regime and seed, for people who read the file
+    package: str = Field(max_length=LONGEST)  # the version of the package that replayed the run
     kernel: str = Field(max_length=LONGEST)
     processor: str = Field(max_length=LONGEST)
     instructions: str = Field(max_length=LONGEST)  # of the processor, as PyTorch names them
 
 
 def digest_of(record: RunRecord) -> str:
-    """SHA-256 of all that a record says but its `execution` block."""
+    """SHA-256 of everything in a record except its `execution` block."""
     return hashlib.sha256(record.canonical().encode()).hexdigest()
 
 
@@ -78,7 +79,7 @@ def attest(record: RunRecord) -> Attestation:
 
 
 def write_attestations(path: Path, attestations: Iterable[Attestation]) -> None:
-    """Add to a file of attestations; each run's replaces the one that was there."""
+    """Add to a file of attestations. A new attestation of a run replaces the old one."""
     held = {a.record: a for a in read_attestations(path)} if path.exists() else {}
     held |= {a.record: a for a in attestations}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,7 @@ def read_attestations(path: Path, outside: Path | None = None) -> list[Attestati
     """The attestations in a file, or in every .jsonl file of a folder.
 
     Raises:
-        BadValue: it is not there, lies inside `outside`, or a line is no attestation.
+        BadValue: the file does not exist or lies inside the folder `outside`, or a line is no attestation.
     """
     if outside is not None and path.resolve().is_relative_to(outside.resolve()):
         raise BadValue(f"{path} lies inside {outside}; attestations are kept outside what they speak of")

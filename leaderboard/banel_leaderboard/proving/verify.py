@@ -1,8 +1,8 @@
-"""verify: hold a record against its ledger, without the task.
+"""Compare a record with its ledger. This needs no task.
 
-The record's head, line count and number of sequences are the ledger's; the ledger's first line binds the same run; successes
-asked and the NRE of the first one follow from the answers; the curve is one that a run can have. Whether the answers are the
-task's and the rates the policy's is computed in recompute.py.
+Four things are checked. The record's head, number of lines and NRE are those of the ledger. The ledger's header describes the
+same run as the record. The number of successes asked, and the NRE of the first one, follow from the answers. The curve is
+one that a run can have. recompute.py finds out whether the answers are the task's own and the rates those of the policy.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from banel_envs.errors import BanelError
 from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.records.record import Rate, RunRecord
 
-SLACK = 1e-6  # float32 models sum to 1 within about this
+SLACK = 1e-6  # probabilities that are computed in float32 sum to 1 within about this
 BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twin")
-"""Fields that record and ledger header hold alike."""
+"""The fields that a record and the header of its ledger both hold, with the same values."""
 
 
 class RunRefused(BanelError):
-    """A record and its ledger do not tell the same story."""
+    """A record and its ledger contradict each other."""
 
 
 def answers(ledger: Ledger) -> tuple[int, int | None]:
-    """Successes asked, repeats included, and the NRE of the first one, counted from 1 (None where there is none)."""
+    """The number of successes asked, repeats included, and the NRE at which the first was asked (None if none was)."""
     rewards = np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)])
     hits = np.flatnonzero(rewards == 1)
     return len(hits), int(hits[0]) + 1 if len(hits) else None
 
 
 def verify(record: RunRecord, ledger: Ledger) -> None:
-    """Hold a record against its ledger.
+    """Compare a record with its ledger.
 
     Raises:
-        RunRefused: names the first field that differs, its value in the record and in the ledger.
+        RunRefused: names the first field that differs, with its value in the record and its value in the ledger.
     """
     header = ledger.header
     for name in BOUND:
         if name not in header:
-            raise RunRefused(f"the ledger's first line does not bind {name}; records need a ledger of the harness")
+            raise RunRefused(
+                f"the ledger's header does not give {name}; a record needs a ledger that the harness wrote"
+            )
         _same(name, getattr(record, name), header[name])
     _same("inherits", record.inherits, header.get("inherits"))
     _same("ledger.lines", record.ledger.lines, ledger.lines)
@@ -64,7 +66,11 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
 
 
 def questions_digest(ledger: Ledger) -> str:
-    """SHA-256 over the sequences asked: runs that asked the same ones in the same order share it, in any batches."""
+    """SHA-256 over the sequences that were asked, in order.
+
+    It does not depend on how they were divided into questions. So a copy of a run with other questions, but with the same
+    sequences, has the same digest.
+    """
     digest = hashlib.sha256()
     for ask in ledger.asks:
         digest.update(ledger.tokens(ask).astype("<i8").tobytes())
@@ -77,7 +83,7 @@ def _same(name: str, recorded: Any, bound: Any) -> None:
 
 
 def _check_curve(record: RunRecord) -> None:
-    """What a curve cannot be, whatever the policy was."""
+    """Refuse a curve that no run can have, whatever its policies were."""
     grid = [p.nre for p in record.points]
     if not grid or grid[0] != 0 or grid[-1] > record.budget or any(a > b for a, b in itertools.pairwise(grid)):
         raise RunRefused(f"the curve's NREs are {grid}; they must rise from 0 and stay within {record.budget}")
@@ -94,6 +100,6 @@ def _check_rates(rates: Iterable[Rate]) -> None:
         if known and max(known) > SLACK:
             raise RunRefused(f"a success rate or an end of its interval is 10^{max(known)}; a probability is at most 1")
         if known and rate.high is None:
-            raise RunRefused(f"a success rate has no upper end, and log10={rate.log10} and low={rate.low}")
+            raise RunRefused(f"a success rate has no upper end, but it has log10={rate.log10} and low={rate.low}")
         if any(a > b + SLACK for a, b in itertools.pairwise(known)):
             raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")

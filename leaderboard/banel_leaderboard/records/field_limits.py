@@ -1,7 +1,8 @@
-"""What names, numbers and texts of a record may be: short, of letters that can be seen, and never more than a page can show.
+"""The limits of a record's names, numbers and texts: short, made of visible letters, and never more than a page can show.
 
-A record is typed by whoever submits it. Its names become headings, file names and labels; so they keep to a pattern. The same
-is asked of a run before its first question (`check_run`), so that no run ends in a record that cannot be read.
+Whoever submits a record may have typed it by hand. Its names become headings, file names and labels, so they have to match a
+pattern. A run is held to the same limits before its first question (`check_run`), so that no run can end in a record
+that nobody can read.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from banel_envs.files import strict_json
 from banel_envs.problem import MOST_BUDGET
 from banel_envs.visible import shown, visible
 
-MOST_NAME = 100  # characters of a task's namespace or name, of an agent, a setting, a version
-MOST_TEXT = 200  # of a processor's name, or a compiler's version
-MOST_CONFIG = 2**14  # characters of an agent's settings as JSON
-MOST_SETTING = 4_000  # of one text among them
+MOST_NAME = 100  # characters of the name of a task's namespace, a task, an agent, a setting or a version
+MOST_TEXT = 200  # characters of a processor's name or of a compiler's version
+MOST_CONFIG = 2**14  # characters of all settings of an agent as JSON
+MOST_SETTING = 4_000  # characters of one setting that is a text
 MOST_SEED = 2**63 - 1
-MOST_SERIES, MOST_REPORTED = 32, 2_000  # scalars that an agent reports of itself, and values of each that are kept
+MOST_SERIES, MOST_REPORTED = 32, 2_000  # series that an agent may report about itself, and values kept of each
 
-# Letters, digits and '_' of ASCII only: letters of other alphabets that look alike would make two agents of one name.
+# Only letters, digits and '_' of ASCII are allowed: with letters of other alphabets that look alike, two different agents
+# could have names that look the same.
 AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 TASK = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.]{0,99}-v[0-9]{1,9}"
-DIGEST = r"[A-Za-z0-9_.:+-]{0,128}"  # a task of one's own may write any; the shipped ones' are SHA-256
+DIGEST = r"[A-Za-z0-9_.:+-]{0,128}"  # those of shipped tasks are SHA-256; a user's own task may use another text
 SHA256 = r"[0-9a-f]{64}"
 VERSION = r"[A-Za-z0-9_.+!-]{1,100}"
 SETTING = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"
@@ -55,15 +57,15 @@ Series = Annotated[str, StringConstraints(pattern=f"^{SERIES}$")]
 Text = Annotated[str, AfterValidator(_text)]
 Config = Annotated[dict[str, Any], AfterValidator(_config)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
-Count = Annotated[int, Field(ge=0, le=MOST_BUDGET)]  # of questions
+Count = Annotated[int, Field(ge=0, le=MOST_BUDGET)]  # an NRE
 Tokens = Annotated[int, Field(ge=0, le=10**18)]
-Log10 = Annotated[float, Field(ge=-1e6, le=10)]  # of a rate, or of a limit that a normaliser's interval lifts above 1
+Log10 = Annotated[float, Field(ge=-1e6, le=10)]  # of a rate; a filtered policy's upper end can be above 1
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e18)]
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """ValueError unless settings are short, finite, and named by letters, digits, '_', '.' and '-'."""
+    """Raise ValueError unless the settings are short and finite, with names of letters, digits, '_', '.' and '-'."""
     try:
         written = json.dumps(dict(config), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -81,10 +83,14 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def check_run(task: str, digest: str, agent: str, config: Mapping[str, Any], seed: int) -> None:
-    """BadValue unless a record can hold these: asked before the first question, so that no answer is stranded."""
+    """Raise BadValue unless a record can hold these values.
+
+    A run is checked before its first question: an answer that was paid for must not be lost because its run cannot be
+    recorded.
+    """
     for what, value, pattern in (("task's id", task, TASK), ("task's digest", digest, DIGEST), ("agent", agent, AGENT)):
         if not re.fullmatch(pattern, value):
-            raise BadValue(f"the {what} is {shown(value)}; a record holds what matches {pattern}")
+            raise BadValue(f"the {what} is {shown(value)}; it must match {pattern}, or a record cannot hold it")
     if seed > MOST_SEED:
         raise BadValue(f"seed is {shown(seed)}; a record holds whole numbers up to {MOST_SEED}")
     try:
@@ -94,15 +100,19 @@ def check_run(task: str, digest: str, agent: str, config: Mapping[str, Any], see
 
 
 class Reported:
-    """What an agent says of itself, as (NRE, value) by name: of a long series every second, fourth, ... value is kept."""
+    """What an agent reports about itself: for each name a series of (NRE, value).
+
+    When a series is full, every second value is removed, and from then on only every second (fourth, eighth, ...) value
+    is kept. So a series of any length covers the whole run.
+    """
 
     def __init__(self) -> None:
         self.series: dict[str, list[tuple[int, float]]] = {}
-        self._noted: dict[str, int] = {}  # values told so far
-        self._every: dict[str, int] = {}  # of how many one is kept
+        self._noted: dict[str, int] = {}  # how many values of a series were reported so far
+        self._every: dict[str, int] = {}  # one of so many values is kept
 
     def note(self, agent: str, nre: int, values: Mapping[str, Any]) -> None:
-        """Keep what the agent tells now; BadValue for a name or a value that no record holds."""
+        """Keep what the agent reports at this NRE; BadValue for a name or a value that a record cannot hold."""
         for name, value in values.items():
             if not isinstance(name, str) or not re.fullmatch(SERIES, name):
                 raise BadValue(

@@ -1,7 +1,8 @@
-"""RunRecord: what one run measured, as strict JSON. Written by the harness, never by an agent.
+"""RunRecord: what one run measured, as strict JSON. The harness writes it, never an agent.
 
-Everything but `execution` is a function of (package, task, agent, config, seed, feedback, budget, processor kind):
-the same run gives the same record but for that block. What can be derived (final, best, mixture) is derived, not stored.
+The block `execution` describes one execution of the run. Everything else in a record follows from the package, the task,
+the agent, its settings, the seed, the feedback, the budget and the kind of processor, so the same run gives the same
+values again. Numbers that follow from others (final, best, mixture) are computed when they are needed and not stored.
 """
 
 from __future__ import annotations
@@ -41,38 +42,40 @@ from banel_leaderboard.records.field_limits import (
 )
 
 SCHEMA: Literal[1] = 1
-MOST_POINTS = 256  # of a curve; the harness measures 16
+MOST_POINTS = 256  # points of a curve that a record may hold; the harness measures 16
 Told = Annotated[list[tuple[Count, float]], Field(max_length=MOST_REPORTED)]
 End: TypeAlias = Literal["low", "high"]
 
 
 class RecordError(BanelError):
-    """A record is missing, of another schema or not valid."""
+    """A record is missing, has another schema or is not valid."""
 
 
 class Strict(BaseModel):
-    """No unknown field, no conversion, no change after the fact."""
+    """A model without unknown fields, without conversion of types, and without changes after it was made."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Rate(Strict):
-    """A success rate in log10: a number, or where `log10` is null and `zero` false only that it is from `low` to `high`.
+    """A success rate in log10.
 
-    `zero`: it is zero (`high` null too), or nothing but its upper limit `high` is known.
+    If `log10` is a number, it is the rate. If `log10` is null and `zero` is false, no number is known, only that the rate
+    lies between `low` and `high`. If `zero` is true, the rate is zero (then `high` is null too), or nothing but the upper
+    end `high` is known.
     """
 
     log10: Log10 | None
-    low: Log10 | None  # 95% interval
-    high: Log10 | None
+    low: Log10 | None  # the lower end of the 95% interval
+    high: Log10 | None  # its upper end
     method: Literal["exact", "filtered", "monte_carlo", "importance", "certified", "upper_limit", "asked"]
     samples: Tokens
-    effective: Amount | None  # effective number of distinct successes, where exact
+    effective: Amount | None  # effective successes; only where the rate is exact
     zero: bool
 
     @classmethod
     def of(cls, rate: SuccessRate) -> Rate:
-        """The harness's measurement as a record holds it."""
+        """The rate that the harness measured, in the form that a record holds."""
         return cls(
             log10=rate.log10,
             low=rate.low,
@@ -84,31 +87,32 @@ class Rate(Strict):
         )
 
     def at(self, end: End = "low") -> float:
-        """The number; where there is none, that end of the interval. -inf for zero."""
+        """The rate as a number; where no number is known, the end `end` of its interval; -inf for zero."""
         value = self.log10 if self.log10 is not None else getattr(self, end)
         return -math.inf if value is None else float(value)
 
 
 class Point(Strict):
-    """One place of the evaluation grid: the last policy yielded at or before it."""
+    """The measurement at one NRE of the grid, of the last policy that was yielded at or before it."""
 
-    nre: Count  # sequences asked when the policy was measured against the grid
-    success: Rate  # probability that a sample is a success
-    fresh: Rate  # that it is a success not yet asked in this run
-    invalid: Share | None  # share of malformed sequences among those asked since the point before; null if none were
-    repeated: Share | None  # share of sequences asked before in this run, likewise
+    nre: Count  # the NRE of the grid
+    success: Rate  # the success rate: the probability that a sample is a success
+    fresh: Rate  # the fresh success rate: the probability that it is a success not yet asked in this run
+    # Both shares are of the sequences that were asked since the last point; null if none were asked.
+    invalid: Share | None  # share of malformed sequences
+    repeated: Share | None  # share of sequences that were asked before in this run
 
 
 class LedgerMark(Strict):
-    """What binds the record to its ledger: a cut or changed ledger does not fit."""
+    """Which ledger belongs to the record. A ledger that was cut or changed has another head."""
 
-    head: Sha256
+    head: Sha256  # the hash of the ledger's last line
     lines: Annotated[int, Field(ge=0, le=10 * MOST_BUDGET)]
-    count: Count  # sequences asked
+    count: Count  # the NRE: how many sequences the ledger holds
 
 
 class Work(Strict):
-    """Tokens, evaluation by the harness not counted."""
+    """How many tokens the agent's policies computed. The measurements of the harness are not counted."""
 
     sampled: Tokens
     scored: Tokens
@@ -116,27 +120,26 @@ class Work(Strict):
 
 
 class Execution(Strict):
-    """What differs from one execution of the same run to the next."""
+    """What may differ between two executions of the same run."""
 
-    wall_s: Amount  # the agent's own time, evaluation by the harness not counted
-    cpu_s: Amount
-    evaluation_s: Annotated[
-        float, Field(ge=-1e18, le=1e18)
-    ]  # the harness's, beside it; two clocks, so below 0 by a little
+    wall_s: Amount  # seconds of the agent itself, without the measurements of the harness
+    cpu_s: Amount  # CPU seconds, counted in the same way
+    # Seconds of the harness's measurements: all seconds minus the agent's. Two clocks differ, so it can be just below 0.
+    evaluation_s: Annotated[float, Field(ge=-1e18, le=1e18)]
     peak_memory_mb: Amount
-    resumed: Count  # times the run was killed and taken up again
+    resumed: Count  # how often the run was killed and resumed
     threads: Count
     processor: Text
     versions: Annotated[dict[Version, Text], Field(max_length=MOST_NAME)]
 
     @property
     def kernel(self) -> str:
-        """What computed the steps of transformers; runs from before there was a choice took PyTorch."""
+        """What computed the steps of transformers. Old records do not say it; at that time it was always PyTorch."""
         return self.versions.get("kernel", kernel.TORCH)
 
 
 class RunRecord(Strict):
-    """One run: task x agent x feedback x seed."""
+    """What was measured in one run: one agent on one task with one seed under one regime."""
 
     schema_number: Literal[1]
     task: TaskName
@@ -146,35 +149,35 @@ class RunRecord(Strict):
     tuned: bool  # whether the config differs from the agent's default
     seed: Seed
     feedback: Literal["full", "failures"]
-    twin: bool  # oracle-free: told "failure" for everything, paying no NRE
+    twin: bool  # whether it is an oracle-free twin: told "failure" for everything and charged nothing
     budget: Annotated[int, Field(ge=1, le=MOST_BUDGET)]
     off_board: bool  # whether the budget is not the task's own, or answers were inherited
-    inherits: Sha256 | None = None  # head of the old ledger whose answers were taken over
+    inherits: Sha256 | None = None  # the head of the old ledger whose answers this run inherited
     points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
-    first_success: Count | None  # NRE at which the first success was asked; null: censored at the budget
-    successes_asked: Count
+    first_success: Count | None  # the NRE at which the first success was asked; null if the run met none
+    successes_asked: Count  # repeats included
     errors: Count = 0  # sequences that count as failures because the reward raised on them (`Task.on_error`)
     ledger: LedgerMark
     policy_sha256: Sha256 | None  # of final.safetensors; null where the policy has no stored form
     reported: Annotated[dict[Series, Told], Field(max_length=MOST_SERIES)]
-    """(NRE, value) that the agent told about itself, by name; never on the board."""
+    """What the agent reported about itself: series of (NRE, value) by name. The board does not show it."""
     work: Work
     execution: Execution
 
     def canonical(self) -> str:
-        """The record without `execution`: equal for equal runs."""
+        """The record without `execution`, as one text that is equal for equal runs."""
         return json.dumps(self.model_dump(mode="json", exclude={"execution"}), sort_keys=True)
 
     def final(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
-        """log10 of the rate at the budget; -inf for zero; where only an interval is known, that end of it."""
+        """The log10 of the rate at the budget; -inf for zero; the end `end` where only an interval is known."""
         return self._rates(rate, end)[-1]
 
     def best(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
-        """log10 of the highest rate on the grid, likewise: hindsight."""
+        """The log10 of the highest rate on the curve, in the same form. It is chosen in hindsight."""
         return max(self._rates(rate, end))
 
     def mixture(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
-        """log10 of the mean rate over the grid, likewise: what a uniform mixture of its policies scores."""
+        """The log10 of the mean rate of the curve, in the same form. An even mixture of its policies has this rate."""
         mean = float(np.mean([10**value for value in self._rates(rate, end)]))
         return math.log10(mean) if mean > 0 else -math.inf
 
@@ -182,16 +185,20 @@ class RunRecord(Strict):
         return [getattr(p, rate).at(end) for p in self.points]
 
     def write(self, path: Path) -> None:
-        """Write whole or not at all."""
+        """Write the whole file or nothing."""
         safe_files.write(path, (self.model_dump_json(indent=1) + "\n").encode(), path.with_suffix(".tmp"))
 
     @classmethod
     def load(cls, path: Path, *, below: Path | None = None) -> RunRecord:
-        """Read and validate; `below` as for safe_files.read.
+        """Read and validate a record.
+
+        Args:
+            path: the record's file.
+            below: as for safe_files.read.
 
         Raises:
-            RecordError: missing, no regular file, too large, not JSON of one meaning, of another schema, or a field is
-                missing, unknown, of the wrong type or too long.
+            RecordError: the file is missing, is no regular file, is too large, is not JSON, repeats a key, or has another
+                schema; or a field is missing, unknown, of the wrong type or too long.
         """
         try:
             content = safe_files.read(path, safe_files.RECORD, below=below)

@@ -1,1 +1,1 @@
-"""One run: an agent under the meter, measured at places on the grid."""
+"""One run: an agent asks the oracle, and its policies are measured at the NREs of the grid."""

@@ -1,4 +1,4 @@
-"""What the harness measures of a run: policies on the evaluation grid, and what the ledger says of the questions."""
+"""What the harness measures in a run: the policies at the NREs of the grid, and what the ledger says about the questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from banel_envs.policies.weights import bad_weight
 from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import Point, Rate
 
-STEPS = 15  # equal steps of the budget at which a run is measured, beside NRE 0
+STEPS = 15  # a run is measured at NRE 0 and after each of so many equal steps of the budget
 
 
 def grid(budget: int) -> list[int]:
@@ -35,15 +35,15 @@ def grid(budget: int) -> list[int]:
 
 @dataclass
 class Questions:
-    """What was asked, read back from the ledger row by row."""
+    """The sequences that were asked and their answers, read from the ledger."""
 
     problem: Problem
     tokens: Tokens  # [count, T]
-    rewards: NDArray[np.int8]  # [count]: 1, 0, or -1 where a killed run left no answer
+    rewards: NDArray[np.int8]  # [count]: 1, 0, or -1 where there is no answer because the run was killed
 
     @classmethod
     def of(cls, problem: Problem, ledger: Ledger) -> Questions:
-        """Every row of the ledger, in order."""
+        """Every sequence of the ledger, in order."""
         empty = np.empty((0, problem.T), np.int64)
         tokens = np.concatenate([empty, *(ledger.tokens(a) for a in ledger.asks)])
         return cls(problem, tokens, np.concatenate([np.empty(0, np.int8), *(a.rewards for a in ledger.asks)]))
@@ -54,12 +54,12 @@ class Questions:
         return hits
 
     def first_success(self) -> int | None:
-        """The NRE of the first success; None if there was none."""
+        """The NRE at which the first success was asked; None if there was none."""
         hits = np.flatnonzero(self.rewards == 1)
         return int(hits[0]) + 1 if len(hits) else None
 
     def invalid(self, low: int, high: int) -> float | None:
-        """Share of the sequences low..high that leave the problem's grammar; None without sequences or grammar."""
+        """Share of the sequences low..high that are malformed; None without sequences or without a grammar."""
         rows = self.tokens[low:high]
         if len(rows) == 0 or self.problem.allowed is None:
             return None
@@ -81,11 +81,11 @@ class Yielded:
 
     policy: Policy
     mark: Mark
-    where: str  # the agent and the NRE, for what may be wrong with it
+    where: str  # the agent and the NRE; error messages about the policy begin with it
 
     @classmethod
     def now(cls, policy: Policy, agent: str, nre: int) -> Yielded:
-        """The policy as it is now; BadPolicy where it is none at all."""
+        """The policy as it is now; BadPolicy if it cannot be sampled or scored at all."""
         where = f"{agent}: its policy of NRE {nre}"
         try:
             return cls(policy, Mark.of(policy), where)
@@ -95,29 +95,30 @@ class Yielded:
 
 @dataclass
 class Evaluator:
-    """Measures each policy when the run has passed its place on the grid; never metered, randomness of its own.
+    """Measures the current policy whenever the run reaches an NRE of the grid.
 
-    Each is found to be a probability first (banel_envs/measure/probability.py, and draws.py where the rate rests on draws).
+    Measuring is never metered, and it draws from random streams of its own. Every policy is first checked to be a
+    probability (banel_envs/measure/probability.py; also draws.py, where the rate is estimated from draws).
     """
 
     task: Task
     rng: np.random.Generator
-    folder: Path  # where the grid's policies go
-    checks: np.random.Generator  # draws what the policies are checked by; a stream of its own
-    samples: int = 100_000  # Monte Carlo samples a rate, where it is not exact and the task has no pool
-    last: float = math.inf  # NRE of the grid's last place, where a task with a pool has more samples drawn
+    folder: Path  # the policies of the grid are stored here
+    checks: np.random.Generator  # draws the sequences that policies are checked by; a stream of its own
+    samples: int = 100_000  # Monte Carlo samples for one rate, where it is not exact and the task has no pool
+    last: float = math.inf  # the last NRE of the grid; there, a task with a pool gets more samples
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
-    _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its samples and its measurement
-    _stored: tuple[Policy, Path] | None = None  # the last policy and its file
+    _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its number of samples, its measurement
+    _stored: tuple[Policy, Path] | None = None  # the last policy that was stored, and its file
     _last: Yielded | None = None
 
     def measure(self, nre: int, current: Yielded, ledger: Ledger) -> None:
-        """Add the point at this NRE: the success and fresh success rates of a policy.
+        """Add the point at this NRE: the success rate and the fresh success rate of a policy.
 
         Raises:
-            PolicyChanged: it is not what it was when it was yielded.
-            BadPolicy: it is no probability.
+            PolicyChanged: the policy was changed after it was yielded.
+            BadPolicy: the policy is no probability.
         """
         policy = current.policy
         try:
@@ -136,7 +137,11 @@ class Evaluator:
             watch(nre, *rates)
 
     def _know(self, current: Yielded) -> None:
-        """Find the policy unchanged, and forget what was measured of the same object while it was another policy."""
+        """Check that the policy was not changed since it was yielded.
+
+        An agent may yield one object twice and train it in between. What was measured of it as another policy is
+        forgotten here.
+        """
         policy, mark = current.policy, current.mark
         mark.check(policy)
         if (wrong := bad_weight(policy)) is not None:
@@ -160,7 +165,7 @@ class Evaluator:
         ]
 
     def _rates(self, nre: int, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
-        """Success and fresh success; a policy that did not change is not asked again, but for the last place."""
+        """Success and fresh success. A policy that did not change is not measured again, unless more samples are due."""
         pool = self.task.pool()
         samples = self.samples if pool is None else pool.final if nre >= self.last else pool.fresh
         if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
@@ -172,7 +177,7 @@ class Evaluator:
         return Rate.of(scored.rate()), Rate.of(scored.rate(known))
 
     def _asked(self, questions: Questions, nre: int) -> Rate:
-        """For a paid oracle: the share of successes among the questions since the point before."""
+        """For a paid oracle: the share of successes among the sequences that were asked since the last point."""
         before = self.points[-1][0] if self.points else 0
         answers = questions.rewards[before:nre]
         n, k = len(answers), int((answers == 1).sum())
@@ -190,7 +195,7 @@ class Evaluator:
         )
 
     def _store(self, nre: int, policy: Policy) -> None:
-        """grid/<nre>.safetensors; a policy that did not change is a link to where it stands already."""
+        """Store the policy as grid/<nre>.safetensors. If it did not change, this is a link to the file before."""
         path = self.folder / f"{nre:07d}.safetensors"
         path.unlink(missing_ok=True)
         if self._stored is not None and self._stored[0] is policy:
@@ -198,13 +203,13 @@ class Evaluator:
             return
         try:
             save_policy(path, policy)
-        except BadValue:  # no stored form: the record says so with a null digest
+        except BadValue:  # the policy has no stored form; its digest in the record is then null
             return
         self._stored = (policy, path)
 
 
 def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a policy's file, None if there is none; FileRefused if it is a link, a pipe or too large."""
+    """SHA-256 of a policy's file; None if there is no file; FileRefused if it is a link, a pipe or too large."""
     try:
         return safe_files.sha256(path, safe_files.POLICY)
     except FileMissing:
@@ -212,7 +217,7 @@ def file_sha256(path: Path) -> str | None:
 
 
 def as_json(config: Any) -> dict[str, Any]:
-    """A config dataclass as a record and a ledger hold it."""
+    """An agent's settings, a dataclass, as a record and a ledger hold them."""
     import dataclasses
 
     return dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else {}

@@ -1,4 +1,8 @@
-"""python -m banel_leaderboard.running.isolation_agent FOLDER: the agent's side of `--isolate`; it holds a Problem and a pipe."""
+"""The agent's side of `--isolate`: python -m banel_leaderboard.running.isolation_agent FOLDER.
+
+This process holds the agent, a Problem and a pipe to the process that holds the oracle (see isolation_server.py). FOLDER is
+where it stores the policies that it sends.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from banel_leaderboard.running.machine import Clock, peak_memory_mb
 
 @stands_in
 class RemoteOracle:
-    """Asks over the pipe; answers and raises as Oracle does."""
+    """Stands in for the Oracle: it asks over the pipe, and gives the same answers and raises the same errors."""
 
     def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Pipe) -> None:
         self.problem, self.budget, self.feedback = problem, budget, feedback
@@ -39,7 +43,7 @@ class RemoteOracle:
 
     @property
     def open(self) -> int:
-        """See Oracle; here 0, since an error between question and answer ends the run."""
+        """See Oracle. It is always 0 here, because an error between question and answer ends the whole run."""
         return 0
 
     def __call__(self, tokens: object) -> NDArray[np.float32]:
@@ -55,14 +59,16 @@ class RemoteOracle:
         raise BadTokens(header["message"])
 
     def close(self) -> None:
-        """The ledger is closed where it lives."""
+        """Do nothing: the process that holds the ledger closes it."""
 
 
 def main() -> None:
-    """Read the order, learn, send every policy back."""
+    """Read the order, let the agent learn, and send every policy back."""
     outgoing = os.fdopen(os.dup(1), "wb")
     incoming = os.fdopen(os.dup(0), "rb")
-    os.dup2(2, 1)  # what an agent prints must not run into the frames, and what it reads must not take one
+    # The pipe moves to other file descriptors: what an agent prints must not get between the frames, and an agent that
+    # reads from standard input must not take one.
+    os.dup2(2, 1)
     with open(os.devnull) as nothing:  # noqa: PTH123 (a device)
         os.dup2(nothing.fileno(), 0)
     pipe = Pipe(incoming, outgoing)
@@ -99,7 +105,7 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
             tally["path"] = str(scratch / f"{number % 2}.safetensors")
         before = policy
         pipe.send({"event": "policy", **tally})
-        pipe.receive()  # it has been read and, where the grid asks for it, measured
+        pipe.receive()  # the harness answers when it has read the policy and, at a place of the grid, measured it
     pipe.send({"event": "end", **_tally(agent, clock)})
 
 

@@ -1,9 +1,12 @@
-"""isolate: the agent in a process of its own, with the Problem and a pipe; Task, reward and ledger stay here.
+"""The harness's side of `--isolate`: the agent learns in a process of its own, and the reward stays in this one.
 
-Frames go both ways over two pipes: a JSON header with the length of the raw bytes behind it. Tokens and rewards
-travel as raw arrays, policies as safetensors; nothing is unpickled. The agent's process imports its agent and asks; this process
-answers from the one Oracle, and measures the policies that come back. Same questions, same ledger, same record.
-Where the system can (see isolation_wall.py), the agent's process is also kept from opening the files that hold answers.
+The agent's process holds the Problem and a pipe. The Task, its reward and the ledger are only in this process. The two
+exchange frames over two pipes: a frame is a JSON header, which gives the number of raw bytes that follow it, and these
+bytes. Tokens and rewards travel as raw arrays and policies as safetensors files, so nothing is ever unpickled. The
+agent's process imports the agent and sends its questions. This process answers them from the one Oracle and measures
+the policies that come back. The questions, the ledger and the record are the same as without `--isolate`.
+Where the operating system can do it (see isolation_wall.py), the agent's process also cannot open the files that hold
+answers.
 """
 
 from __future__ import annotations
@@ -39,13 +42,13 @@ class PipeBroken(AgentFailed):
 
 
 class Pipe:
-    """Frames over a pair of byte streams."""
+    """Sends and receives frames over a pair of byte streams."""
 
     def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
         self._incoming, self._outgoing = incoming, outgoing
 
     def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
-        """One frame: a line of JSON, then the raw bytes it counts."""
+        """Send one frame: a line of JSON that gives the number of raw bytes, and then these bytes."""
         try:
             self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
             self._outgoing.flush()
@@ -67,20 +70,28 @@ def isolated_policies(
 ) -> Iterator[Policy]:
     """The policies of an agent that learns in another process, as `learn` itself would yield them.
 
-    `folder` is the run's, kept from the other process; `agent` here only takes over what the other one reports; `clock`
-    gets the other process's times and token counts.
+    Args:
+        spec: the run.
+        folder: the run's folder, which the other process cannot open.
+        agent: the agent in this process, which does not learn; it only takes over what the other one reports.
+        oracle: answers the questions of the other process.
+        rng: its state is sent to the other process, whose agent draws from it.
+        clock: takes over the times and token counts of the other process.
+
+    Raises:
+        AgentFailed: the agent raised, or its process ended before the run did.
     """
     with tempfile.TemporaryDirectory() as scratch:
         order = {"spec": _told(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
         process = _start(hidden(spec, folder), scratch)
-        if process.stdin is None or process.stdout is None:  # never with PIPE; for the type checker
+        if process.stdin is None or process.stdout is None:  # cannot happen with PIPE; the type checker does not know
             raise AgentFailed("the agent's process has no pipes")
         pipe = Pipe(process.stdout, process.stdin)
         try:
             pipe.send(order)
             yield from _serve(pipe, agent, oracle, clock)
         except PipeBroken as error:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on with its side closed
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the process may still live, with its pipe closed
                 process.wait(timeout=5)
             raise AgentFailed(
                 f"the agent's process ended before the run did, with exit status {process.returncode}"
@@ -88,19 +99,23 @@ def isolated_policies(
         finally:
             process.kill()
             process.wait()
-            with contextlib.suppress(BrokenPipeError):  # what was not sent has no reader any more
+            with contextlib.suppress(BrokenPipeError):  # closing flushes the pipe, and nobody reads it any more
                 process.stdin.close()
             process.stdout.close()
 
 
 def hidden(spec: Spec, folder: Path) -> list[Path]:
-    """Where answers to a run's questions stand: all runs of its task beside it, the files that answer, an old run's."""
+    """The folders that hold answers to a run's questions, and so are kept from its agent.
+
+    These are the folder of all runs of its task under the same `--out`, the folder of an oracle that answers by files,
+    and the folder of the run that it inherits from.
+    """
     others = (None if spec.oracle is None else spec.oracle.removeprefix("file:"), spec.inherit)
     return [folder.parents[2], *(Path(other) for other in others if other is not None)]
 
 
 def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
-    """The agent's process, its temporary files in `scratch`."""
+    """Start the agent's process, which keeps its temporary files in `scratch`."""
     command = [sys.executable, "-P", "-m", "banel_leaderboard.running.isolation_agent", scratch]  # -P: see sweep.py
     if isolation_wall.version():
         command = isolation_wall.behind(hidden, [scratch], command)
@@ -111,7 +126,7 @@ def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
 
 
 def _told(spec: Spec) -> dict[str, Any]:
-    """What the other process needs of a Spec; no path to an answer is among it."""
+    """The fields of a Spec that the other process needs; none of them is a path to an answer."""
     return {"agent": spec.agent, "settings": dict(spec.settings), "device": spec.device}
 
 
@@ -127,7 +142,7 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
                 pipe.send({}, oracle.problem.action_mask(prefix).tobytes())
             case "policy":
                 _take_over(header, agent, clock)
-                if "path" in header or policy is None:  # without one it is the policy before, and not measured again
+                if "path" in header or policy is None:  # without a path the policy has not changed since the last one
                     policy = _rescored(load_policy_file(header["path"], finite=False), policy)
                 yield policy
                 pipe.send({})
@@ -136,14 +151,17 @@ def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Pol
                 return
             case _:
                 failure = AgentFailed(header["error"])
-                failure.add_note(header["traceback"])  # so that log.txt has it
+                failure.add_note(header["traceback"])  # log.txt then holds the traceback too
                 raise failure
 
 
 def _rescored(policy: Policy, last: Policy | None) -> Policy:
-    """A policy that excludes more than the last one did, the rest scored alone, as its agent did.
+    """The policy, with the log-probabilities of its excluded set computed here, batch by batch as its agent did.
 
-    What a set weighs is not taken from the other process, and in float32 it depends on the batches that are scored.
+    The agent's process could claim any mass for the set that a policy excludes, so this process computes the mass itself.
+    In float32 the result depends on which sequences are scored together. So only the sequences that were not in the
+    last policy's set are scored, in one batch; the others keep their log-probabilities. A policy of another kind, or one
+    whose set does not begin with the last policy's set, is returned as it is.
     """
     if not isinstance(policy, Excluding) or not isinstance(last, Excluding):
         return policy
@@ -155,7 +173,7 @@ def _rescored(policy: Policy, last: Policy | None) -> Policy:
 
 
 def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """The rewards, or one of the errors that an agent may act on; any other is this process's own and ends the run."""
+    """The rewards, or one of the two errors that an agent may catch; any other error is raised here and ends the run."""
     tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
     try:
         rewards = oracle(tokens)
@@ -175,7 +193,7 @@ def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
 
 
 def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
-    """The Problem in JSON, its base policy in a file."""
+    """What the other process must know of the oracle, as JSON; the base policy is a file whose path is given."""
     problem = oracle.problem
     base = folder / "base.safetensors"
     save_policy(base, problem.base_policy())
@@ -191,12 +209,12 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "masked": problem.allowed is not None,
         "base": str(base),
         "budget": oracle.budget,
-        "threads": torch.get_num_threads(),  # float32 sums in another order would be another run
+        "threads": torch.get_num_threads(),  # other threads sum float32 in another order, and that changes the run
         "feedback": oracle.feedback,
         "path": [entry for entry in sys.path if entry],
     }
 
 
 def _state(rng: np.random.Generator) -> Any:
-    """A PCG64 generator's state as JSON (its integers are larger than 64 bits: JSON holds them whole)."""
+    """A PCG64 generator's state as JSON. Its integers have more than 64 bits, and JSON keeps all of them."""
     return rng.bit_generator.state

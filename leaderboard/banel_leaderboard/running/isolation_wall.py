@@ -1,17 +1,19 @@
-r"""wall: start a program that the system refuses the files of a run, whoever owns them (Linux with Landlock).
+r"""Start a program that cannot open the files in the hidden folders (Linux with Landlock).
 
-    python wall.py '["/home/me/out/banel/AdditionAttack-v0"]' '["/tmp/scratch"]' PROGRAM ARGUMENT ...
+    python isolation_wall.py '["/home/me/out/banel/AdditionAttack-v0"]' '["/tmp/scratch"]' PROGRAM ARGUMENT ...
 
-What it stops: the program, and whatever it starts, cannot open, make, remove, move or link a file in the hidden
-folders, by any path, as root neither; nor can it look into other processes (ptrace, /proc/PID/mem, /proc/PID/fd), such as
-the one that holds the oracle. It cannot take the wall down.
+What it stops: the program, and every process that it starts, cannot open, make, remove, move or link a file in the hidden
+folders. This holds for every path to the file, whoever owns it, and for root too. Nor can the program look into other
+processes (ptrace, /proc/PID/mem, /proc/PID/fd), such as the one that holds the oracle. It cannot undo any of this.
 
-What it does not stop: names, sizes and times of the hidden files can be seen. A process outside may open them on its
-behalf (a container service, cron, ssh to this machine), and they are readable through another mount of the same folder
-or in a copy elsewhere. It hides no reward: a program that can import a shipped task can compute its answers.
+What it does not stop: the program can see the names, sizes and times of the hidden files. A process outside can open the
+files for it (a container service, cron, ssh to this machine). The files can be read through another mount of the same
+folder, and so can copies of them elsewhere. Nothing here hides the reward: a program that can import a shipped task can
+compute its answers.
 
-Landlock knows what is allowed and not what is forbidden. So a folder above a hidden one is opened entry by entry: right
-in such a folder the program uses the files and folders that were there when it started, and makes no new ones.
+Landlock takes a list of what is allowed; there is no list of what is forbidden. So in a folder above a hidden one, every
+entry that is not hidden is allowed by itself. The program can use the files and folders that were in such a folder when
+it started, but it can make no new ones there.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ VERSION, PATH_BENEATH = 1, 1
 WRITE, READ, REFER, TRUNCATE = 1 << 1, 1 << 2, 1 << 13, 1 << 14
 CHANGE = sum(1 << k for k in range(4, 13))  # remove and make entries of every kind
 NO_NEW_PRIVILEGES = 38  # of prctl
-SINCE = {REFER: 2, TRUNCATE: 3}  # Landlock's version with which a right came; REFER is refused everywhere before
+SINCE = {REFER: 2, TRUNCATE: 3}  # the version of Landlock that brought a right; before it, REFER is always refused
 MISSING = (
-    "this system has no Landlock (Linux 5.13 or later has, where it is switched on): the agent's process holds no reward, "
-    "but could open the ledger by its path"
+    "this system has no Landlock (Linux from 5.13 on has it, where it is switched on): the agent's process does not hold the "
+    "reward, but it could open the ledger by its path"
 )
 
 
@@ -49,20 +51,23 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Landlock's version on this system; 0 where it cannot keep a program from files."""
+    """Landlock's version on this system; 0 if there is no Landlock."""
     if not sys.platform.startswith("linux"):
         return 0
     return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(CREATE_RULESET, None, 0, VERSION)))
 
 
 def behind(hidden: Iterable[StrPath], kept: Iterable[StrPath], command: list[str]) -> list[str]:
-    """The command line that starts `command` without access to the hidden folders; `kept` ones stay open to it."""
+    """The command line that starts `command` without access to the hidden folders.
+
+    The folders in `kept` stay open to it, even those inside a hidden one.
+    """
     lists = (json.dumps([os.path.realpath(path) for path in paths]) for paths in (hidden, kept))
     return [sys.executable, "-I", os.path.realpath(__file__), *lists, *command]
 
 
 def allowed(hidden: frozenset[str], folder: str = "/") -> Iterator[str]:
-    """The largest files and folders that hold nothing hidden."""
+    """Every file and folder that holds nothing hidden, and that stands in a folder which does."""
     if folder in hidden:
         return
     if not any(path.startswith(folder.rstrip("/") + "/") for path in hidden):
@@ -70,17 +75,20 @@ def allowed(hidden: frozenset[str], folder: str = "/") -> Iterator[str]:
         return
     try:
         with os.scandir(folder) as entries:
-            paths = [entry.path for entry in entries if not entry.is_symlink()]  # a link is as open as what it names
-    except OSError:  # nothing in it can be opened anyway
+            paths = [entry.path for entry in entries if not entry.is_symlink()]  # what a link names has a rule itself
+    except OSError:  # the folder cannot be listed, so it is left closed
         return
     for path in paths:
         yield from allowed(hidden, path)
 
 
 def enclose(hidden: Iterable[str], kept: Iterable[str]) -> None:
-    """Keep this process, and all that it starts from now on, from the files in the hidden folders; OSError if it fails.
+    """Close the hidden folders to this process and to every process that it starts from now on.
 
-    Only the calling thread is enclosed: call it before there are others.
+    Landlock restricts the calling thread only, so this must be called before there is any other thread.
+
+    Raises:
+        OSError: the system refused it.
     """
     known = version()
     rights, on_files = (
@@ -91,20 +99,20 @@ def enclose(hidden: Iterable[str], kept: Iterable[str]) -> None:
     for path in (*allowed(frozenset(hidden)), *kept):
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # gone since it was listed
+        except OSError:  # the file was removed after it was listed
             continue
-        rule = _Beneath(rights if os.path.isdir(path) else on_files, fd)  # noqa: PTH112 (bare Python, before any import)
+        rule = _Beneath(rights if os.path.isdir(path) else on_files, fd)  # noqa: PTH112 (nothing is imported for this)
         _call(ADD_RULE, ruleset, PATH_BENEATH, ctypes.byref(rule), 0)
         os.close(fd)
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "no new privileges could not be set")
+        raise OSError(ctypes.get_errno(), "prctl could not set PR_SET_NO_NEW_PRIVS, which Landlock needs")
     _call(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
 def _call(number: int, *arguments: object) -> int:
-    """A system call of Landlock's; OSError where it fails."""
+    """Make one of Landlock's system calls; OSError if it fails."""
     result = int(ctypes.CDLL(None, use_errno=True).syscall(number, *arguments))
     if result < 0:
         error = ctypes.get_errno()
@@ -113,7 +121,7 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def main() -> None:
-    """Enclose this process, then become the program."""
+    """Close the hidden folders to this process, and then replace it by the program."""
     hidden, kept = (json.loads(argument) for argument in sys.argv[1:3])
     enclose(hidden, kept)
     os.execv(sys.argv[3], sys.argv[3:])

@@ -1,7 +1,8 @@
-"""lookup: which task or agent a name in a file stands for.
+"""Which task or agent a name in a file stands for.
 
-A name that is read from a file is looked up in the registries and nowhere else, so that a folder can never name code to be
-imported. Code of a person's own is named on the command line (`--task module:function`, `--agent module:Class`).
+A name that is read from a file is looked up in the registries and nowhere else. So a folder can never decide which code
+is imported. Whoever has tasks or agents of their own names their code on the command line (`--task module:function`,
+`--agent module:Class`).
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from banel_leaderboard.records.spec import load_agent, load_task
 
 
 class CannotTell(BanelError):
-    """What a file says can be neither proved nor disproved here; the message names what is missing."""
+    """What a file says can be neither proved nor disproved on this machine; the message names what is missing."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """The tasks and agents that a name in a file may stand for: the registered ones, and those of `own_code`."""
+    """The tasks and agents that a name in a file may stand for: the registered ones and those of `own_code`."""
 
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    """Tasks of a person's own, by id."""
+    """The user's own tasks, by id."""
     agents: Mapping[str, str] = field(default_factory=dict)
-    """Agents of a person's own: name to "module:Class"."""
+    """The user's own agents: name to "module:Class"."""
 
     def task(self, id: str) -> Task:
         """The task with this id.
@@ -45,7 +46,7 @@ class Known:
         raise CannotTell(f"the task {id!r} is not registered here; name its code with --task module:function")
 
     def ships(self, agent: str) -> bool:
-        """Whether an agent of this name ships with the package, and no other one was named in its place."""
+        """Whether the agent of this name is the one that ships with the package."""
         return agent in AGENTS and agent not in self.agents
 
     def agent(self, name: str, settings: Mapping[str, Any] | None = None) -> Agent:
@@ -61,10 +62,10 @@ class Known:
 
 
 def own_code(tasks: Iterable[str] = (), agents: Iterable[str] = ()) -> Known:
-    """What the command line names, imported: "module:function" that returns a Task, "module:Class" of an agent.
+    """Import the code that the command line names: "module:function" returns a Task, "module:Class" is an agent.
 
     Raises:
-        BadValue: it is not there, is not a task or an agent, or has the id or name of one that ships.
+        BadValue: the function or class does not exist, is not a task or an agent, or takes the name of one that ships.
         UnknownName: there is no such module.
     """
     tasks, agents = [name for name in tasks if ":" in name], [name for name in agents if ":" in name]
@@ -80,7 +81,7 @@ def own_code(tasks: Iterable[str] = (), agents: Iterable[str] = ()) -> Known:
 def allow_own_modules(names: Iterable[str]) -> None:
     """Let modules in the working folder be imported, if one of the names is "module:something".
 
-    The folder is appended: a file in it never stands in for a module that is installed.
+    The folder is put at the end of sys.path, so that no file in it can replace a module that is installed.
     """
     here = str(Path.cwd())
     if any(":" in name for name in names) and here not in sys.path:

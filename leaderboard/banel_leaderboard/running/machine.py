@@ -1,4 +1,4 @@
-"""What a record says of the machine and of the time and memory a run took."""
+"""What a record says about the machine, and about the time and memory that a run took."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def instructions() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on, and whether the compiled kernel computes."""
+    """The versions of Python and of the packages that the numbers depend on, and what computes transformers."""
     found = {"python": platform.python_version(), "kernel": kernel.kind(), "instructions": instructions()}
     if (compiler := kernel.compiler()) is not None:
         found["compiler"] = compiler
@@ -45,12 +45,12 @@ def versions() -> dict[str, str]:
 
 
 def threads() -> int:
-    """Threads that torch computes with."""
+    """The number of threads that PyTorch computes with."""
     return torch.get_num_threads()
 
 
 def peak_memory_mb() -> float:
-    """The most memory in MB that this process has held so far; 0 on Windows, where Python cannot ask for it."""
+    """The most memory in MB that this process has held so far; 0 on Windows, where Python has no way to ask for it."""
     try:
         import resource
     except ModuleNotFoundError:
@@ -60,12 +60,12 @@ def peak_memory_mb() -> float:
 
 
 class Clock:
-    """An agent's wall and CPU seconds, and where the token counters stood at its start."""
+    """An agent's wall and CPU seconds, and the state of the token counters when the agent started."""
 
     def __init__(self) -> None:
         self.begin = time.perf_counter()
         self.wall = self.cpu = 0.0
-        self.peak_mb = 0.0  # of an agent in another process; this process's own is asked for when it is read
+        self.peak_mb = 0.0  # the peak of an agent in another process; 0 where the agent is in this one
         self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained
 
     def __enter__(self) -> None:
@@ -76,5 +76,5 @@ class Clock:
         self.cpu += time.process_time() - self._from[1]
 
     def peak(self) -> float:
-        """Peak memory in MB of the process in which the agent ran."""
+        """The peak memory in MB of the process in which the agent ran."""
         return self.peak_mb or peak_memory_mb()

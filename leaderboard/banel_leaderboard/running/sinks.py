@@ -1,8 +1,8 @@
-"""Sinks: where the points of a run's curve are shown while it goes on, beside its record.
+"""Sinks: they show the points of a run's curve while the run goes on.
 
-`--log tensorboard:DIR` and `--log wandb:PROJECT` write the variable BANEL_LOG, which the processes of a sweep inherit. What a
-sink shows comes from the measurement that goes into the record; it changes nothing in the run, and a sink that fails
-ends itself with a warning and not the run.
+`--log tensorboard:DIR` and `--log wandb:PROJECT` set the variable BANEL_LOG, which the processes of a sweep inherit. A sink
+shows the same measurements that go into the record, and it changes nothing in the run. If a sink fails, it gives one
+warning and shows no more; the run goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard.records.record import Rate
 
-VARIABLE = "BANEL_LOG"  # sinks, separated by commas
+VARIABLE = "BANEL_LOG"  # holds the sinks, separated by commas
 Watcher = Callable[[int, Rate, Rate], None]
 """Called with each point as it is measured: NRE, success, fresh success."""
 
@@ -32,22 +32,22 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what has not been written yet."""
         ...
 
 
 class TensorBoard:
-    """Event files for `tensorboard --logdir DIR`, a folder for each run."""
+    """Writes event files for `tensorboard --logdir DIR`, one folder for each run."""
 
     def __init__(self, where: str, name: str, config: dict[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # A run that is taken up again measures its points again: what stands there from NRE 0 on is replaced.
+        # A resumed run measures its points again, so everything that an earlier attempt wrote is replaced.
         self.writer = SummaryWriter(str(Path(where) / name), purge_step=0)
         self.writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in config.items()))
 
     def point(self, nre: int, values: dict[str, float]) -> None:
-        """Scalars over NRE."""
+        """Write the values as scalars over NRE."""
         for key, value in values.items():
             self.writer.add_scalar(key, value, nre)
         self.writer.flush()
@@ -58,7 +58,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of a Weights & Biases project; nothing leaves the machine unless WANDB_MODE says so."""
+    """Writes a run of a Weights & Biases project. Nothing leaves the machine unless WANDB_MODE asks for it."""
 
     def __init__(self, where: str, name: str, config: dict[str, Any]) -> None:
         wandb = importlib.import_module("wandb")
@@ -66,7 +66,7 @@ class WeightsAndBiases:
         self.run = wandb.init(project=where, name=name, config=config, mode=mode, reinit=True)
 
     def point(self, nre: int, values: dict[str, float]) -> None:
-        """Metrics over NRE."""
+        """Log the values as metrics over NRE."""
         self.run.log(values, step=nre)
 
     def close(self) -> None:
@@ -78,15 +78,15 @@ KINDS: dict[str, tuple[type[Any], str, str]] = {
     "tensorboard": (TensorBoard, "tensorboard", "pip install 'banel-envs[tensorboard]'"),
     "wandb": (WeightsAndBiases, "wandb", "pip install wandb"),
 }
-"""kind -> the class, the package that it needs, and how to install that."""
+"""The first word of a sink -> its class, the package that it needs, and how to install that package."""
 
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """(kind, where) of each sink in a text such as `tensorboard:logs,wandb:my-project`.
+    """The two parts, (kind, where), of each sink in a text such as `tensorboard:logs,wandb:my-project`.
 
     Raises:
-        BadValue: a sink is of no known kind, or says nothing after the colon.
-        MissingExtra: the package that it needs is not installed.
+        BadValue: the first part is not in KINDS, or nothing follows the colon.
+        MissingExtra: the package that a sink needs is not installed.
     """
     sinks = []
     for part in filter(None, text.split(",")):
@@ -102,11 +102,11 @@ def parse(text: str) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def watching(name: str, config: dict[str, Any]) -> Iterator[list[Watcher]]:
-    """The watchers that BANEL_LOG asks for, for one run; they are closed however the run ends.
+    """The watchers that BANEL_LOG asks for, for one run. They are closed however the run ends.
 
     Args:
-        name: of the run: task, agent, regime and seed.
-        config: what is shown beside it.
+        name: the run's name: task, agent, regime and seed.
+        config: the settings that are shown beside the curve.
     """
     guarded = [Guarded(kind, where, name, config) for kind, where in parse(os.environ.get(VARIABLE, ""))]
     try:
@@ -117,7 +117,7 @@ def watching(name: str, config: dict[str, Any]) -> Iterator[list[Watcher]]:
 
 
 class Guarded:
-    """A sink that never stops a run: what it raises becomes one warning, and it shows nothing more."""
+    """A sink that never stops a run: its first error becomes a warning, and from then on it shows nothing."""
 
     def __init__(self, kind: str, where: str, name: str, config: dict[str, Any]) -> None:
         self.what = f"{kind}:{where}"
@@ -125,7 +125,7 @@ class Guarded:
         self.sink = self._try(lambda: KINDS[kind][0](where, name, config))
 
     def show(self, nre: int, success: Rate, fresh: Rate) -> None:
-        """Show one point; a rate that is zero or unknown has no logarithm to show."""
+        """Show one point. A rate that is zero or unknown is left out, because it has no logarithm."""
         values = {
             "success/log10": success.log10,
             "success/effective": success.effective,
@@ -143,7 +143,7 @@ class Guarded:
     def _try(self, act: Callable[[], Any]) -> Any:
         try:
             return act()
-        except Exception as error:  # a full disk, a network that is gone: none of it is the run's concern
+        except Exception as error:  # a full disk or a lost network must not stop the run
             warnings.warn(f"--log {self.what}: {type(error).__name__}: {error}; it shows no more", stacklevel=2)
             self.sink = None
             return None

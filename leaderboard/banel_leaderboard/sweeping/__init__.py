@@ -1,1 +1,1 @@
-"""Many runs: which to make, in what order, and in which processes."""
+"""Many runs: which of them to make, in what order, and in which processes."""

@@ -1,4 +1,7 @@
-"""What `python -m benchmarks.tasks --write` measured of each shipped task, for `banel list`."""
+"""The base policy's success rate and a run's minutes on each shipped task, for `banel list` and for plans.
+
+`python -m benchmarks.tasks --write` measured them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,6 @@ def _all() -> dict[str, Any]:
 
 
 def measured(task: Task) -> dict[str, Any] | None:
-    """Base success and minutes of a run; None for a task that is not the one they were measured on."""
+    """The base policy's success rate and the minutes of a run; None if the task is not the one that was measured."""
     found: dict[str, Any] | None = _all().get(task.problem.id)
     return found if found is not None and found["digest"] == task.digest else None

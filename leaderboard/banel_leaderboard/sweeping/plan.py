@@ -1,7 +1,8 @@
-"""plan: what a sweep would still run, what that costs, and how to spread it over a SLURM array.
+"""The plan of a sweep: which runs are left, what they will cost, and how to spread them over a SLURM array.
 
-A run's minutes are the median of the finished runs of its task and agent, in the folder itself or among the committed
-ones; where there is none, what a BaNEL run of the task was measured to take. Starting the process is not counted.
+The minutes of a run are estimated by the median over the finished runs of the same task and agent, in the folder itself and
+among the committed runs. Where there is none, the minutes of a BaNEL run that was measured on the task are taken. The
+time to start a process is not counted.
 """
 
 from __future__ import annotations
@@ -24,47 +25,51 @@ from banel_leaderboard.running.resolve import run_folder
 from banel_leaderboard.sweeping.measured_costs import measured
 from banel_leaderboard.sweeping.sweep import Lane
 
-COMMITTED = Path(__file__).parents[2] / "submissions"  # there in a checkout, not in an installed package
-MINUTES_AN_ELEMENT = 60.0  # of an array, about: shorter ones wait longer than they run
-MOST_ELEMENTS = 1000  # SLURM's MaxArraySize is 1001 unless configured
-MARGIN = 2.0  # time asked of SLURM over the time expected
-Pair = tuple[str, str]  # task, agent
+COMMITTED = Path(__file__).parents[2] / "submissions"  # exists in a checkout, but not in an installed package
+MINUTES_AN_ELEMENT = 60.0  # the aim for one element of an array; a shorter one would wait longer than it runs
+MOST_ELEMENTS = 1000  # SLURM's MaxArraySize is 1001 by default
+MARGIN = 2.0  # SLURM is asked for so many times the expected time
+Pair = tuple[str, str]  # a task and an agent
 
 
 @dataclass(frozen=True)
 class Plan:
     """The runs that are left and their expected minutes."""
 
-    lanes: tuple[Lane, ...]  # of the whole sweep, in its order
-    left: tuple[Lane, ...]  # of each lane what still has to run; a lane that meets no success needs less
-    minutes: Mapping[Pair, float]  # of one run; without those never measured
+    lanes: tuple[Lane, ...]  # all lanes of the sweep, in its order
+    left: tuple[Lane, ...]  # the runs of each lane that are left; fewer are needed if one of them meets no success
+    minutes: Mapping[Pair, float]  # the minutes of one run; pairs that were never measured are not in it
 
     def cost(self, lane: Iterable[Spec]) -> float:
-        """Expected minutes of the runs whose pair was measured."""
+        """Expected minutes of these runs; a run whose pair was never measured adds nothing."""
         return sum(self.minutes.get((spec.task, spec.agent), 0.0) for spec in lane)
 
     def wall(self, jobs: int) -> float:
-        """Expected minutes of the sweep with `jobs` runs at once, the lanes taken in their order."""
+        """Expected minutes of the sweep with `jobs` runs at once, if each lane goes to the process that is free first."""
         busy_until = [0.0] * jobs
         for lane in self.left:
             heapq.heapreplace(busy_until, busy_until[0] + self.cost(lane))
         return max(busy_until)
 
     def slowest(self, elements: int) -> float:
-        """Expected minutes of the longest of so many shards."""
+        """Expected minutes of the longest shard, if there are so many of them."""
         return max(sum(map(self.cost, self.left[k::elements])) for k in range(elements))
 
     def elements(self) -> int:
-        """How many shards: of about MINUTES_AN_ELEMENT each, of some such numbers the one that shares most evenly."""
+        """How many shards to make, so that each takes about MINUTES_AN_ELEMENT.
+
+        Up to a quarter more shards than necessary are considered. The number whose longest shard is the shortest is
+        taken, because some numbers divide the lanes more evenly than others.
+        """
         most = min(len(self.lanes), MOST_ELEMENTS)
         wanted = math.ceil(sum(map(self.cost, self.left)) / MINUTES_AN_ELEMENT)
-        if not wanted:  # nothing is measured
+        if not wanted:  # nothing was measured, so every lane gets a shard of its own
             return most
         return min(range(min(wanted, most), min(wanted + wanted // 4 + 1, most) + 1), key=self.slowest)
 
 
 def make_plan(lanes: Sequence[Lane], out: Path) -> Plan:
-    """Read, without running or locking anything, what of the lanes is left in `out`."""
+    """Find out which runs of the lanes are left in `out`. Nothing is run, and no ledger is locked."""
     pairs = {(spec.task, spec.agent) for lane in lanes for spec in lane}
     found = _medians([out, COMMITTED])
     minutes: dict[Pair, float] = {}
@@ -80,7 +85,10 @@ def make_plan(lanes: Sequence[Lane], out: Path) -> Plan:
 
 
 def describe_plan(plan: Plan, jobs: int, bench: Sequence[str]) -> str:
-    """Runs by task and agent, core-hours, time with `jobs`, and the SLURM command for `bench`, a command to be sharded."""
+    """The plan as text: runs and core-hours by task and agent, the time with `jobs` runs at once, and a SLURM command.
+
+    `bench` is the command whose shards the elements of the SLURM array run.
+    """
     every, left = (Counter((s.task, s.agent) for lane in lanes for s in lane) for lanes in (plan.lanes, plan.left))
     lines = [f"{'task':<32}{'agent':<22}{'runs':>6}{'left':>6}{'minutes a run':>15}{'core-hours':>12}"]
     for (task, agent), runs in every.items():
@@ -108,7 +116,7 @@ def describe_plan(plan: Plan, jobs: int, bench: Sequence[str]) -> str:
 
 
 def shard_of(lanes: Sequence[Lane], shard: str) -> list[Lane]:
-    """The lanes i, i + n, i + 2n, ... of "i/n"; BadValue otherwise."""
+    """The lanes i, i + n, i + 2n, ... of a shard "i/n"; BadValue if that is not how the shard is written."""
     i, _, n = shard.partition("/")
     if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
         raise BadValue(f"--shard is {shard!r}; write i/n with i from 0 to n - 1, such as 0/4 to 3/4")
@@ -122,18 +130,18 @@ def _left(lane: Lane, out: Path) -> Lane:
         if not path.exists():
             left.append(spec)
         elif RunRecord.load(path).successes_asked == 0:
-            break  # it serves the rest of its lane
+            break  # this run met no success, so it serves the rest of its lane
     return tuple(left)
 
 
 def _medians(folders: Iterable[Path]) -> dict[Pair, float]:
-    """Minutes of a run by task and agent, over the records with the task's budget and the agent's own settings."""
+    """The median minutes of a run by task and agent, over the records with the task's own budget and default settings."""
     minutes: dict[Pair, list[float]] = {}
     for path in (path for folder in folders if folder.is_dir() for path in safe_files.find(folder, RECORD).paths):
         try:
             record = RunRecord.load(path)
         except RecordError:
-            continue  # it is named when the board or the sweep reads it
+            continue  # the board and the sweep say what is wrong with it when they read it
         if not (record.tuned or record.off_board):
             spent = record.execution.wall_s + record.execution.evaluation_s
             minutes.setdefault((record.task, record.agent), []).append(spent / 60)
@@ -141,5 +149,5 @@ def _medians(folders: Iterable[Path]) -> dict[Pair, float]:
 
 
 def _quoted(command: str) -> str:
-    """In single quotes, so that SLURM's variable is read by the element."""
+    """The command in single quotes, so that the shell of each element, and not this one, puts in SLURM's variable."""
     return "'" + command.replace("'", "'\"'\"'") + "'"

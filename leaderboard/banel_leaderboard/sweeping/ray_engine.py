@@ -1,8 +1,8 @@
-"""ray_engine: a sweep's lanes as tasks of one CPU on a Ray cluster (extra `cluster`).
+"""Run a sweep on a Ray cluster (extra `cluster`): each lane becomes a Ray task of one CPU.
 
-The folder of the runs and the user's own modules lie on a disk that all nodes share; nothing is uploaded. A Ray worker
-only watches: each run is a process of its own, as on one machine, and ends with the worker that started it. A lane
-whose node or worker died is sent out again by Ray and goes on from its ledgers.
+The folder of the runs and the user's own modules must be on a disk that all nodes share, because nothing is uploaded. A Ray
+worker computes nothing itself. It starts each run in a process of its own, as on one machine, and that process ends with
+the worker. If a node or worker dies, Ray sends its lane out again, and the lane goes on from its ledgers.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.sweeping.sweep import Lane, Outcome, Workers, run_lane
 
-RETRIES = 3  # of a lane, after the loss of its node or worker
-PATIENCE = 60.0  # seconds: how long a lost node may still hold a ledger before its lane is given up
+RETRIES = 3  # how often a lane is sent out again after its node or worker was lost
+PATIENCE = 60.0  # seconds to wait for a ledger that a lost node still holds, before the lane is given up
 
 
 def ray_engine(
     lanes: Sequence[Lane], workers: Workers, *, address: str | None = None, jobs: int = 1, retries: int = RETRIES
 ) -> Generator[Outcome, None, None]:
-    """The engine of a Ray cluster: one task of one CPU a lane; closing it cancels them.
+    """The engine of a Ray cluster. It makes one Ray task of one CPU for each lane; closing it cancels these tasks.
 
     Args:
         lanes: see sweep.lanes_of.
-        workers: how a run is started; its folder is one that all nodes share.
-        address: of a cluster, such as "10.0.0.1:6379" or "auto"; by default RAY_ADDRESS, or else a cluster of this
-            machine alone, which ends with the sweep.
-        jobs: CPUs of the cluster of this machine.
-        retries: how often a lane is sent out again after the loss of its node or worker.
+        workers: starts the runs; its folder is one that all nodes share.
+        address: the address of the cluster, such as "10.0.0.1:6379" or "auto". By default it is RAY_ADDRESS; if that is
+            not set, a cluster of this machine alone is started, which ends with the sweep.
+        jobs: the CPUs of the cluster of this machine alone.
+        retries: how often a lane is sent out again after its node or worker was lost.
 
     Raises:
         MissingExtra: Ray is not installed.
-        BadValue: no cluster at this address, or one that this Python or Ray cannot join.
+        BadValue: there is no cluster at this address, or this Python or Ray cannot join it.
     """
     workers = dataclasses.replace(workers, out=workers.out.absolute(), patience=PATIENCE)
     mark = workers.out / f".ray-{uuid.uuid4().hex}"
@@ -64,7 +64,7 @@ def ray_engine(
 
 
 def connect(address: str | None, jobs: int) -> Any:
-    """Ray, connected to the cluster; its workers find the modules and BANEL_ settings that this process has."""
+    """Ray, connected to the cluster. Its workers have the modules and the BANEL_ variables of this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray = importlib.import_module("ray")
@@ -72,7 +72,8 @@ def connect(address: str | None, jobs: int) -> Any:
         raise MissingExtra(f"--engine ray needs {error.name}: pip install 'banel-envs[cluster]'") from error
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {name: value for name, value in os.environ.items() if name.startswith("BANEL_")}
-    own[kernel.VARIABLE] = kernel.kind()  # a node that lacks it says so, rather than compute to other bits
+    # A node that lacks the kernel then refuses to run, where it would otherwise compute with other last bits.
+    own[kernel.VARIABLE] = kernel.kind()
     of_this_machine = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
     try:
         if address not in ("local", "auto"):
@@ -90,7 +91,7 @@ def connect(address: str | None, jobs: int) -> Any:
 
 
 def _knock(address: str) -> None:
-    """OSError, ValueError or OverflowError unless someone listens there; Ray itself would try for minutes."""
+    """Raise OSError, ValueError or OverflowError unless something listens at the address. Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host:
         raise ValueError("an address is HOST:PORT")
@@ -98,7 +99,14 @@ def _knock(address: str) -> None:
 
 
 def run_remote(lane: Lane, workers: Workers, mark: Path, home: Path) -> Iterator[Outcome]:
-    """run_lane, on the node that Ray chose; `mark` is in the shared folder, `home` the driver's working folder."""
+    """Run a lane on the node that Ray chose.
+
+    Args:
+        lane: see run_lane.
+        workers: see run_lane.
+        mark: a file in the folder of the runs; a node that does not see it does not share that folder.
+        home: the working folder of the process that started the sweep.
+    """
     if not mark.exists():
         lost = f"{workers.out} of this machine is not seen on {platform.node()}; name a folder that all nodes share"
         yield from (Outcome(spec, "failed", lost) for spec in lane)
@@ -109,14 +117,14 @@ def run_remote(lane: Lane, workers: Workers, mark: Path, home: Path) -> Iterator
 
 
 def _own_modules() -> list[str]:
-    """The places of sys.path that are not Python's own."""
+    """The folders of sys.path that do not belong to the Python installation."""
     prefixes = {sys.prefix, sys.base_prefix}
     places = [Path(place).absolute() for place in sys.path]
     return [str(place) for place in places if not any(place.is_relative_to(prefix) for prefix in prefixes)]
 
 
 def _outcomes(ray: Any, tasks: dict[Any, list[Spec]]) -> Iterator[Outcome]:
-    """What the tasks yield, as it comes; the runs that a lost task still owes have failed."""
+    """The outcomes of all tasks as they come. If a task is lost, its remaining runs have failed."""
     while tasks:
         (task, *_), _ = ray.wait(list(tasks), num_returns=1)
         try:

@@ -1,4 +1,4 @@
-"""Suites: named sets of tasks x agents x seeds x feedbacks."""
+"""Suites: named sets of tasks, agents, seeds and feedbacks. A suite runs every combination of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ QUICK = (
     "banel/Countdown-v0",
     "banel/Needle-v0",
 )
-ESTIMATED = ("banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0")  # the others' success rates are exact
-FAILURES_ENOUGH = ("banel", "count", "rnd")  # agents that learn something from failures: the ones that have a twin
+ESTIMATED = ("banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0")  # on all other tasks success rates are exact
+FAILURES_ENOUGH = ("banel", "count", "rnd")  # agents that learn from failures; only for them is a twin of interest
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What `banel bench --suite` runs."""
+    """A set of runs for `banel bench --suite`."""
 
     about: str
     tasks: tuple[str, ...]
@@ -83,7 +83,7 @@ SUITES = {
 
 
 def get_suite(name: str) -> Suite:
-    """A suite by name; UnknownName names the likely one and lists those that exist."""
+    """The suite of this name; UnknownName if there is none, with the name that was likely meant and all that exist."""
     if name not in SUITES:
         raise unknown("suite", name, SUITES)
     return SUITES[name]

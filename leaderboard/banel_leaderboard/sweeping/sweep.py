@@ -1,7 +1,9 @@
-"""sweep: many runs, each a process of its own, resumable; a run that fails is reported and the rest kept.
+"""A sweep: many runs, each in a process of its own.
 
-Runs of one (task, agent, seed) form a lane: full feedback, failures only, oracle-free twin. A run that met no success is
-the same under all three, so once one of them met none, the rest of its lane is served by it and not run again.
+A sweep can be stopped and started again. A run that fails is reported, and the others go on. The runs of one agent, task
+and seed form a lane: first with full feedback, then with the feedback "failures", then the oracle-free twin. A run that met
+no success is the same under all three. So once a run of a lane met none, it serves the rest of the lane: the other runs are
+not made.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Outcome:
 
 
 def lanes_of(suite: Suite) -> list[Lane]:
-    """The runs of a suite, cheapest to read first: seeds outermost, so that every agent has its first seed early."""
+    """The lanes of a suite. Those of the first seed come first, so that every agent soon has a result to look at."""
     return [
         lane
         for seed, task, agent in product(suite.seeds, suite.tasks, suite.agents)
@@ -74,7 +76,7 @@ def _learns_from_successes(agent: str) -> bool:
 
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
-    """BanelError, before anything runs, if a task, agent or setting is not right or a folder holds another run."""
+    """Raise BanelError, before anything runs, if a task, agent or setting is wrong or a folder holds another run."""
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         resolve(spec, out).oracle().close()
     for lane in lanes:
@@ -96,13 +98,13 @@ def sweep(
     Args:
         lanes: see lanes_of.
         out: the folder that holds all runs.
-        jobs: processes at once on this machine; each computes with one thread.
-        timeout: seconds after which a run is stopped and counted as failed; it goes on when run again.
+        jobs: how many processes run at once on this machine; each computes with one thread.
+        timeout: seconds after which a run is stopped and counted as failed; it goes on when it is run again.
         isolate: keep the reward out of the agents' processes.
-        engine: where the lanes run instead of in `jobs` processes here; see ray_engine.
+        engine: runs the lanes somewhere else than in `jobs` processes here; see ray_engine.
 
     Returns:
-        One Outcome a run, in the order in which they ended.
+        One Outcome for each run, in the order in which the runs ended.
     """
     outcomes: list[Outcome] = []
     run = engine or partial(local, jobs=jobs)
@@ -121,7 +123,7 @@ def sweep(
 
 
 def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Outcome, None, None]:
-    """The engine of this machine: `jobs` lanes at once."""
+    """The engine of this machine, which runs `jobs` lanes at once."""
     ended: SimpleQueue[Outcome | BaseException] = SimpleQueue()
 
     def run(lane: Lane) -> None:
@@ -152,7 +154,7 @@ def describe(spec: Spec) -> str:
 
 
 def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
-    """Run a lane in order, each run in a process of its own; one Outcome a run."""
+    """Make the runs of a lane in order, each in a process of its own, and give one Outcome for each of them."""
     met_none = False
     for spec in lane:
         if met_none:
@@ -174,7 +176,7 @@ WORKER = "banel_leaderboard.sweeping.worker"
 
 @dataclass
 class Workers:
-    """Starts a process a run, and can stop them all."""
+    """Starts one process for each run, and can stop all of them."""
 
     out: Path
     timeout: float | None
@@ -184,7 +186,7 @@ class Workers:
     _stopped: bool = False
 
     def run(self, spec: Spec) -> Outcome:
-        """Run to the end, or to where it failed or has to wait for answers."""
+        """Make one run: until it is finished, has failed, or has to wait for answers."""
         if self._stopped:
             return Outcome(spec, "failed", "stopped")
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
@@ -221,14 +223,14 @@ class Workers:
                     raise
 
     def stop(self) -> None:
-        """Kill what runs; the ledgers hold what was answered."""
+        """Kill all processes. The ledgers hold everything that was answered, so the runs can go on later."""
         self._stopped = True
         for process in list(self._alive):
             process.kill()
 
 
 Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]
-"""Runs the lanes and yields each run's Outcome as it ends; closing the generator stops what still runs."""
+"""Runs the lanes and yields the Outcome of each run when it ends. Closing the generator stops all runs."""
 
 
 def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:

@@ -1,4 +1,4 @@
-"""python -m banel_leaderboard.sweeping.worker ORDER: one run in a process of its own, started by the sweep."""
+"""One run in a process of its own, which the sweep starts: python -m banel_leaderboard.sweeping.worker ORDER."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import execute
 from banel_leaderboard.running.lookup import allow_own_modules
 
-WAITING = 75  # answers of an external oracle are missing; try again. It is os.EX_TEMPFAIL, a name that Windows lacks.
+# The exit status when answers of an external oracle are missing: run again later. It is os.EX_TEMPFAIL, which Python does
+# not define on Windows.
+WAITING = 75
 
 
 def main() -> int:
-    """Run one order; 0 done, 75 waiting for answers, 2 refused, with one line on stderr."""
+    """Run one order. Returns 0 if it is done, 75 if answers are missing, and 2 with a line on stderr if it failed."""
     order = json.loads(sys.argv[1])
     end_with_parent()
     try:
@@ -33,13 +35,16 @@ def main() -> int:
 
 
 def end_with_parent() -> None:
-    """End this process when the command that started it is gone: no run goes on unseen and keeps its ledger locked."""
+    """End this process when the command that started it has ended.
+
+    Otherwise a run could go on unseen and keep its ledger locked.
+    """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
-        os._exit(1)  # at any instant, as a kill would: the ledger holds what was answered
+        os._exit(1)  # this may happen at any instant, like a kill; the ledger holds everything that was answered
 
     threading.Thread(target=watch, daemon=True).start()
 
