@@ -28,7 +28,7 @@ from banel_leaderboard.proving.recompute import (
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, questions_digest, verify
 from banel_leaderboard.records.field_limits import VERSION
-from banel_leaderboard.records.find_runs import find
+from banel_leaderboard.records.find_runs import Opened, opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import CannotTell, Known
 
@@ -82,34 +82,36 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
     """Every run below a folder, verified; what is refused is named on stderr too.
 
     Args:
-        folder: of runs.
+        folder: of runs, packed ones among them.
         known: tasks and agents of your own, see lookup.own_code.
         attestations: what was replayed, see standing.py.
 
     Raises:
-        BadValue: not a folder, or no record.json in it.
+        BadValue: not a folder, or no run in it.
     """
-    if not folder.is_dir():
-        raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
-    found = find(folder)
-    if not found.paths:
-        raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
     known, replayed = known or Known(), {a.record: a for a in attestations}
+    with opened(folder) as found:
+        if not found.runs and not found.refused:
+            raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
+        return _load(folder, found, known, replayed)
+
+
+def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
     refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
-    for path in found.paths:
-        name = path.parent.relative_to(folder).as_posix()
+    for place in found.runs:
+        name = place.shown.relative_to(folder).as_posix()
         try:
-            run = _read(path.parent, name, folder, known, replayed)
+            run = _read(place.folder, name, place.below, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
             if key in runs:  # whoever copies a run and proves less of it cannot take its place
                 run, other = sorted((runs[key], run), key=lambda r: -r.proved.rates)
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
-            refused.append(_refuse(name, str(error), folder))
+            refused.append(_refuse(name, found.told(error), folder))
         except Exception as error:  # a file that a check did not expect must not take the other runs with it
-            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {error}", folder))
+            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
 
 
