@@ -98,9 +98,9 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
 
 def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
-    refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
+    refused = [_refuse(_name(path, folder), reason, folder) for path, reason in found.refused]
     for place in found.runs:
-        name = place.shown.relative_to(folder).as_posix()
+        name = _name(place.shown, folder)
         try:
             run = _read(place.folder, name, place.below, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
@@ -113,6 +113,10 @@ def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Atte
         except Exception as error:  # a file that a check did not expect must not take the other runs with it
             refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
+
+
+def _name(path: Path, folder: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[str, Attestation]) -> Run:

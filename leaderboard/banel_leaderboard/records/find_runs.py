@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import rmtree
 
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files import safe_files
 from banel_envs.files.safe_files import Found
 from banel_envs.visible import terminal, visible
 from banel_leaderboard.records import packed
-from banel_leaderboard.records.record import RecordError, RunRecord
+from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import RECORD
 from banel_leaderboard.records.unpack import Allowance, unpack_part
 
@@ -124,8 +125,10 @@ def _open_submission(parts: list[Path], scratch: Path, made: Opened, only: str =
         place = scratch / f"{len(made.unpacked):08}"
         try:
             unpack_part(part, place, left, only)
-        except BanelError as error:
-            made.refused.append((part, str(error)))
+        except Exception as error:  # also a full disk, or what no check expected: the other runs are read all the same
+            said = "" if isinstance(error, BanelError) else f"unpacking it raised {type(error).__name__}: "
+            made.refused.append((part, f"{said}{error}".replace(str(place), str(part))))
+            rmtree(place, ignore_errors=True)
             continue
         made.unpacked.append((place, part))
         paths = [path.parent for path in safe_files.find(place, RECORD).paths]
@@ -176,16 +179,3 @@ def valid_records(folder: Path) -> Iterator[RunRecord]:
                 yield from packed.records(path.parent)
         except BanelError:
             continue  # it is named when the board or the sweep reads it
-
-
-__all__ = [
-    "Opened",
-    "Place",
-    "RecordError",
-    "find",
-    "finished_runs",
-    "is_folder",
-    "opened",
-    "opened_run",
-    "valid_records",
-]
