@@ -26,8 +26,9 @@ from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.standing import Standing, read_attestations
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.pack import pack
-from banel_leaderboard.records.packed import LINES, laid_out, record_value, status_value, with_hashes, without_hashes
+from banel_leaderboard.records.packed import laid_out, record_value, status_value, with_hashes, without_hashes
 from banel_leaderboard.records.record import RecordError
+from banel_leaderboard.records.run_folder import LINES
 from banel_leaderboard.records.unpack import unpack
 from banel_leaderboard.sweeping.plan import _medians
 
@@ -132,8 +133,8 @@ def test_any_runs_come_back_to_the_byte(made: list[tuple[dict[str, Any], bytes |
             with contextlib.suppress(BanelError):  # the same folder twice
                 before = set(out.rglob("record.json"))
                 make_run(out, **how)
-                (record,) = set(out.rglob("record.json")) - before
-                _vary(record, status, policy, odd)
+                for record in set(out.rglob("record.json")) - before:
+                    _vary(record, status, policy, odd)
         pack(out, Path(place) / "packed")
         unpack(Path(place) / "packed", Path(place) / "back")
         assert tree(Path(place) / "back") == tree(out)
@@ -240,6 +241,12 @@ def test_a_packed_run_is_shown(runs: Path, whole: Path, capsys: pytest.CaptureFi
 
 def test_a_plan_reads_packed_records(runs: Path, whole: Path) -> None:
     assert _medians([whole]) == _medians([runs]) != {}
+
+
+def test_a_bench_does_not_go_on_in_a_packed_folder(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(whole)
+    assert main(["run", "--task", NETWORK, "--agent", SMALL, "--out", str(whole)]) == 2
+    assert "to go on with its runs, unpack it first" in capsys.readouterr().err and tree(whole) == before
 
 
 # What is not packed

@@ -21,7 +21,7 @@ from banel_envs.files.safe_files import Found
 from banel_envs.visible import terminal, visible
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import RECORD
+from banel_leaderboard.records.run_folder import LINES, RECORD
 from banel_leaderboard.records.unpack import Allowance, unpack_part
 
 
@@ -78,7 +78,7 @@ def is_folder(folder: Path) -> bool:
 def _part_above(path: Path) -> Path | None:
     """The part of a packed submission that a path which is not there leads into."""
     there = next((place for place in path.parents if place.is_dir()), None)
-    return there if there is not None and not os.path.lexists(path) and (there / packed.LINES).is_file() else None
+    return there if there is not None and not os.path.lexists(path) and (there / LINES).is_file() else None
 
 
 @contextmanager
@@ -98,11 +98,11 @@ def opened(folder: Path) -> Iterator[Opened]:
             only = folder.relative_to(inside).as_posix()
             _open_submission([inside], Path(scratch).resolve(), made, only)
         elif folder.is_dir():
-            found = find(folder, RECORD, packed.LINES)
+            found = find(folder, RECORD, LINES)
             made.refused = found.refused
             made.runs = [Place(p.parent, folder, p.parent) for p in found.paths if p.name == RECORD]
             submissions: dict[Path, list[Path]] = {}
-            for part in (path.parent for path in found.paths if path.name == packed.LINES):
+            for part in (path.parent for path in found.paths if path.name == LINES):
                 submissions.setdefault(part.absolute().parent.parent, []).append(part)
             for parts in submissions.values():
                 _open_submission(parts, Path(scratch).resolve(), made)
@@ -165,13 +165,13 @@ def opened_run(folder: Path) -> Iterator[Path]:
         for _, reason in found.refused:
             raise BanelError(reason)
         if not [place for place in found.runs if place.shown == folder]:
-            raise BadValue(f"{folder} is not in the packed submission {inside}; its {packed.LINES} names the runs")
+            raise BadValue(f"{folder} is not in the packed submission {inside}; its {LINES} names the runs")
         yield found.runs[0].folder
 
 
 def valid_records(folder: Path) -> Iterator[RunRecord]:
     """The records below a folder that are valid, packed or not; ledgers are not read, and nothing is proved."""
-    for path in safe_files.find(folder, RECORD, packed.LINES).paths:
+    for path in safe_files.find(folder, RECORD, LINES).paths:
         try:
             if path.name == RECORD:
                 yield RunRecord.load(path)

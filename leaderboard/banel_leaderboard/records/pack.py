@@ -17,9 +17,9 @@ from banel_envs.errors import BadJson, BadValue, FileRefused
 from banel_envs.files import safe_files
 from banel_envs.visible import shown
 from banel_leaderboard.records import packed
-from banel_leaderboard.records.packed import LINES, MOST_FILE
+from banel_leaderboard.records.packed import MOST_FILE
 from banel_leaderboard.records.record import RecordError, RunRecord
-from banel_leaderboard.records.run_folder import FINAL, LEDGER, RECORD, STATUS
+from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS
 
 TOGETHER = 12_000_000  # bytes of ledgers that one stream is begun for; of base64, they take about 9 million
 FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24},)

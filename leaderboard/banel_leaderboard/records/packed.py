@@ -30,8 +30,9 @@ from banel_envs.meter import ledger_format
 from banel_envs.visible import shown, visible
 from banel_leaderboard.records.field_limits import MOST_NAME, Sha256
 from banel_leaderboard.records.record import RecordError, RunRecord, Strict
+from banel_leaderboard.records.run_folder import LINES
 
-LINES, PACKED = "records.jsonl", 1
+PACKED = 1  # the number of this form
 MOST_FILE = 10_000_000  # bytes of a packed file
 MOST_BYTES = 50_000_000  # of a packed submission
 MOST_FILES = 64  # of a packed submission: two a task, and room for policies

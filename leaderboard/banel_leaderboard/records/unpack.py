@@ -16,8 +16,8 @@ from banel_envs.errors import BadValue, FileRefused
 from banel_envs.files import safe_files
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.pack import new_folder
-from banel_leaderboard.records.packed import LINES, MOST_FILE, MOST_UNPACKED, LedgerPiece, Packed, PolicyPiece
-from banel_leaderboard.records.run_folder import FINAL, LEDGER, RECORD, STATUS
+from banel_leaderboard.records.packed import MOST_FILE, MOST_UNPACKED, LedgerPiece, Packed, PolicyPiece
+from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS
 
 MEMORY = 2**26  # bytes that a decompressor may take; what `banel pack` writes takes 17 million
 PIECE = 2**16  # bytes that are decompressed at once
