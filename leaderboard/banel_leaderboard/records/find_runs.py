@@ -92,26 +92,31 @@ def opened(folder: Path) -> Iterator[Opened]:
         BadValue: it is no folder.
         FileRefused: it has too many files.
     """
-    with tempfile.TemporaryDirectory(prefix="banel-") as scratch:
-        made, inside = Opened(), None if folder.is_dir() else _part_above(folder)
-        if inside is not None:
-            only = folder.relative_to(inside).as_posix()
-            _open_submission([inside], Path(scratch).resolve(), made, only)
-        elif folder.is_dir():
-            found = find(folder, RECORD, LINES)
-            made.refused = found.refused
-            made.runs = [Place(p.parent, folder, p.parent) for p in found.paths if p.name == RECORD]
-            submissions: dict[Path, list[Path]] = {}
-            for part in (path.parent for path in found.paths if path.name == LINES):
-                submissions.setdefault(part.absolute().parent.parent, []).append(part)
-            for parts in submissions.values():
-                _open_submission(parts, Path(scratch).resolve(), made)
-            made.runs.sort(key=lambda place: place.shown)
-        else:
-            raise BadValue(
-                f"{folder} is not a folder, so it holds no finished run; give the one that was handed to --out"
-            )
+    inside = None if folder.is_dir() else _part_above(folder)
+    if not folder.is_dir() and inside is None:
+        raise BadValue(f"{folder} is not a folder, so it holds no finished run; give the one that was handed to --out")
+    made = Opened()
+    only = "" if inside is None else folder.relative_to(inside).as_posix()
+    submissions = _search(folder, made) if inside is None else {inside: [inside]}
+    if not submissions:
         yield made
+        return
+    with tempfile.TemporaryDirectory(prefix="banel-") as scratch:
+        for parts in submissions.values():
+            _open_submission(parts, Path(scratch).resolve(), made, only)
+        made.runs.sort(key=lambda place: place.shown)
+        yield made
+
+
+def _search(folder: Path, made: Opened) -> dict[Path, list[Path]]:
+    """Note the runs that are not packed, and what was not read; the parts of each packed submission."""
+    found = find(folder, RECORD, LINES)
+    made.refused = found.refused
+    made.runs = [Place(path.parent, folder, path.parent) for path in found.paths if path.name == RECORD]
+    submissions: dict[Path, list[Path]] = {}
+    for part in (path.parent for path in found.paths if path.name == LINES):
+        submissions.setdefault(part.absolute().parent.parent, []).append(part)
+    return submissions
 
 
 def _open_submission(parts: list[Path], scratch: Path, made: Opened, only: str = "") -> None:
