@@ -239,6 +239,18 @@ def test_a_packed_run_is_shown(runs: Path, whole: Path, capsys: pytest.CaptureFi
     assert "the policy has no stored form" in capsys.readouterr().err.replace("its policy has", "the policy has")
 
 
+def test_a_damaged_policy_is_named_where_it_stands(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(runs, tmp_path / "runs"))
+    for path in out.rglob("final.safetensors"):
+        path.write_bytes(b"no policy")
+    pack(out, tmp_path / "packed")
+    run = tmp_path / "packed/test/Network-v0/small/failures/seed-1"
+    assert main(["show", str(run), "--task", NETWORK]) == 2
+    assert str(run / "final.safetensors") in (said := capsys.readouterr().err) and "/banel-" not in said
+
+
 def test_a_plan_reads_packed_records(runs: Path, whole: Path) -> None:
     assert _medians([whole]) == _medians([runs]) != {}
 

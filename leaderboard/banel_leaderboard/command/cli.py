@@ -85,8 +85,7 @@ def parser() -> Parser:
     top.epilog, top.formatter_class = _examples(EXAMPLES["bench"][:1] + EXAMPLES["board"]), _Help
     subparsers = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    listing = _command(subparsers, "list", "tasks, agents and suites")
-    listing.set_defaults(command=commands.listing)
+    _command(subparsers, "list", "tasks, agents and suites").set_defaults(command=commands.listing)
 
     run = _command(subparsers, "run", "one agent on one task, one run a seed")
     run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")

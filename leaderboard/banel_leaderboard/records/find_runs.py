@@ -160,7 +160,7 @@ def opened_run(folder: Path) -> Iterator[Path]:
     """The folder of one run: itself, or a temporary one where it stands in a packed submission.
 
     Raises:
-        BanelError: the part of the submission is not what `banel pack` writes.
+        BanelError: the part of the submission is not what `banel pack` writes; or what the body raised, with the run's name.
     """
     inside = None if folder.is_dir() else _part_above(folder)
     if inside is None:
@@ -171,7 +171,10 @@ def opened_run(folder: Path) -> Iterator[Path]:
             raise BanelError(reason)
         if not [place for place in found.runs if place.shown == folder]:
             raise BadValue(f"{folder} is not in the packed submission {inside}; its {LINES} names the runs")
-        yield found.runs[0].folder
+        try:
+            yield found.runs[0].folder
+        except BanelError as error:
+            raise BanelError(found.told(error)) from error
 
 
 def valid_records(folder: Path) -> Iterator[RunRecord]:
