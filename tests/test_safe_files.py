@@ -230,7 +230,8 @@ def test_the_search_finds_what_a_walk_finds(tmp_path: Path) -> None:
         make_run(tmp_path / f"s{seed}", seed=seed)
     found = find(tmp_path)
     assert found.paths == sorted(tmp_path.rglob("record.json")) and not found.refused
-    assert finished_runs(tmp_path) == [path.parent for path in found.paths]
+    with finished_runs(tmp_path) as runs:
+        assert [place.folder for place in runs.runs] == [path.parent for path in found.paths]
 
 
 def test_linked_folders_are_not_searched_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +243,8 @@ def test_linked_folders_are_not_searched_and_that_is_said(tmp_path: Path, capsys
     loaded = load_runs(inside)
     assert [run.record.seed for run in loaded.runs] == [1] and not loaded.refused
     assert "2 links to folders were not followed" in capsys.readouterr().err
-    assert len(finished_runs(inside)) == 1
+    with finished_runs(inside) as found:
+        assert len(found.runs) == 1
     assert len(_medians([inside])) == 1
 
 

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,8 +126,8 @@ class Found:
     links: int = 0  # to folders; none is followed
 
 
-def find(folder: Path, name: str) -> Found:
-    """Everything of this name below a folder, whatever it is: `read` then says what it is.
+def find(folder: Path, *names: str) -> Found:
+    """Everything of one of these names below a folder, whatever it is: `read` then says what it is.
 
     Raises:
         FileRefused: there are more than MOST_ENTRIES files and folders.
@@ -144,7 +144,7 @@ def find(folder: Path, name: str) -> Found:
                     entries += 1
                     if entries > MOST_ENTRIES:
                         raise FileRefused(f"{folder} holds more than {MOST_ENTRIES:,} files; name a folder inside it")
-                    if _sort(entry, name, found):
+                    if _sort(entry, names, found):
                         waiting.append((place / entry.name, level + 1))
         except OSError as error:
             found.refused.append((place, f"it cannot be searched: {error.strerror}"))
@@ -153,9 +153,9 @@ def find(folder: Path, name: str) -> Found:
     return found
 
 
-def _sort(entry: os.DirEntry[str], name: str, found: Found) -> bool:
+def _sort(entry: os.DirEntry[str], names: Collection[str], found: Found) -> bool:
     """Note an entry that is looked for, or a link; whether it is a folder to search."""
-    if entry.name == name:
+    if entry.name in names:
         found.paths.append(Path(entry.path))
         return False
     if entry.is_dir(follow_symlinks=False):

@@ -35,8 +35,8 @@ _ANSWER = re.compile(
     rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?(?:,"error":"(\w*)")?'
     % (*[_NUMBER] * 3, *[_BASE64] * 2)
 )
-_MARK = b',"sha":"'
-_SUFFIX = len(_MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
+MARK = b',"sha":"'
+SUFFIX = len(MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 
 
 @dataclass
@@ -148,7 +148,7 @@ def seal(head: str, body: str) -> tuple[str, bytes]:
     """The new head, and the whole line: the body, SHA-256(old head + body), and a newline."""
     raw = body.encode()
     sha = hashlib.sha256(head.encode() + raw).hexdigest()
-    return sha, raw + _MARK + sha.encode() + b'"}\n'
+    return sha, raw + MARK + sha.encode() + b'"}\n'
 
 
 def parse(content: bytes, path: Path | str) -> Events:
@@ -164,12 +164,12 @@ def parse(content: bytes, path: Path | str) -> Events:
         newline = content.find(b"\n", events.size)
         end = len(content) if newline < 0 else newline
         line = content[events.size : end]
-        whole = line[-2:] == b'"}' and line[-_SUFFIX:-66] == _MARK
+        whole = line[-2:] == b'"}' and line[-SUFFIX:-66] == MARK
         if newline < 0 and not whole:
             if not _is_torn(line, events):
                 raise LedgerCorrupt(f"{path}: line {events.lines + 1} is damaged")
             break
-        body = line[:-_SUFFIX]
+        body = line[:-SUFFIX]
         sha = hashlib.sha256(events.head.encode() + body).hexdigest()
         if not whole or line[-66:-2] != sha.encode():
             raise LedgerCorrupt(
@@ -188,7 +188,7 @@ def parse(content: bytes, path: Path | str) -> Events:
 
 def _is_torn(line: bytes, events: Events) -> bool:
     """Whether a last line without a newline can be the beginning of the line that a ledger would write next."""
-    if _MARK in line and len(line.split(_MARK, 1)[1]) >= 66:
+    if MARK in line and len(line.split(MARK, 1)[1]) >= 66:
         return False  # this is a whole line with something after it, which no crash leaves
     if not events.lines:
         starts = [b'{"ledger":']

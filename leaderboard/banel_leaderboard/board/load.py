@@ -29,7 +29,7 @@ from banel_leaderboard.proving.recompute import (
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, questions_digest, verify
 from banel_leaderboard.records.field_limits import VERSION
-from banel_leaderboard.records.find_runs import find
+from banel_leaderboard.records.find_runs import Opened, opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import CannotTell, Known
 
@@ -83,35 +83,41 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
     """Verify every run below a folder. A run that is refused is also named on stderr.
 
     Args:
-        folder: the folder that holds the runs.
+        folder: the folder that holds the runs; some of them may be packed.
         known: tasks and agents of your own, see lookup.own_code.
         attestations: which runs were replayed, see standing.py.
 
     Raises:
-        BadValue: it is not a folder, or it holds no record.json.
+        BadValue: it is not a folder, or it holds no run.
     """
-    if not folder.is_dir():
-        raise BadValue(f"{folder} is not a folder; give the one that was handed to --out")
-    found = find(folder)
-    if not found.paths:
-        raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
     known, replayed = known or Known(), {a.record: a for a in attestations}
+    with opened(folder) as found:
+        if not found.runs and not found.refused:
+            raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
+        return _load(folder, found, known, replayed)
+
+
+def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
-    refused = [_refuse(path.relative_to(folder).as_posix(), reason, folder) for path, reason in found.refused]
-    for path in found.paths:
-        name = path.parent.relative_to(folder).as_posix()
+    refused = [_refuse(_name(path, folder), reason, folder) for path, reason in found.refused]
+    for place in found.runs:
+        name = _name(place.shown, folder)
         try:
-            run = _read(path.parent, name, folder, known, replayed)
+            run = _read(place.folder, name, place.below, known, replayed)
             key = (*run.identity, run.record.feedback, run.record.twin, run.record.seed)
             if key in runs:  # the better proved of two equal runs counts, so that a copy cannot replace the original
                 run, other = sorted((runs[key], run), key=lambda r: -r.proved.rates)
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
-            refused.append(_refuse(name, str(error), folder))
+            refused.append(_refuse(name, found.told(error), folder))
         except Exception as error:  # one file that no check foresaw must not keep the other runs off the board
-            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {error}", folder))
+            refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
+
+
+def _name(path: Path, folder: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[str, Attestation]) -> Run:

@@ -1,4 +1,4 @@
-"""The `banel` command: list, run, bench, board, show, data, replay."""
+"""The `banel` command: list, run, bench, board, show, data, replay, pack, unpack."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ EXAMPLES = {
     "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
     "data": ("banel data mnist --out data",),
     "replay": ("banel replay out",),
+    "pack": ("banel pack out --out leaderboard/submissions/mine",),
+    "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
 EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
 
@@ -83,8 +85,7 @@ def parser() -> Parser:
     top.epilog, top.formatter_class = _examples(EXAMPLES["bench"][:1] + EXAMPLES["board"]), _Help
     subparsers = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    listing = _command(subparsers, "list", "tasks, agents and suites")
-    listing.set_defaults(command=commands.listing)
+    _command(subparsers, "list", "tasks, agents and suites").set_defaults(command=commands.listing)
 
     run = _command(subparsers, "run", "one agent on one task, one run a seed")
     run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
@@ -145,7 +146,21 @@ def parser() -> Parser:
     replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")
     _add_own_code(replay)
     replay.set_defaults(command=commands.replay)
+    _add_packing(subparsers)
     return top
+
+
+def _add_packing(subparsers: Any) -> None:
+    pack = _command(subparsers, "pack", "finished runs into a few files, the form in which a submission is handed in")
+    pack.add_argument("folder", type=Path, help="the folder that was handed to --out of `banel bench`")
+    pack.add_argument("--out", type=Path, required=True, help="a new folder")
+    pack.add_argument("--without-policies", action="store_true", help="they come out again by replaying")
+    pack.set_defaults(command=commands.pack)
+
+    unpack = _command(subparsers, "unpack", "a packed submission back into run folders, to the byte")
+    unpack.add_argument("folder", type=Path, help="what `banel pack` made")
+    unpack.add_argument("--out", type=Path, required=True, help="a new folder")
+    unpack.set_defaults(command=commands.unpack)
 
 
 def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:

@@ -178,12 +178,13 @@ def board(options: argparse.Namespace) -> int:
     from banel_leaderboard.board import write
     from banel_leaderboard.board.load import load_runs
     from banel_leaderboard.proving.standing import read_attestations
+    from banel_leaderboard.records.find_runs import is_folder
     from banel_leaderboard.running.lookup import own_code
 
     writers = {".html": "write_page", ".md": "write_markdown", ".png": "write_figure"}
     if options.out.suffix not in writers:
         raise BadValue(f"--out is {options.out}; name a file that ends in {', '.join(writers)}")
-    if not options.folder.is_dir():
+    if not is_folder(options.folder):
         raise BadValue(f"{options.folder} is not a folder of runs; `banel bench --out {options.folder}` makes one")
     known = own_code(options.task, options.agent)
     attestations = [] if options.attestations is None else read_attestations(options.attestations, options.folder)
@@ -197,19 +198,21 @@ def show(options: argparse.Namespace) -> int:
     """Samples of a run's final policy."""
     import numpy as np
 
+    from banel_leaderboard.records.find_runs import opened_run
     from banel_leaderboard.records.record import RunRecord
     from banel_leaderboard.records.run_folder import FINAL, RECORD, load_policy, why_no_policy
     from banel_leaderboard.running.lookup import own_code
 
     if not 1 <= options.n <= MOST_SHOWN:
         raise BadValue(f"-n is {options.n}; it must be at least 1 and at most {MOST_SHOWN:,}")
-    if not (options.run / RECORD).is_file():
-        raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(options.run)}")
-    record = RunRecord.load(options.run / RECORD)
-    if not os.path.lexists(options.run / FINAL):
-        raise BadValue(f"{options.run} holds no {FINAL}: {why_no_policy(options.run)}")
-    problem = own_code(options.task).task(record.task).problem
-    policy = load_policy(options.run, problem)
+    with opened_run(options.run) as run:
+        if not (run / RECORD).is_file():
+            raise BadValue(f"{options.run} is not the folder of a finished run: {why_no_policy(run)}")
+        record = RunRecord.load(run / RECORD)
+        if not os.path.lexists(run / FINAL):
+            raise BadValue(f"{options.run} holds no {FINAL}: {why_no_policy(run)}")
+        problem = own_code(options.task).task(record.task).problem
+        policy = load_policy(run, problem)
     tokens = policy.sample(options.n, np.random.default_rng(0))
     for row, log_prob in zip(tokens, policy.log_prob(tokens), strict=True):
         print(f"{log_prob:10.4f}  {problem.render(row)}")
@@ -231,24 +234,26 @@ def data(options: argparse.Namespace) -> int:
 def replay(options: argparse.Namespace) -> int:
     """Prove finished runs; what does not replay is listed and the rest goes on."""
     from banel_leaderboard.proving.parallel import Proving, draw, prove_all
-    from banel_leaderboard.proving.replay import finished_runs
     from banel_leaderboard.proving.standing import write_attestations
+    from banel_leaderboard.records.find_runs import finished_runs
 
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
     if options.attest is not None and options.attest.resolve().is_relative_to(options.folder.resolve()):
         raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, which it speaks of")
-    folders = finished_runs(options.folder)
-    whole = len(folders)
-    if options.sample is not None:
-        folders = draw(folders, options.sample, options.sample_seed)
     proving = Proving(tuple(options.task), tuple(options.agent))
-    verdicts = prove_all(folders, proving, options.jobs)
-    if options.attest is not None:
-        write_attestations(options.attest, [v.attestation for v in verdicts if v.attestation is not None])
-    for verdict in verdicts:
-        if verdict.status != "proved":
-            print(terminal(f"{verdict.status} {verdict.folder}: {verdict.reason}"), file=sys.stderr)
+    with finished_runs(options.folder) as found:
+        folders = [place.folder for place in found.runs]
+        whole = len(folders)
+        if options.sample is not None:
+            folders = draw(folders, options.sample, options.sample_seed)
+        verdicts = prove_all(folders, proving, options.jobs, found.told)
+        if options.attest is not None:
+            write_attestations(options.attest, [v.attestation for v in verdicts if v.attestation is not None])
+        for verdict in verdicts:
+            if verdict.status != "proved":
+                said = found.told(f"{verdict.status} {verdict.folder}: {verdict.reason}")
+                print(terminal(said), file=sys.stderr)
     counts = {
         status: sum(v.status == status for v in verdicts) for status in ("proved", "disproved", "not proved here")
     }
@@ -261,3 +266,24 @@ def replay(options: argparse.Namespace) -> int:
     if counts["disproved"]:
         return EXIT_RUN_FAILED
     return EXIT_NOT_PROVED if counts["not proved here"] else 0
+
+
+def pack(options: argparse.Namespace) -> int:
+    """Finished runs into a packed submission."""
+    from banel_leaderboard.records.pack import pack as packed
+
+    done = packed(options.folder, options.out, not options.without_policies)
+    left = f"; {done.unfinished} unfinished runs were left out" if done.unfinished else ""
+    print(
+        f"packed {done.runs:,} runs into {options.out}: {done.files} files of {done.bytes:,} bytes, "
+        f"from {done.unpacked:,} bytes of records, ledgers, run.json and policies{left}"
+    )
+    return 0
+
+
+def unpack(options: argparse.Namespace) -> int:
+    """A packed submission back into run folders."""
+    from banel_leaderboard.records.unpack import unpack as unpacked
+
+    print(f"unpacked {unpacked(options.folder, options.out):,} runs into {options.out}")
+    return 0

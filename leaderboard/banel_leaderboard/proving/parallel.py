@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -67,8 +67,17 @@ def draw(folders: Sequence[Path], k: int, seed: int) -> list[Path]:
     return [folders[i] for i in sorted(chosen)]
 
 
-def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verdict]:
-    """A verdict on every run, in the order of the folders. Each run that is proved is also printed at once."""
+def prove_all(
+    folders: Sequence[Path], proving: Proving, jobs: int, told: Callable[[object], str] = str
+) -> list[Verdict]:
+    """A verdict on every run, in the order of the folders. Each run that is proved is also printed at once.
+
+    Args:
+        folders: one for each run.
+        proving: with which code of a person's own.
+        jobs: processes at once.
+        told: how a folder is written in what is printed, see find_runs.Opened.told.
+    """
     verdicts = {}
     with tqdm(total=len(folders), unit="run", disable=None, mininterval=0.5) as bar:
         for verdict in _verdicts(folders, proving, min(jobs, len(folders))):
@@ -76,7 +85,7 @@ def prove_all(folders: Sequence[Path], proving: Proving, jobs: int) -> list[Verd
             bar.update()
             bar.set_postfix(disproved=sum(v.status == "disproved" for v in verdicts.values()))
             if verdict.status == "proved":
-                bar.write(terminal(f"proved {verdict.folder}"))
+                bar.write(terminal(f"proved {told(verdict.folder)}"))
     return [verdicts[folder] for folder in folders]
 
 

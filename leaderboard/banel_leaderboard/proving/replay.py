@@ -30,7 +30,6 @@ from banel_leaderboard.proving.recompute import (
     recorded_task,
 )
 from banel_leaderboard.proving.verify import verify
-from banel_leaderboard.records.find_runs import finished_runs
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import LEDGER, RECORD, device_of
 from banel_leaderboard.records.spec import Spec
@@ -41,8 +40,6 @@ from banel_leaderboard.running.resolve import ResolvedRun, on_device
 
 DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
 """Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
-
-__all__ = ["Proof", "finished_runs", "prove"]
 
 
 @dataclass(frozen=True)

@@ -201,11 +201,16 @@ class RunRecord(Strict):
                 schema; or a field is missing, unknown, of the wrong type or too long.
         """
         try:
-            content = safe_files.read(path, safe_files.RECORD, below=below)
-            strict_json.loads(content)
-            return cls.model_validate_json(content)
+            return cls.parse(safe_files.read(path, safe_files.RECORD, below=below), path)
         except FileRefused as error:
             raise RecordError(str(error)) from error
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> RunRecord:
+        """Validate the bytes of a record; `path` is what a RecordError calls it, see `load`."""
+        try:
+            strict_json.loads(content)
+            return cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             where = visible(".".join(map(str, first["loc"])), MOST_NAME)

@@ -22,6 +22,7 @@ from banel_envs.problem import Problem
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 
+LINES = "records.jsonl"  # of a packed submission, see packed.py
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
 _TYPES: dict[str, Any] = {"status": str, "resumed": int, "error": str}
 WHERE = ("task", "agent", "device", "oracle", "inherit")  # of a Spec: what the record does not say of where things are
@@ -29,10 +30,16 @@ _TYPES |= {name: str if name in ("task", "agent", "device") else str | None for 
 
 
 def check_folder(folder: Path) -> None:
-    """BadValue if the folder, or one that it is in, is a file."""
+    """BadValue if the folder, or one that it is in, is a file, or if it holds a packed submission."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise BadValue(f"{there} is a file; name a folder for the runs")
+    packed = next(folder.glob(f"*/*/{LINES}"), None)
+    if packed is not None:
+        raise BadValue(
+            f"{folder} holds a packed submission ({packed.parent}); to go on with its runs, unpack it first: "
+            f"banel unpack {folder} --out runs"
+        )
 
 
 def begin(folder: Path, spec: Spec, begun: bool) -> int:

@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from banel_envs.errors import BadValue
-from banel_envs.files import safe_files
-from banel_leaderboard.records.record import RecordError, RunRecord
+from banel_leaderboard.records.find_runs import valid_records
+from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import RECORD
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
 from banel_leaderboard.running.resolve import run_folder
@@ -137,11 +137,7 @@ def _left(lane: Lane, out: Path) -> Lane:
 def _medians(folders: Iterable[Path]) -> dict[Pair, float]:
     """The median minutes of a run by task and agent, over the records with the task's own budget and default settings."""
     minutes: dict[Pair, list[float]] = {}
-    for path in (path for folder in folders if folder.is_dir() for path in safe_files.find(folder, RECORD).paths):
-        try:
-            record = RunRecord.load(path)
-        except RecordError:
-            continue  # the board and the sweep say what is wrong with it when they read it
+    for record in (record for folder in folders if folder.is_dir() for record in valid_records(folder)):
         if not (record.tuned or record.off_board):
             spent = record.execution.wall_s + record.execution.evaluation_s
             minutes.setdefault((record.task, record.agent), []).append(spent / 60)
