@@ -33,7 +33,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from banel_agents import make_agent
 from banel_envs import Problem, Task
 from banel_envs.meter import ledger_format
 from banel_envs.meter.ledger_format import Events
@@ -42,6 +41,7 @@ from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.running.resolve import resolve
 from banel_leaderboard.sweeping.sweep import ONE_THREAD
 
 Item = TypeVar("Item")
@@ -132,7 +132,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True)
-        self.folder = self.spec.folder(self.out, build(), make_agent(self.spec.agent, self.spec.settings))
+        self.folder = resolve(self.spec, self.out).folder
         self.witness = self.out / "witness"
 
     @property

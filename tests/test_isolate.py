@@ -214,11 +214,10 @@ def test_answers_that_are_not_there_yet_wait(tmp_path):
 def test_an_agent_that_reads_its_input_takes_no_frame(tmp_path):
     code = f"""
 from pathlib import Path
-from banel_leaderboard import wall
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.running.harness import execute
 from banel_leaderboard.records.spec import Spec
-print(execute(Spec("{HERE}build", "{HERE}Reads"), Path({str(tmp_path)!r}), isolate=True).ledger.count)
+print(execute(Spec(task="{HERE}build", agent="{HERE}Reads"), Path({str(tmp_path)!r}), isolate=True).ledger.count)
 """
     done = subprocess.run([sys.executable, "-c", code], input="typed\n", capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == str(BUDGET), done.stderr

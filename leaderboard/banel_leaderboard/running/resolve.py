@@ -80,7 +80,7 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
     """Look up what a run needs; nothing is written.
 
     Raises:
-        BadValue: a field of the spec cannot be run, or a file stands where the folder should be.
+        BadValue: a field of the spec cannot be run, a file stands where the folder should be, or `out` is packed.
         UnknownName: there is no such task or agent.
     """
     spec.check()
@@ -89,6 +89,7 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
     if spec.oracle is not None:  # the reward asks by files, and is never evaluated off the meter
         task = answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
     folder = run_folder(spec, out, task, agent)
+    check_folder(out)
     check_folder(folder)
     return ResolvedRun(spec, task, agent, folder)
 
