@@ -12,8 +12,8 @@ import pytest
 
 from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard import read
-from banel_leaderboard.board.dataframe import COLUMNS
 from banel_leaderboard.command.cli import main
+from banel_leaderboard.dataframe import COLUMNS
 from banel_leaderboard.running.sinks import VARIABLE, parse, watching
 from tests.runs import make_run
 

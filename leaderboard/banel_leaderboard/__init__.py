@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from banel_leaderboard.board.dataframe import read
+    from banel_leaderboard.dataframe import read
     from banel_leaderboard.records.record import RunRecord
     from banel_leaderboard.records.run_folder import load_policy
     from banel_leaderboard.running.harness import run
@@ -16,7 +16,7 @@ __all__ = ["RunRecord", "load_policy", "read", "run"]
 _HOME = {
     "RunRecord": "records.record",
     "load_policy": "records.run_folder",
-    "read": "board.dataframe",
+    "read": "dataframe",
     "run": "running.harness",
 }  # loaded when first asked for
 
