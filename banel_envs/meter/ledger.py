@@ -180,11 +180,6 @@ class Ledger:
             self._append(ledger_format.answer_body(len(events.asks) - 1, start, rewards, values, error))
             events.asks[-1].take(start, rewards, values, error)
 
-    def sync(self) -> None:
-        """Force what was written onto the disk (a checkpoint)."""
-        if self._store is not None:
-            self._store.sync()
-
     def close(self) -> None:
         """Sync and release the file; what is in memory stays readable."""
         if self._store is not None:

@@ -30,10 +30,15 @@ _TYPES |= {name: str if name in ("task", "agent", "device") else str | None for 
 
 
 def check_folder(folder: Path) -> None:
-    """BadValue if the folder, or one that it is in, is a file, or if it holds a packed submission."""
+    """BadValue if the folder, or one that it is in, is a file."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise BadValue(f"{there} is a file; name a folder for the runs")
+
+
+def check_out(folder: Path) -> None:
+    """BadValue if the folder of all runs is a file, or is in one, or holds a packed submission."""
+    check_folder(folder)
     packed = next(folder.glob(f"*/*/{LINES}"), None)
     if packed is not None:
         raise BadValue(

@@ -33,6 +33,7 @@ from banel_leaderboard.records.run_folder import (
     RECORD,
     begin,
     begun_with,
+    check_out,
     write_status,
 )
 from banel_leaderboard.records.spec import Spec
@@ -105,8 +106,9 @@ def run(
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     """See `run`."""
     run = resolve(spec, out)
+    check_out(out)
     kernel.kind()  # BadValue for a bad word in the environment, before anything is written
-    oracle, begun = run.oracle(), run.begun
+    begun, oracle = run.begun, run.oracle()
     try:
         if (done := run.record(oracle)) is not None:
             return done

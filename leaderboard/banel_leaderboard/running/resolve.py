@@ -36,8 +36,12 @@ class ResolvedRun:
 
     @property
     def begun(self) -> bool:
-        """Whether the folder holds a ledger already."""
-        return (self.folder / LEDGER).exists()
+        """Whether the folder holds a ledger already; LedgerMismatch if it holds a record without one."""
+        if (self.folder / LEDGER).exists():
+            return True
+        if (self.folder / RECORD).exists():
+            raise LedgerMismatch(f"{self.folder} holds a record without its ledger; put it back or name another folder")
+        return False
 
     def binding(self) -> dict[str, Any]:
         """What the first line of the run's ledger binds beside the task."""
@@ -66,8 +70,6 @@ class ResolvedRun:
         """
         if not (self.folder / RECORD).exists():
             return None
-        if not self.begun:
-            raise LedgerMismatch(f"{self.folder} holds a record without its ledger; put it back or name another folder")
         record = RunRecord.load(self.folder / RECORD)
         if oracle.ledger.head != record.ledger.head:
             raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
@@ -80,7 +82,7 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
     """Look up what a run needs; nothing is written.
 
     Raises:
-        BadValue: a field of the spec cannot be run, a file stands where the folder should be, or `out` is packed.
+        BadValue: a field of the spec cannot be run, a file stands where the folder should be.
         UnknownName: there is no such task or agent.
     """
     spec.check()
@@ -89,7 +91,6 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
     if spec.oracle is not None:  # the reward asks by files, and is never evaluated off the meter
         task = answered_by_files(task, spec.oracle.removeprefix("file:"), timeout=spec.wait)
     folder = run_folder(spec, out, task, agent)
-    check_folder(out)
     check_folder(folder)
     return ResolvedRun(spec, task, agent, folder)
 
@@ -112,10 +113,11 @@ def finished_record(spec: Spec, out: Path) -> RunRecord | None:
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
     run = resolve(spec, out)
+    if not run.begun:
+        return None
     oracle = run.oracle()
     try:
-        if run.begun:
-            _ = oracle.ledger  # LedgerMismatch where it is another run's
+        _ = oracle.ledger  # LedgerMismatch where it is another run's
         return run.record(oracle)
     finally:
         oracle.close()

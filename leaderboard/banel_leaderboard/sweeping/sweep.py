@@ -32,6 +32,7 @@ from banel_envs.errors import BanelError, LedgerLocked
 from banel_envs.meter.oracle import Feedback
 from banel_envs.visible import terminal
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.run_folder import check_out
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
@@ -79,6 +80,7 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
     """Raise BanelError, before anything runs, if a task, agent or setting is wrong or a folder holds another run."""
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         resolve(spec, out).oracle().close()
+    check_out(out)
     for lane in lanes:
         for spec in lane:
             finished_record(spec, out)
