@@ -21,11 +21,11 @@ from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
 from banel_leaderboard.board.columns import columns, count_text, log10_text, nre_text, power_text
 from banel_leaderboard.board.glossary import board_note
-from banel_leaderboard.board.load import load_runs
 from banel_leaderboard.board.markdown import markdown
 from banel_leaderboard.board.ranking import Board, Row, make_boards, marks
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.command.commands import _ends
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.records.record import Rate
 
 Record = dict[str, Any]

@@ -18,9 +18,9 @@ from runs import HIT_AT_5, make_run
 from banel_envs.visible import shown, terminal, visible
 from banel_leaderboard.board import escape
 from banel_leaderboard.board.chart import rate_ticks
-from banel_leaderboard.board.load import Loaded, Refused, load_runs
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.load import Loaded, Refused, load_runs
 
 HOSTILE = [
     "\u202egnp.exe", "\u2066a\u2069", "zero\u200bwidth", "\ufeffbom", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07",

@@ -26,8 +26,8 @@ from banel_envs.meter.ledger import Ledger
 from banel_envs.meter.oracle import Task
 from banel_envs.policies import Uniform
 from banel_envs.problem import Problem
-from banel_leaderboard.board.load import load_runs
 from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.standing import read_attestations
 from banel_leaderboard.records import field_limits
 from banel_leaderboard.records.field_limits import Reported, check_run

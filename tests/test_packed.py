@@ -21,8 +21,8 @@ from runs import make_run, tiny
 from safetensors.numpy import load_file
 
 from banel_envs.errors import BadValue, BanelError, FileRefused
-from banel_leaderboard.board.load import load_runs
 from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.standing import Standing, read_attestations
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.pack import pack

@@ -18,10 +18,10 @@ from banel_envs.files import safe_files
 from banel_envs.meter.file_reward import answered_by_files
 from banel_envs.meter.ledger import Ledger
 from banel_envs.policies import Uniform, load_policy_file, save_policy
-from banel_leaderboard.board.load import load_runs
 from banel_leaderboard.board.write import write_markdown, write_page
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.command.settings import read_settings
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.records.find_runs import find, finished_runs
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import load_policy, read_status

@@ -18,11 +18,11 @@ from banel_envs.errors import BadValue
 from banel_envs.policies import Mixture, load_policy_file
 from banel_envs.policies.filtered import Filtered
 from banel_leaderboard import RunRecord, run
-from banel_leaderboard.board.load import load_runs
 from banel_leaderboard.board.ranking import make_boards, marks
 from banel_leaderboard.board.seed_sets import incomplete, seeds_text
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving import cache
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.parallel import Proving, draw, prove_all
 from banel_leaderboard.proving.recompute import (
     Disproved,

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from banel_leaderboard.board.load import Run, load_runs
+from banel_leaderboard.proving.load import Run, load_runs
 from banel_leaderboard.records.record import Rate
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from banel_leaderboard.board.columns import NONE, Cell, columns
 from banel_leaderboard.board.escape import code
 from banel_leaderboard.board.escape import markdown as escaped
 from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
-from banel_leaderboard.board.load import Loaded
 from banel_leaderboard.board.negative_control import control_note
 from banel_leaderboard.board.ranking import Board, make_boards, marks
+from banel_leaderboard.proving.load import Loaded
 
 MOST_NOTE = 2_000  # characters of a note above a table; it names many agents, and so it can be long
 

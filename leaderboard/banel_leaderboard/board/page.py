@@ -15,9 +15,9 @@ from banel_leaderboard.board import escape
 from banel_leaderboard.board.chart import Style, panel_of, panel_svg, styles_of
 from banel_leaderboard.board.columns import Cell, Column, columns, interval_text, log10_text, value_text
 from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
-from banel_leaderboard.board.load import Loaded
 from banel_leaderboard.board.negative_control import control_note, controls_for
 from banel_leaderboard.board.ranking import Board, Row, TaskTable, charted, make_boards, marks
+from banel_leaderboard.proving.load import Loaded
 
 SHAPES = {  # Matplotlib's markers as paths in a box of -5 to 5
     "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",

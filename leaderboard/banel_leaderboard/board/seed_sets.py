@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from banel_envs import TASKS
-from banel_leaderboard.board.load import Run
+from banel_leaderboard.proving.load import Run
 from banel_leaderboard.sweeping.suites import SUITES
 
 

@@ -176,7 +176,7 @@ def _ends(rate: Callable[..., float]) -> str:
 def board(options: argparse.Namespace) -> int:
     """The page, table or figure of a folder of runs."""
     from banel_leaderboard.board import write
-    from banel_leaderboard.board.load import load_runs
+    from banel_leaderboard.proving.load import load_runs
     from banel_leaderboard.proving.standing import read_attestations
     from banel_leaderboard.records.find_runs import is_folder
     from banel_leaderboard.running.lookup import own_code
