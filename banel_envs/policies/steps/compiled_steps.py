@@ -31,19 +31,19 @@ P, N = ctypes.c_void_p, ctypes.c_int64
 
 
 class Matrix(ctypes.Structure):
-    """`matrix` in transformer.c."""
+    """`matrix` in kernel.c."""
 
     _fields_ = (("out", N), ("packed", P), ("bias", P))
 
 
 class Scale(ctypes.Structure):
-    """`scale` in transformer.c."""
+    """`scale` in kernel.c."""
 
     _fields_ = (("weight", P), ("bias", P))
 
 
 class Block(ctypes.Structure):
-    """`block` in transformer.c."""
+    """`block` in kernel.c."""
 
     _fields_ = (
         *((name, Scale) for name in ("norm1", "norm2")),
@@ -53,7 +53,7 @@ class Block(ctypes.Structure):
 
 
 class Net(ctypes.Structure):
-    """`network` in transformer.c."""
+    """`network` in kernel.c."""
 
     _fields_ = (
         *((name, N) for name in ("width", "heads", "layers", "vocabulary")),
@@ -69,16 +69,21 @@ def begin(network: Any) -> State | None:
     return State(Walk(network), np.full(1, -1), 0) if takes(network) else None
 
 
+def lanes_for(width: int) -> int:
+    """The widest registers, in numbers, that this processor has and whose double divides a network's width."""
+    lanes: int = cast(ctypes.CDLL, kernel.library()).banel_lanes()
+    while width % (2 * lanes):
+        lanes //= 2
+    return lanes
+
+
 @cache
 def _functions(width: int) -> tuple[int, Any, Any]:
     """For a network of this width: how many numbers a vector register holds, the step, and the size of its scratch.
 
     A panel of columns fills two registers, so registers are taken whose double divides the width.
     """
-    library = cast(ctypes.CDLL, kernel.library())
-    lanes = library.banel_lanes()
-    while width % (2 * lanes):
-        lanes //= 2
+    library, lanes = cast(ctypes.CDLL, kernel.library()), lanes_for(width)
     step, scratch = getattr(library, f"banel_step_{lanes}"), library.banel_scratch
     step.argtypes, step.restype = (P, P, N, N, N, P, N, N, P, ctypes.c_double, P), N
     scratch.argtypes, scratch.restype = (P, N), N

@@ -1,15 +1,23 @@
-/* One step of a transformer for many prefixes, on a CPU: what banel_envs/policies/steps/compiled_steps.py calls.
+/* The compiled kernel, for CPUs: a transformer's step for many prefixes (step.h), and its training step (train.h).
+   banel_envs/policies/steps/compiled_steps.py and banel_envs/policies/training call it.
 
-   The same bits for every batch and, from one compiler, on every processor: a product is one chain of fused multiply-adds for each number, in
-   the order of its inputs, whatever the width of a register or the number of rows computed together; the other sums run
-   over eight partial sums. No intrinsics: GCC's and clang's vector types, compiled once for each width of register.
-   Nothing here allocates or keeps state; tokens are checked, everything else is the caller's own. Keys and values are
-   kept row by row, [2 d] each, and read where they lie; a matrix is packed in panels of PANEL columns,
-   [out / PANEL, in, PANEL]. tests/test_kernel.py holds all of it against float64.
-   Sources: Goto and van de Geijn 2008 (panels), Cephes (expf), Eigen (erf). */
+   The same bits for every batch, on every processor, from every compiler and at every level of optimisation: portable.h
+   and lanes.h say how. Everything is compiled once for each width of register. Nothing here allocates or keeps state;
+   tokens are checked, everything else is the caller's own. Keys and values of the step are kept row by row, [2 d] each,
+   and read where they lie; a matrix is packed in panels of PANEL columns, [out / PANEL, in, PANEL].
+   tests/kernel holds all of it against float64.
+   Sources: Goto and van de Geijn 2008 (panels), Cephes (expf, tanhf), Eigen (erf), fdlibm (exp, log). */
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "portable.h"
 
 typedef struct {
   int64_t out; /* columns, a multiple of PANEL */
@@ -38,10 +46,29 @@ typedef struct {
   void *scratch; /* banel_scratch(...) bytes */
 } network;
 
-typedef float eight __attribute__((vector_size(32)));
-typedef int32_t eight_ints __attribute__((vector_size(32)));
-typedef float loose8 __attribute__((vector_size(32), aligned(4), may_alias)); /* eight numbers at any address */
-#define AT8(p) (*(const loose8 *)(p))
+typedef struct {
+  float *at, *gradient;
+} parameter;
+
+typedef struct {
+  parameter weight, bias; /* [out, in], [out] */
+} layer;
+
+typedef struct {
+  layer norm1, qkv, mix, norm2, up, down;
+} trained_block;
+
+typedef struct {
+  int64_t width, heads, layers, vocabulary;
+  int64_t after; /* V + 1 where the head reads the one-hot vector of the last token behind the features, else 0 */
+  parameter token, position;
+  const trained_block *blocks;
+  layer norm, head;
+} trained;
+
+#define MOST_LAYERS 64
+
+#include "trie.h"
 
 enum mode { SET, ADD, GELU };
 #define STRIP 96 /* rows taken through all blocks together: what they touch stays in the first two caches */
@@ -61,18 +88,22 @@ enum mode { SET, ADD, GELU };
 
 #define NAME(x) x##_4
 #define LANES 4
-#include "lanes.h"
+#include "width.h"
 
 #if defined(__x86_64__)
 #define NAME(x) x##_8
 #define LANES 8
-#include "lanes.h"
+#include "width.h"
 
 #undef TARGET
+#ifdef BANEL_HALVES
+#define TARGET __attribute__((target("avx2,fma")))
+#else
 #define TARGET __attribute__((target("avx512f,avx2,fma")))
+#endif
 #define NAME(x) x##_16
 #define LANES 16
-#include "lanes.h"
+#include "width.h"
 #endif
 
 /* The SHA-256 of the sources and the compiler: a library of another layout is never called. */

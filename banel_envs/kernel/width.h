@@ -1,0 +1,13 @@
+/* All that depends on the width of a register. */
+#include "lanes.h"
+#include "step.h"
+#include "train.h"
+
+#undef vec
+#undef ints
+#undef loose
+#undef INLINE
+#undef PANEL
+#undef ALL
+#undef NAME
+#undef LANES

@@ -1,0 +1,195 @@
+"""A transformer's training in the compiled kernel: float32 on a CPU, one thread.
+
+A step goes over the trie of the batch's distinct prefixes, so that what sequences share is computed once; one call does
+the forward and the backward pass, the clipping and Adam's update. It computes what PyTorch's autograd computes, within
+float32's accuracy (tests/kernel), and its bits are the same on every processor and from every compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from banel_envs import kernel
+from banel_envs.errors import BadTokens
+from banel_envs.policies.autoregressive import Ints
+from banel_envs.policies.networks.transformer import Parts
+from banel_envs.policies.steps.buffers import SPARE, Singles
+from banel_envs.policies.steps.compiled_steps import lanes_for
+
+P, N, D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+
+
+class Parameter(ctypes.Structure):
+    """`parameter` in kernel.c."""
+
+    _fields_ = (("at", P), ("gradient", P))
+
+
+class Layer(ctypes.Structure):
+    """`layer` in kernel.c."""
+
+    _fields_ = (("weight", Parameter), ("bias", Parameter))
+
+
+class Block(ctypes.Structure):
+    """`trained_block` in kernel.c."""
+
+    _fields_ = tuple((name, Layer) for name in ("norm1", "qkv", "mix", "norm2", "up", "down"))
+
+
+class Net(ctypes.Structure):
+    """`trained` in kernel.c."""
+
+    _fields_ = (
+        *((name, N) for name in ("width", "heads", "layers", "vocabulary", "after")),
+        *((name, Parameter) for name in ("token", "position")),
+        ("blocks", P),
+        *((name, Layer) for name in ("norm", "head")),
+    )
+
+
+class TrieStruct(ctypes.Structure):
+    """`trie` in trie.h."""
+
+    _fields_ = (
+        *((name, N) for name in ("nodes", "edges", "positions")),
+        *((name, P) for name in ("last", "depth", "parent", "first", "newest", "token", "next", "weight", "work")),
+    )
+
+
+@cache
+def _functions(width: int) -> tuple[Any, Any, Any, Any, Any]:
+    library = cast(ctypes.CDLL, kernel.library())
+    lanes = lanes_for(width)
+    names = ("likelihood", "features", "backward", "train_bytes", "descend")
+    found = tuple(getattr(library, f"banel_{name}_{lanes}") for name in names)
+    likelihood, features, backward, size, descend = found
+    likelihood.argtypes, likelihood.restype = (P, P, N, D, P), D
+    features.argtypes, features.restype = (P, P, N, P, P), None
+    backward.argtypes, backward.restype = (P, P, N, P, P), None
+    size.argtypes, size.restype = (P, P, N), N
+    descend.argtypes, descend.restype = (P, P, N, P, P, P, P, D, D), D
+    return likelihood, features, backward, size, descend
+
+
+class Trie:
+    """The distinct prefixes of sequences: `nodes` of them in preorder, each with its last token and its depth."""
+
+    def __init__(self, tokens: Ints, weights: NDArray[np.float64], vocabulary: int, end: int | None) -> None:
+        """Build the trie of tokens [n, T] with weights [n].
+
+        Raises:
+            BadTokens: a number is no token, or a token follows the end token.
+        """
+        n, T = tokens.shape
+        build = cast(ctypes.CDLL, kernel.library()).banel_trie
+        build.argtypes, build.restype = (P, P, N, N, N, N, P), N
+        most = max(1, n * T)
+        self.arrays = np.empty((7, most), np.int64)
+        self.weight, work = np.empty(most), np.empty(2 * n + T, np.int64)
+        self.struct = TrieStruct()
+        for name, array in zip(("last", "depth", "parent", "first", "newest", "token", "next"), self.arrays, strict=True):
+            setattr(self.struct, name, array.ctypes.data)
+        self.struct.weight, self.struct.work = self.weight.ctypes.data, work.ctypes.data
+        self.address = ctypes.addressof(self.struct)
+        tokens, weights = np.ascontiguousarray(tokens, np.int64), np.ascontiguousarray(weights, np.float64)
+        wrong = build(
+            tokens.ctypes.data, weights.ctypes.data, n, T, vocabulary, -1 if end is None else end, self.address
+        )
+        if wrong >= 0:
+            raise BadTokens(
+                f"sequence {wrong} is {tokens[wrong].tolist()}; tokens are 0..{vocabulary - 1}, "
+                f"and only end tokens ({end}) follow an end token"
+            )
+        self.nodes, self.edges, self.positions = self.struct.nodes, self.struct.edges, self.struct.positions
+
+
+class CompiledTraining:
+    """The gradient of a network's parameters, and Adam's state.
+
+    Args:
+        network: a Transformer or a ChainedTransformer that `kernel_supports.takes`; it is trained in place.
+        end: the end token, or None.
+        temperature: divides the logits.
+    """
+
+    def __init__(self, network: Any, end: int | None, temperature: float) -> None:
+        parts: Parts = network.parts()
+        body = parts.body
+        self.config = body.config
+        self._end, self._temperature = end, temperature
+        self.tensors = list(network.parameters())
+        sizes = [tensor.numel() for tensor in self.tensors]
+        self.gradient, self._mean, self._square = np.zeros((3, sum(sizes)), np.float32)
+        starts = np.cumsum([0, *sizes[:-1]])
+        self._places = {id(t): int(i) for t, i in zip(self.tensors, starts, strict=True)}
+        self._sizes = np.array(sizes, np.int64)
+        self._pointers = np.array([t.data_ptr() for t in self.tensors], np.uint64)
+        self._powers = np.ones(2)
+        self._likelihood, self._features, self._backward, self._bytes, self._descend = _functions(self.config.width)
+        self._blocks = (Block * self.config.layers)(
+            *(Block(*(self._layer(getattr(block, name)) for name, _ in Block._fields_)) for block in body.blocks)
+        )
+        after = 0 if parts.after is None else self.config.vocabulary + 1
+        self._net = Net(self.config.width, self.config.heads, self.config.layers, self.config.vocabulary, after)
+        self._net.token, self._net.position = (self._parameter(p.weight) for p in (body.token, body.position))
+        self._net.blocks = ctypes.addressof(self._blocks)
+        self._net.norm, self._net.head = self._layer(body.norm), self._layer(network.head)
+        self._address = ctypes.addressof(self._net)
+        self._scratch: Singles = np.empty((1, 0), np.float32)
+
+    def _parameter(self, tensor: Tensor) -> Parameter:
+        return Parameter(tensor.data_ptr(), self.gradient[self._places[id(tensor)] :].ctypes.data)
+
+    def _layer(self, module: Any) -> Layer:
+        return Layer(self._parameter(module.weight), self._parameter(module.bias))
+
+    def _room(self, trie: Trie) -> int:
+        """The address of scratch for a trie; where there is enough already, it is the same memory."""
+        needed = -(-self._bytes(self._address, trie.address, self.config.horizon) // 4)
+        if self._scratch.size < needed:
+            SPARE.give(self._scratch)
+            self._scratch = SPARE.take(1, needed)
+        return self._scratch.ctypes.data
+
+    def __del__(self) -> None:
+        """Keep the scratch for what is trained next."""
+        if hasattr(self, "_scratch"):
+            SPARE.give(self._scratch)
+
+    def trie(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Trie:
+        """The trie of the sequences [n, T], each of weight 1 / n or weights [n] / n."""
+        shares = np.full(len(tokens), 1.0) if weights is None else np.asarray(weights, np.float64)
+        return Trie(tokens, shares / len(tokens), self.config.vocabulary, self._end)
+
+    def likelihood(self, trie: Trie) -> float:
+        """The loss of a trie, the sum of weight x negative log-likelihood in nats; its gradient is added to `gradient`."""
+        loss: float = self._likelihood(
+            self._address, trie.address, self.config.horizon, self._temperature, self._room(trie)
+        )
+        return loss
+
+    def features(self, trie: Trie) -> Singles:
+        """The features [nodes, width] that the head reads, for every node."""
+        features = np.empty((trie.nodes, self.config.width), np.float32)
+        self._features(self._address, trie.address, self.config.horizon, self._room(trie), features.ctypes.data)
+        return features
+
+    def backward(self, trie: Trie, slopes: Singles) -> None:
+        """From a loss's derivative by the features [nodes, width] that were computed last to `gradient`, which grows."""
+        slopes = np.ascontiguousarray(slopes, np.float32)
+        self._backward(self._address, trie.address, self.config.horizon, self._room(trie), slopes.ctypes.data)
+
+    def descend(self, lr: float) -> float:
+        """One step of Adam down `gradient`, whose norm is first clipped to 1 and which becomes 0; the norm before."""
+        norm: float = self._descend(
+            *(self._pointers.ctypes.data, self._sizes.ctypes.data, len(self._sizes), self.gradient.ctypes.data),
+            *(self._mean.ctypes.data, self._square.ctypes.data, self._powers.ctypes.data, lr, 1.0),
+        )
+        return norm
