@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
-from banel_envs.policies.gradient_step import descend
 from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies.training import Trainer
 from banel_envs.problem import Tokens
 
 
@@ -91,11 +90,6 @@ def base_network(problem: Problem) -> TorchPolicy:
     return policy
 
 
-def optimiser(policy: TorchPolicy, lr: float) -> torch.optim.Optimizer:
-    """Adam without weight decay over the policy's weights. It is fused: one call updates all of them, which is faster."""
-    return torch.optim.Adam(policy.network.parameters(), lr=lr, fused=True)
-
-
 def fit(
     policy: TorchPolicy,
     tokens: Tokens,
@@ -119,13 +113,13 @@ def fit(
     """
     if len(tokens) == 0:
         return
-    opt = optimiser(policy, lr)
+    trainer = Trainer(policy, lr)
     policy.network.train()
     left = round(epochs * len(tokens))
     while left > 0:
         for rows in np.array_split(rng.permutation(len(tokens)), -(-len(tokens) // batch)):
             rows = rows[:left]
-            descend(opt, policy.loss(tokens[rows], None if weights is None else weights[rows]))
+            trainer.step(tokens[rows], None if weights is None else weights[rows])
             left -= len(rows)
             if left <= 0:
                 break

@@ -11,7 +11,7 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define PANEL (2 * LANES)
-#define ALL(vec, x) ((vec){0} + (x))
+#define ALL(vec, x) ((x) - (vec){0}) /* minus 0 changes no number, so that nothing is computed */
 
 /* a b + c, rounded once. */
 #if defined(__aarch64__)
@@ -89,7 +89,17 @@ EXP(exp, vec, ints, fma, pick)
 EXP(exp8, eight, eight_ints, fma8, pick8)
 #undef EXP
 
-INLINE float NAME(total)(eight v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+INLINE float NAME(total)(eight v) {
+#if defined(__aarch64__)
+  union { eight all; four half[2]; } x = {v};
+  four half = x.half[0] + x.half[1];
+  return (half[0] + half[2]) + (half[1] + half[3]);
+#else
+  four half = (four)_mm256_castps256_ps128((__m256)v) + (four)_mm256_extractf128_ps((__m256)v, 1);
+  four quarter = half + (four)_mm_movehl_ps((__m128)half, (__m128)half);
+  return quarter[0] + quarter[1];
+#endif
+}
 
 /* The sum of a [n] b [n], over eight partial sums; n is a multiple of eight. */
 INLINE float NAME(dot)(const float *a, const float *b, int64_t n) {
@@ -134,7 +144,7 @@ INLINE void NAME(store)(float *c, vec left, vec right, const int mode) {
 #define BEGIN(r) vec left##r = bias ? (vec) * (const loose *)bias : none, right##r = bias ? (vec) * (const loose *)(bias + LANES) : none;
 #define GROW(r)                                        \
   {                                                    \
-    vec by = none + a[r * across + i * along];         \
+    vec by = ALL(vec, a[r * across + i * along]);       \
     left##r = NAME(fma)(p, by, left##r);               \
     right##r = NAME(fma)(q, by, right##r);             \
   }

@@ -6,6 +6,7 @@
    Sources: fdlibm (exp and log in double), Cephes (exp and tanh in float). */
 
 typedef float eight __attribute__((vector_size(32)));
+typedef float four __attribute__((vector_size(16)));
 typedef int32_t eight_ints __attribute__((vector_size(32)));
 typedef float loose8 __attribute__((vector_size(32), aligned(4), may_alias)); /* eight numbers at any address */
 #define AT8(p) (*(const loose8 *)(p))

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask_samples, base_network, optimiser
+from banel_agents.base import Answers, ask_samples, base_network
 from banel_agents.limits import BatchSize, LearningRate, Weight, check_settings
 from banel_envs import Oracle, Problem
-from banel_envs.policies.gradient_step import descend
 from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies.training import Trainer
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def rounds(
     A round has no gradient if nothing was told or if all scores are equal. Then no step is taken and nothing is yielded.
     """
     policy, base = base_network(problem), base_network(problem)
-    opt = optimiser(policy, config.lr)
+    trainer = Trainer(policy, config.lr)
     yield policy.clone()
     moved = False
     while oracle.left:
@@ -65,7 +65,7 @@ def rounds(
         advantages = centred(scores)
         if not advantages.any():
             continue
-        descend(opt, policy.loss(told.tokens, advantages))
+        trainer.step(told.tokens, advantages)
         moved = True
         yield policy.clone()
 

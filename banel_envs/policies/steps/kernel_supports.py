@@ -16,12 +16,21 @@ from banel_envs.policies.networks.transformer import Block, Parts, Transformer
 
 LAYERS = (Transformer, Block, nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity)
 EPSILON = 1e-5  # of a layer norm; the kernel has this constant compiled in
+MOST_LAYERS, MOST_TOKENS = 64, 3_000  # of a network that is trained; the kernel's scratch is laid out for these
 EIGHT = 8  # the kernel sums so many numbers at once, so the features of one head must be a multiple of it
 
 
 def takes(network: Any) -> bool:
     """Whether the kernel is in use and computes this network's steps."""
     return kernel.kind() == kernel.COMPILED and _is_plain(network) and _fits(network.parts())
+
+
+def trains(network: Any) -> bool:
+    """Whether the kernel is in use and trains this network: every weight is to be trained, and it is not too large."""
+    if not takes(network) or not all(weight.requires_grad for weight in network.parameters()):
+        return False
+    config = network.parts().body.config
+    return bool(config.layers <= MOST_LAYERS and config.horizon <= MOST_TOKENS)
 
 
 def _is_plain(network: Any) -> bool:

@@ -1,0 +1,58 @@
+"""Weighted maximum likelihood, step by step: in the compiled kernel where it knows the network, else in PyTorch.
+
+PyTorch is the reference: both take the same step within float32's accuracy. The bits of the kernel's steps are the same
+on every processor, and PyTorch's are not, so a run's record names what trained (`Cost.trained_in_torch`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from banel_envs.errors import BadValue
+from banel_envs.policies.autoregressive import Ints
+from banel_envs.policies.cost import COST
+from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.steps.compiled_training import CompiledTraining
+from banel_envs.policies.steps.kernel_supports import trains
+from banel_envs.policies.torch_policy import TorchPolicy
+
+
+class Trainer:
+    """Adam (without weight decay, the norm of the gradient clipped to 1) on the likelihood of a policy's sequences.
+
+    Args:
+        policy: is trained in place.
+        lr: Adam's learning rate, which is constant.
+    """
+
+    def __init__(self, policy: TorchPolicy, lr: float) -> None:
+        if not lr > 0:
+            raise BadValue(f"the learning rate is {lr!r}; it must be a number above 0")
+        self.policy, self.lr = policy, lr
+        self._compiled: CompiledTraining | None = None
+        if trains(policy.network):
+            self._compiled = CompiledTraining(policy.network, policy.end, policy.temperature)
+        else:
+            # Fused: one call updates all weights, which is faster.
+            self._optimiser = torch.optim.Adam(policy.network.parameters(), lr=lr, fused=True)
+
+    def step(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> float:
+        """One step down mean(weight x negative log-likelihood) of sequences [n, T]; the loss before it, in nats.
+
+        Args:
+            tokens: the sequences [n, T], n at least 1.
+            weights: their weights [n], 1 by default; a negative weight makes its sequence less likely.
+        """
+        if len(tokens) == 0:
+            raise BadValue("a step was asked without a sequence; give at least one")
+        if self._compiled is None:
+            loss = self.policy.loss(tokens, weights)
+            descend(self._optimiser, loss)
+            return float(loss.detach())
+        trie = self._compiled.trie(tokens, weights)
+        COST.trained += trie.positions
+        value = self._compiled.likelihood(trie)
+        self._compiled.descend(self.lr)
+        return value
