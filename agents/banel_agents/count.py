@@ -19,6 +19,7 @@ with a tenth of it the policy ends with about ten.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +60,10 @@ class StateCounts:
 
     def bonus(self, tokens: Tokens) -> Floats:
         """The mean of 1 / sqrt(N) over the states of each sequence: [n]. The sequences must have been added before."""
-        return np.array([np.mean([self.counts[s] ** -0.5 for s in states]) for states in self._states(tokens)])
+        # Square roots and divisions are rounded in one way on every processor; a power of -1/2 need not be.
+        return np.array(
+            [sum(1 / math.sqrt(self.counts[s]) for s in states) / len(states) for states in self._states(tokens)]
+        )
 
     def _states(self, tokens: Tokens) -> Iterator[list[State]]:
         rows = np.ascontiguousarray(tokens)

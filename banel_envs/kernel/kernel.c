@@ -117,7 +117,7 @@ const char *banel_built(void) { return BANEL_DIGEST " gcc " __VERSION__; }
 int64_t banel_scratch(const network *net, int64_t T) {
   int64_t d = net->width, wide = 4 * d > net->head.out ? 4 * d : net->head.out;
   int64_t singles = STRIP * (3 * d + wide) + (net->vocabulary + 1) * d + T * net->heads + 8;
-  return (STRIP + 1) * T * (int64_t)sizeof(int64_t) + singles * (int64_t)sizeof(float);
+  return ((STRIP + 1) * T + net->vocabulary) * (int64_t)sizeof(int64_t) + singles * (int64_t)sizeof(float);
 }
 
 /* The widest registers that this processor has, in numbers; 0: none that will do. */

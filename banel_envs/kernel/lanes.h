@@ -89,6 +89,18 @@ EXP(exp, vec, ints, fma, pick)
 EXP(exp8, eight, eight_ints, fma8, pick8)
 #undef EXP
 
+/* Four numbers in double at once; the last n % 4 of a row give the same bits one by one. */
+#define BITS_FOUR(x) ((wide_ints)(x))
+#define REAL_FOUR(x) ((wide_doubles)(x))
+#define PICK_FOUR(where, a, b) ((wide_doubles)(((wide_ints)(a) & (where)) | ((wide_ints)(b) & ~(where))))
+INLINE wide_doubles NAME(exp4)(wide_doubles x) { DOUBLE_EXP(wide_doubles, wide_ints, BITS_FOUR, REAL_FOUR, PICK_FOUR) }
+
+TARGET void NAME(banel_exp)(const double *x, int64_t n, double *out) {
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) *(loose_doubles *)(out + i) = NAME(exp4)(*(const loose_doubles *)(x + i));
+  for (; i < n; i++) out[i] = portable_exp(x[i]);
+}
+
 INLINE float NAME(total)(eight v) {
 #if defined(__aarch64__)
   union { eight all; four half[2]; } x = {v};

@@ -25,23 +25,29 @@ ALWAYS double of_bits(int64_t bits) {
   return x;
 }
 
-/* exp in double, within one unit in the last place. */
-static double portable_exp(double x) {
-  if (x != x) return x;
-  if (x > 709.782712893384) return INFINITY;
-  if (x < -745.1332191019412) return 0;
-  double k = (x * 1.44269504088896338700e+00 + 6755399441055744.0) - 6755399441055744.0; /* the nearest whole number */
-  double high = x - k * 6.93147180369123816490e-01, low = k * 1.90821492927058770002e-10;
-  double r = high - low, t = r * r;
-  double c = t * 4.13813679705723846039e-08 + -1.65339022054652515390e-06;
-  c = t * c + 6.61375632143793436117e-05;
-  c = t * c + -2.77777777770155933842e-03;
-  c = t * c + 1.66666666666666019037e-01;
-  c = r - t * c;
-  double y = 1 - ((low - (r * c) / (2 - c)) - high);
-  int64_t whole = (int64_t)k, half = whole >> 1; /* in two steps, so that the result may be below the smallest normal number */
-  return y * of_bits((half + 1023) << 52) * of_bits((whole - half + 1023) << 52);
-}
+typedef double wide_doubles __attribute__((vector_size(32)));
+typedef int64_t wide_ints __attribute__((vector_size(32)));
+typedef double loose_doubles __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* exp in double, within one unit in the last place, for numbers (double, int64_t) or vectors of four of them. */
+#define DOUBLE_EXP(real, whole, BITS, REAL, PICK)                                                                  \
+  real least = (real){0} - 746, most = (real){0} + 710, rounding = (real){0} + 6755399441055744.0;                 \
+  x = PICK(x < least, least, PICK(x > most, most, x));                                                             \
+  real k = (x * 1.44269504088896338700e+00 + rounding) - rounding; /* the nearest whole number */                  \
+  real high = x - k * 6.93147180369123816490e-01, low = k * 1.90821492927058770002e-10;                            \
+  real r = high - low, t = r * r;                                                                                  \
+  real c = t * 4.13813679705723846039e-08 - 1.65339022054652515390e-06;                                            \
+  c = t * c + 6.61375632143793436117e-05;                                                                          \
+  c = t * c - 2.77777777770155933842e-03;                                                                          \
+  c = t * c + 1.66666666666666019037e-01;                                                                          \
+  c = r - t * c;                                                                                                   \
+  real y = 1 - ((low - (r * c) / (2 - c)) - high);                                                                 \
+  /* 2^k in two steps, so that the result may be below the smallest normal number */                               \
+  real first = k * 0.5 + rounding, second = (k - (first - rounding)) + rounding;                                   \
+  return y * REAL((BITS(first) + 1023) << 52) * REAL((BITS(second) + 1023) << 52);
+
+#define PICK_ONE(where, a, b) ((where) ? (a) : (b))
+static double portable_exp(double x) { DOUBLE_EXP(double, int64_t, bits_of, of_bits, PICK_ONE) }
 
 /* log in double, within one unit in the last place; -inf of 0, NaN of negative numbers. */
 static double portable_log(double x) {
@@ -62,10 +68,6 @@ static double portable_log(double x) {
                     w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
   double half = 0.5 * f * f, n = (double)k;
   return n * 6.93147180369123816490e-01 - ((half - (s * (half + (odd + even)) + n * 1.90821492927058770002e-10)) - f);
-}
-
-void banel_exp(const double *x, int64_t n, double *out) {
-  for (int64_t i = 0; i < n; i++) out[i] = portable_exp(x[i]);
 }
 
 void banel_log(const double *x, int64_t n, double *out) {

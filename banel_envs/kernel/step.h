@@ -15,14 +15,16 @@ INLINE void NAME(embed)(const network *net, const int64_t *last, int64_t positio
   }
 }
 
-/* Log-softmax of logits / temperature, in double. */
-INLINE void NAME(normalise)(const float *logits, const float *after, int64_t V, double temperature, double *out) {
+/* Log-softmax of logits / temperature, in double; `work` [V] is overwritten. */
+INLINE void NAME(normalise)(const float *logits, const float *after, int64_t V, double temperature, double *work, double *out) {
   double most = -INFINITY, total = 0;
   for (int64_t v = 0; v < V; v++) {
     out[v] = (after ? logits[v] + after[v] : logits[v]) / temperature;
     most = out[v] > most ? out[v] : most;
   }
-  for (int64_t v = 0; v < V; v++) total += portable_exp(out[v] - most);
+  for (int64_t v = 0; v < V; v++) work[v] = out[v] - most;
+  NAME(banel_exp)(work, V, work);
+  for (int64_t v = 0; v < V; v++) total += work[v];
   most += portable_log(total);
   for (int64_t v = 0; v < V; v++) out[v] -= most;
 }
@@ -36,7 +38,8 @@ TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t
                                 const int64_t *inputs, int64_t r, int64_t entering, const int64_t *taken,
                                 double temperature, double *log_probs) {
   int64_t d = net->width, V = net->vocabulary, t = position + 1;
-  int64_t *ancestors = net->scratch, *shared = ancestors + STRIP * t;
+  double *work = net->scratch;
+  int64_t *ancestors = (int64_t *)(work + V), *shared = ancestors + STRIP * t;
   float *x = (float *)(shared + t), *narrow = x + STRIP * d, *queries = narrow + STRIP * d;
   float *entered = queries + STRIP * d, *scores = entered + (V + 1) * d, *wide = scores + t * net->heads + 8;
   for (int64_t i = 0; i < m; i++)
@@ -74,8 +77,7 @@ TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t
     NAME(product)(narrow, n, d, &net->head, wide, net->head.out, SET);
     for (int64_t j = 0; j < n; j++)
       NAME(normalise)(wide + j * net->head.out, net->after ? net->after + last[i + j] * net->head.out : 0, V, temperature,
-                      log_probs + (i + j) * V);
+                      work, log_probs + (i + j) * V);
   }
   return -1;
 }
-

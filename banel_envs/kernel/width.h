@@ -9,5 +9,8 @@
 #undef INLINE
 #undef PANEL
 #undef ALL
+#undef BITS_FOUR
+#undef REAL_FOUR
+#undef PICK_FOUR
 #undef NAME
 #undef LANES

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadPolicy, BadTokens, BadValue
+from banel_envs.kernel import portable
 from banel_envs.policies.cost import COST
 from banel_envs.policies.weights import blame
 
@@ -175,7 +176,7 @@ class Autoregressive(ABC):
 
 def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
-    cumulative = np.add.accumulate(np.exp(log_probs), axis=1)
+    cumulative = np.add.accumulate(portable.exp(log_probs), axis=1)
     mass = cumulative[:, -1:]
     if not ((mass > 0) & (mass < np.inf)).all():
         raise BadPolicy("its next-token probabilities are NaN, infinite or all 0")
@@ -202,4 +203,4 @@ def logsumexp(values: Floats) -> float:
     """log(sum(exp(values))) without overflow; -inf for none."""
     if len(values) == 0 or (top := float(values.max())) == -np.inf:
         return -np.inf
-    return top + float(np.log(np.exp(values - top).sum()))
+    return top + float(portable.log(portable.total(portable.exp(values - top))))

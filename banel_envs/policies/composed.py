@@ -6,7 +6,6 @@ several policies. Excluding never writes the sequences of a known set. Repeating
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
+from banel_envs.kernel import portable
 from banel_envs.policies.autoregressive import CHUNK, Autoregressive, Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage import checks
@@ -33,7 +33,7 @@ class Uniform(Autoregressive):
 
     def step(self, last: Ints, position: int, state: int) -> tuple[Floats, int]:
         """log(1/V) everywhere."""
-        return np.full((state, self.vocabulary), -np.log(self.vocabulary)), state
+        return np.full((state, self.vocabulary), -float(portable.log(self.vocabulary))), state
 
     def select(self, state: int, rows: Ints) -> int:
         """The number of selected prefixes."""
@@ -77,7 +77,7 @@ class Tempered(Autoregressive):
         log_probs, state = self.policy.step(last, position, state)
         log_probs = log_probs / self.temperature
         log_probs -= log_probs.max(axis=1, keepdims=True)  # so that exp cannot overflow
-        return log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True)), state
+        return log_probs - portable.log(portable.total(portable.exp(log_probs)))[:, None], state
 
     def select(self, state: Any, rows: Ints) -> Any:
         """The inner policy's state of these prefixes."""
@@ -121,8 +121,9 @@ class Mixture:
 
 def log_mean(logs: Floats) -> Floats:
     """Log of the mean of exp(logs) over the first axis."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result: Floats = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+    most = logs.max(axis=0)
+    most = np.where(np.isneginf(most), 0.0, most)  # where all are -inf, so is the result
+    result: Floats = most + portable.log(portable.total(np.moveaxis(portable.exp(logs - most), 0, -1)) / len(logs))
     return result
 
 
@@ -143,19 +144,19 @@ class Excluding:
         if len(self._keys) != len(self.excluded):
             repeats = len(self.excluded) - len(self._keys)
             raise BadValue(f"{repeats} of the {len(self.excluded)} excluded sequences are repeats; give each once")
-        mass = np.exp(logsumexp(self.excluded_log_probs))
+        mass = float(portable.exp(logsumexp(self.excluded_log_probs)))
         if mass >= 1 - 1e-9:
             raise BadValue(f"the excluded set holds all but {1 - mass:.1e} of the policy's mass: nothing is left")
-        self.log_left = float(np.log1p(-mass))
+        self.log_left = float(portable.log(1 - mass))
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
         """Independent sequences [n, T] outside the set."""
         parts: list[Ints] = []
-        missing = n
+        missing, left = n, float(portable.exp(self.log_left))
         while missing or not parts:
             # As many as are needed on average. One draw for each missing sequence would take for ever where the set holds
             # nearly all of the probability.
-            drawn = self.policy.sample(min(CHUNK, math.ceil(missing * math.exp(-self.log_left))), rng)
+            drawn = self.policy.sample(min(CHUNK, math.ceil(missing / left)), rng)
             kept = drawn[~self.contains(drawn)][:missing]
             parts.append(kept)
             missing -= len(kept)
@@ -177,17 +178,15 @@ class Excluding:
         written = np.zeros(len(prefix))
         for i in range(prefix.shape[1]):
             written += self.policy.next_log_probs(prefix[:, :i])[np.arange(len(prefix)), prefix[:, i]]
-        mass = np.exp(steps + written[:, None])
+        mass = portable.exp(steps + written[:, None])
         for row, begun in enumerate(prefix):
             behind = (self.excluded[:, : len(begun)] == begun).all(axis=1)
-            np.subtract.at(mass[row], self.excluded[behind, len(begun)], np.exp(self.excluded_log_probs[behind]))
+            np.subtract.at(mass[row], self.excluded[behind, len(begun)], portable.exp(self.excluded_log_probs[behind]))
         mass = mass.clip(0)
         # After a prefix that is never written, no probability is left to divide by, so the inner policy's tokens are used.
         never = mass.sum(axis=1) == 0
-        mass[never] = np.exp(steps[never])
-        with np.errstate(divide="ignore"):
-            result: Floats = np.log(mass / mass.sum(axis=1, keepdims=True))
-        return result
+        mass[never] = portable.exp(steps[never])
+        return portable.log(mass / portable.total(mass)[:, None])
 
 
 class Repeating:

@@ -94,7 +94,9 @@ class Trie:
         self.arrays = np.empty((7, most), np.int64)
         self.weight, work = np.empty(most), np.empty(2 * n + T, np.int64)
         self.struct = TrieStruct()
-        for name, array in zip(("last", "depth", "parent", "first", "newest", "token", "next"), self.arrays, strict=True):
+        for name, array in zip(
+            ("last", "depth", "parent", "first", "newest", "token", "next"), self.arrays, strict=True
+        ):
             setattr(self.struct, name, array.ctypes.data)
         self.struct.weight, self.struct.work = self.weight.ctypes.data, work.ctypes.data
         self.address = ctypes.addressof(self.struct)
