@@ -27,6 +27,8 @@ class Shipped(NamedTuple):
     """Its class as "module:Class", imported when one is made."""
     about: str
     """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
+    portable: bool = True
+    """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
 
 
 AGENTS: dict[str, Shipped] = {
@@ -55,6 +57,7 @@ AGENTS: dict[str, Shipped] = {
     "rnd": Shipped(
         "banel_agents.rnd:RND",
         "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
+        portable=False,
     ),
     "reinforce": Shipped(
         "banel_agents.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."
@@ -62,6 +65,7 @@ AGENTS: dict[str, Shipped] = {
     "ppo": Shipped(
         "banel_agents.ppo:PPO",
         "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
+        portable=False,
     ),
 }
 """The shipped agents, one line each."""

@@ -37,6 +37,7 @@ from banel_agents.limits import LearningRate, Range, Steps, Weight, check_settin
 from banel_envs import BudgetExhausted, Oracle, Problem
 from banel_envs.environments.vector import GenerationVectorEnv, as_sb3_vec_env
 from banel_envs.policies import COST, Policy
+from banel_envs.policies.steps.features import PrefixFeatures
 from banel_envs.policies.torch_policy import Network, TorchPolicy
 
 
@@ -62,19 +63,17 @@ class Features(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Dict, network: Network) -> None:
         super().__init__(observation_space, network.head.in_features)
         self.network = network
+        self._features = PrefixFeatures(network)
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
         """The features of observations whose tokens [n, T] are blank from `position` ([n] or [n, 1]) on.
 
         No feature depends on the blanks, because each position depends only on the tokens before it.
         """
-        network = self.network
         # A whole sequence has no next position. SB3 asks for its value if the budget was spent before it was evaluated; the
         # last position is used then.
-        position = observation["position"].flatten().long().clamp(max=network.config.horizon - 1)  # [n]
-        width = int(position.max()) + 1
-        features = network.features(observation["tokens"][:, : width - 1].long())  # [n, t, width]
-        return features[torch.arange(len(features), device=features.device), position]
+        position = observation["position"].flatten().long().clamp(max=self.network.config.horizon - 1)  # [n]
+        return self._features(observation["tokens"], position)
 
 
 class ActorCritic(ActorCriticPolicy):

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -120,12 +121,26 @@ int64_t banel_scratch(const network *net, int64_t T) {
   return ((STRIP + 1) * T + net->vocabulary) * (int64_t)sizeof(int64_t) + singles * (int64_t)sizeof(float);
 }
 
-/* The widest registers that this processor has, in numbers; 0: none that will do. */
+#if defined(__x86_64__)
+/* Whether the processor and the operating system have registers of 8 (AVX2 and FMA) or of 16 numbers (AVX-512). */
+static int registers(void) {
+  unsigned a, b, c, d, low, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & 1 << 12) || !(c & 1 << 27)) return 0; /* FMA; xgetbv may be used */
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1 << 5) || (low & 0x6) != 0x6) return 0;
+  return (b & 1 << 16) && (low & 0xe6) == 0xe6 ? 16 : 8;
+}
+#endif
+
+/* The widest registers that can be used here, in numbers; 0: none that will do. */
 int banel_lanes(void) {
 #if defined(__aarch64__)
   return 4;
+#elif defined(BANEL_HALVES)
+  return registers() ? 16 : 0;
+#elif defined(BANEL_MOST_LANES) /* to test a width on a processor that has a greater one */
+  return registers() ? BANEL_MOST_LANES : 0;
 #else
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
-  return __builtin_cpu_supports("avx512f") ? 16 : 8;
+  return registers();
 #endif
 }

@@ -35,7 +35,7 @@ def _functions() -> tuple[Any, Any] | None:
 
 
 def exp(x: Any) -> Floats:
-    """exp of every number, within one unit in the last place."""
+    """Exp of every number, within one unit in the last place."""
     return _computed(0, x)
 
 

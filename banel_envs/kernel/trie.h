@@ -65,32 +65,43 @@ ALWAYS int64_t added_edge(trie *tree, int64_t node, int64_t token) {
   return edge;
 }
 
-/* The trie of tokens [n, T] with weights [n]: -1, or the first row that holds no token or a token after its end.
+/* The trie of tokens [n, T]: -1, or the first row that holds no token or a token after its end.
 
-   The arrays have room for n T nodes and edges. `end` is -1 where every sequence has T tokens. */
-int64_t banel_trie(const int64_t *tokens, const double *weights, int64_t n, int64_t T, int64_t V, int64_t end, trie *tree) {
+   With weights [n] it is the trie of whole sequences; `end` is -1 where each has T tokens. With lengths [n], from 0 to T - 1,
+   it is that of their first tokens, without edges, and reached [n] gets the node of each. The arrays have room for n T
+   nodes and edges. */
+int64_t banel_trie(const int64_t *tokens, const double *weights, const int64_t *lengths, int64_t n, int64_t T, int64_t V,
+                   int64_t end, trie *tree, int64_t *reached) {
   tree->nodes = tree->edges = tree->positions = 0;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t t = 0; t < T; t++) {
+  for (int64_t i = 0; i < n; i++) {
+    int64_t most = lengths ? lengths[i] : T;
+    for (int64_t t = 0; t < most; t++) {
       int64_t token = tokens[i * T + t];
-      if (token < 0 || token >= V || (t && tokens[i * T + t - 1] == end && token != end)) return i;
+      if (token < 0 || token >= V || (weights && t && tokens[i * T + t - 1] == end && token != end)) return i;
     }
+  }
   const int64_t *order = sorted_rows(tokens, n, T, tree->work, tree->work + n);
   int64_t *path = tree->work + 2 * n; /* the node of each length on the way to the sequence before */
   const int64_t *before = 0;
-  int64_t reached = 0; /* tokens of the sequence before */
+  int64_t written = 0; /* nodes on that way */
   for (int64_t i = 0; i < n; i++) {
     const int64_t *row = tokens + order[i] * T;
     int64_t common = before ? shared_tokens(before, row, T) : -1, length = 1;
-    while (length < T && row[length - 1] != end) length++;
+    if (lengths)
+      length = lengths[order[i]] + 1;
+    else
+      while (length < T && row[length - 1] != end) length++;
     for (int64_t t = 0; t < length; t++) {
-      if (t > common || t >= reached) path[t] = added_node(tree, t ? row[t - 1] : V, t, t ? path[t - 1] : 0);
-      int64_t edge = t < common && t < reached ? tree->newest[path[t]] : added_edge(tree, path[t], row[t]);
+      if (t > common || t >= written) path[t] = added_node(tree, t ? row[t - 1] : V, t, t ? path[t - 1] : 0);
+      if (!weights) continue;
+      int64_t edge = t < common && t < written ? tree->newest[path[t]] : added_edge(tree, path[t], row[t]);
       tree->weight[edge] += weights[order[i]];
     }
+    if (reached) reached[order[i]] = path[length - 1];
     tree->positions += length;
+    if (length - 1 <= common && length <= written) continue; /* the way before goes at least as far */
     before = row;
-    reached = length;
+    written = length;
   }
   return -1;
 }

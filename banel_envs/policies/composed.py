@@ -6,6 +6,7 @@ several policies. Excluding never writes the sequences of a known set. Repeating
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 

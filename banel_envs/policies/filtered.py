@@ -73,7 +73,7 @@ class Filtered:
             if drawn > most:
                 says = f"its normaliser says that {self.accepted:,} of {self.proposed:,} do"
                 raise BadPolicy(f"a filtered policy passes {n - missing} of {drawn:,} proposals; {says}")
-            likely = int(1.2 * missing / math.exp(self.log_normaliser))  # a fifth more than are needed on average
+            likely = int(1.2 * missing * self.proposed / self.accepted)  # a fifth more than are needed on average
             tokens = self.policy.sample(min(max(64, likely), MOST_AT_ONCE), rng)
             drawn += len(tokens)
             passed = tokens[self.accepts(tokens, self.policy.log_prob(tokens))][:missing]

@@ -81,35 +81,47 @@ def _functions(width: int) -> tuple[Any, Any, Any, Any, Any]:
 class Trie:
     """The distinct prefixes of sequences: `nodes` of them in preorder, each with its last token and its depth."""
 
-    def __init__(self, tokens: Ints, weights: NDArray[np.float64], vocabulary: int, end: int | None) -> None:
-        """Build the trie of tokens [n, T] with weights [n].
+    def __init__(
+        self,
+        tokens: Ints,
+        vocabulary: int,
+        end: int | None = None,
+        *,
+        weights: NDArray[np.float64] | None = None,
+        lengths: Ints | None = None,
+    ) -> None:
+        """Build the trie of sequences [n, T] with weights [n], or of their first lengths [n] tokens, below T each.
+
+        With lengths `reached` [n] is the node of each prefix.
 
         Raises:
             BadTokens: a number is no token, or a token follows the end token.
         """
         n, T = tokens.shape
         build = cast(ctypes.CDLL, kernel.library()).banel_trie
-        build.argtypes, build.restype = (P, P, N, N, N, N, P), N
-        most = max(1, n * T)
-        self.arrays = np.empty((7, most), np.int64)
-        self.weight, work = np.empty(most), np.empty(2 * n + T, np.int64)
+        build.argtypes, build.restype = (P, P, P, N, N, N, N, P, P), N
+        arrays = np.empty((7, max(1, n * T)), np.int64)
+        weight, work = np.empty(max(1, n * T)), np.empty(2 * n + T, np.int64)
         self.struct = TrieStruct()
-        for name, array in zip(
-            ("last", "depth", "parent", "first", "newest", "token", "next"), self.arrays, strict=True
-        ):
+        for name, array in zip(("last", "depth", "parent", "first", "newest", "token", "next"), arrays, strict=True):
             setattr(self.struct, name, array.ctypes.data)
-        self.struct.weight, self.struct.work = self.weight.ctypes.data, work.ctypes.data
+        self.struct.weight, self.struct.work = weight.ctypes.data, work.ctypes.data
+        self._held = arrays, weight, work  # the struct holds their addresses
         self.address = ctypes.addressof(self.struct)
-        tokens, weights = np.ascontiguousarray(tokens, np.int64), np.ascontiguousarray(weights, np.float64)
+        self.reached = np.empty(n, np.int64)
+        tokens = np.ascontiguousarray(tokens, np.int64)
         wrong = build(
-            tokens.ctypes.data, weights.ctypes.data, n, T, vocabulary, -1 if end is None else end, self.address
+            tokens.ctypes.data,
+            *(None if given is None else given.ctypes.data for given in (weights, lengths)),
+            *(n, T, vocabulary, -1 if end is None else end, self.address),
+            None if lengths is None else self.reached.ctypes.data,
         )
         if wrong >= 0:
             raise BadTokens(
                 f"sequence {wrong} is {tokens[wrong].tolist()}; tokens are 0..{vocabulary - 1}, "
                 f"and only end tokens ({end}) follow an end token"
             )
-        self.nodes, self.edges, self.positions = self.struct.nodes, self.struct.edges, self.struct.positions
+        self.nodes, self.positions = self.struct.nodes, self.struct.positions
 
 
 class CompiledTraining:
@@ -145,9 +157,18 @@ class CompiledTraining:
         self._net.norm, self._net.head = self._layer(body.norm), self._layer(network.head)
         self._address = ctypes.addressof(self._net)
         self._scratch: Singles = np.empty((1, 0), np.float32)
+        self.newest: Trie | None = (
+            None  # whose features were computed last; the scratch holds what their gradient needs
+        )
 
     def _parameter(self, tensor: Tensor) -> Parameter:
         return Parameter(tensor.data_ptr(), self.gradient[self._places[id(tensor)] :].ctypes.data)
+
+    def gradient_of(self, tensor: Tensor) -> Singles:
+        """The part of `gradient` that belongs to one of the network's parameters, in its shape."""
+        begin = self._places[id(tensor)]
+        part: Singles = self.gradient[begin : begin + tensor.numel()].reshape(tuple(tensor.shape))
+        return part
 
     def _layer(self, module: Any) -> Layer:
         return Layer(self._parameter(module.weight), self._parameter(module.bias))
@@ -168,10 +189,11 @@ class CompiledTraining:
     def trie(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Trie:
         """The trie of the sequences [n, T], each of weight 1 / n or weights [n] / n."""
         shares = np.full(len(tokens), 1.0) if weights is None else np.asarray(weights, np.float64)
-        return Trie(tokens, shares / len(tokens), self.config.vocabulary, self._end)
+        return Trie(tokens, self.config.vocabulary, self._end, weights=np.ascontiguousarray(shares / len(tokens)))
 
     def likelihood(self, trie: Trie) -> float:
         """The loss of a trie, the sum of weight x negative log-likelihood in nats; its gradient is added to `gradient`."""
+        self.newest = None
         loss: float = self._likelihood(
             self._address, trie.address, self.config.horizon, self._temperature, self._room(trie)
         )
@@ -180,11 +202,14 @@ class CompiledTraining:
     def features(self, trie: Trie) -> Singles:
         """The features [nodes, width] that the head reads, for every node."""
         features = np.empty((trie.nodes, self.config.width), np.float32)
+        self.newest = trie
         self._features(self._address, trie.address, self.config.horizon, self._room(trie), features.ctypes.data)
         return features
 
     def backward(self, trie: Trie, slopes: Singles) -> None:
-        """From a loss's derivative by the features [nodes, width] that were computed last to `gradient`, which grows."""
+        """From a loss's derivative by the features [nodes, width] of a trie to `gradient`, which grows."""
+        if self.newest is not trie:  # the scratch holds what another trie needs
+            self.features(trie)
         slopes = np.ascontiguousarray(slopes, np.float32)
         self._backward(self._address, trie.address, self.config.horizon, self._room(trie), slopes.ctypes.data)
 
