@@ -251,6 +251,10 @@ def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
     wanted = json.loads(json.dumps(dict(wanted)))
     for key in [*wanted, *found]:
         if found.get(key) != wanted.get(key):
+            if key == "version":  # says which package began the run; what decides is the number of the bits
+                continue
+            if key == "bits":
+                raise LedgerMismatch(_bits_differ(path, found.get("bits", 1), wanted.get("bits", 1)))
             if key == "judges":
                 raise _judges_differ(path, found.get(key), wanted.get(key))
             raise LedgerMismatch(
@@ -258,6 +262,14 @@ def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
                 f"this run's is {shown(wanted.get(key))}; "
                 f"choose another folder"
             )
+
+
+def _bits_differ(path: Path, found: Any, wanted: Any) -> str:
+    return (
+        f"{path} was begun by a package whose random numbers, sampling or training give other bits (number {shown(found)}) "
+        f"than those installed here (number {shown(wanted)}): the same seed would ask other questions; "
+        f"install the version that began it, or choose another folder"
+    )
 
 
 def _judges_differ(path: Path, found: Any, wanted: Any) -> JudgesDiffer:

@@ -37,7 +37,7 @@ from banel_envs.meter.ledger import Ledger
 from banel_envs.meter.ledger_format import Ask
 from banel_envs.problem import Problem, Tokens, check_budget
 from banel_envs.task import Task
-from banel_envs.version import __version__
+from banel_envs.version import BITS, __version__
 
 Feedback = Literal["full", "failures"]
 Kind = TypeVar("Kind")
@@ -242,6 +242,7 @@ class Oracle:
             "budget": self._budget,
             "feedback": self._feedback,
             "version": __version__,
+            "bits": BITS,
             **({"judges": versions} if versions else {}),
             **self._binding,
         }

@@ -14,15 +14,18 @@ class Cost:
     sampled: int = 0  # tokens drawn
     scored: int = 0  # tokens whose log-probability was computed
     trained: int = 0  # tokens in a loss, counted again in each epoch
+    in_torch: int = (
+        0  # tokens or prefixes whose network PyTorch computed, and not the kernel: their bits are the processor's
+    )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Count nothing inside the `with` block. The harness uses it while it measures a policy."""
-        before = (self.sampled, self.scored, self.trained)
+        before = (self.sampled, self.scored, self.trained, self.in_torch)
         try:
             yield
         finally:
-            self.sampled, self.scored, self.trained = before
+            self.sampled, self.scored, self.trained, self.in_torch = before
 
 
 COST = Cost()

@@ -114,6 +114,7 @@ class TorchPolicy(Autoregressive):
         """Next-token log-probabilities [m, V] in float64, and the grown state."""
         if isinstance(state, compiled_steps.State):
             return state.step(last, position, self.temperature)
+        COST.in_torch += len(last)
         logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
         return self._normalised(logits).cpu().numpy(), grown
 
@@ -141,6 +142,7 @@ class TorchPolicy(Autoregressive):
             return self._score_from(state, tokens, watch)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())
+        COST.in_torch += int(live.sum())
         with torch.inference_mode():
             log_probs = self._normalised(self.network(batch))  # [n, t, V]
             return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
@@ -169,6 +171,7 @@ class TorchPolicy(Autoregressive):
         """log_prob [n] as a differentiable tensor, in the network's precision."""
         batch, live = self._written(tokens)
         COST.trained += int(live.sum())
+        COST.in_torch += int(live.sum())
         logits = self.network(batch) / self.temperature  # [n, t, V]
         token_nll = F.cross_entropy(logits.transpose(1, 2), batch, reduction="none")
         return -(token_nll * live).sum(dim=1)

@@ -4,18 +4,21 @@ First what can be computed without the agent: the record follows from its ledger
 recompute.py). Then the agent is run again: it must ask exactly the recorded questions; the ledger answers, the reward is never
 called, and the record that comes out must equal the one that was submitted but for its `execution` block.
 
-The last step is exact for the same package, libraries, kernel and processor kind. Where one of them differs and the run does not
-come out the same, it is *not proved here*, which is not the same as *disproved*.
+The questions and the final policy must be equal to the bit, and every number of the record to within TOLERANCE. A portable agent's
+run comes out the same on every processor. For other runs this holds for the same libraries, kernel and kind of processor. Where one
+of them differs and the run does not come out the same, it is *not proved here*, which is not the same as *disproved*.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from banel_agents import AGENTS
 from banel_envs import Oracle, Task, kernel
 from banel_envs.errors import AssetError, BadValue, LedgerMismatch, MissingExtra, ReplayDiverged
 from banel_envs.files import safe_files
@@ -35,18 +38,31 @@ from banel_leaderboard.records.run_folder import LEDGER, RECORD, device_of
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import measure
 from banel_leaderboard.running.lookup import CannotTell, Known
-from banel_leaderboard.running.machine import versions
+from banel_leaderboard.running.machine import NETWORKS, versions
 from banel_leaderboard.running.resolve import ResolvedRun, on_device
 
-DECISIVE = ("banel-envs", "kernel", "instructions", "numpy", "torch", "stable-baselines3")
-"""Versions that decide the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
+DECISIVE = ("kernel", "instructions", "numpy", "torch", "stable-baselines3")
+"""What decides the last bits of a run; where one differs, a run that does not come out the same proves nothing."""
+
+PORTABLE = ("kernel", "numpy")
+"""The same for a run of a portable agent whose networks the compiled kernel computed: the processor decides nothing.
+
+NumPy's version stands here because its generator draws the permutations.
+"""
+
+TOLERANCE = 1e-9
+"""How far a number of a record, such as a log10 rate, may be from the recomputed one, relative to the larger of it and 1.
+
+The questions, the ledger and the final policy must be equal to the bit. The rates are sums of NumPy's exp, whose last bit
+differs between processors.
+"""
 
 
 @dataclass(frozen=True)
 class Proof:
     """A run that was proved."""
 
-    record: RunRecord  # as recomputed, its times those of the replay
+    record: RunRecord  # as it was submitted, its `execution` that of the replay
     answers: str | None  # why its answers were not recomputed; None where they were
 
 
@@ -85,9 +101,9 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
             raise CannotTell(str(error).replace(str(copy), str(folder))) from error
         except ReplayDiverged as error:
             raise _not_the_same(record, error.found.replace(str(copy), str(folder))) from error
-    if again.canonical() != record.canonical():
-        raise _not_the_same(record, _first_difference(record, again))
-    return Proof(again, answers)
+    if (difference := _first_difference(record, again)) is not None:
+        raise _not_the_same(record, difference)
+    return Proof(record.model_copy(update={"execution": again.execution}), answers)
 
 
 def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path, known: Known) -> RunRecord:
@@ -146,7 +162,7 @@ def _not_the_same(record: RunRecord, difference: str) -> CannotTell | Disproved:
     made_with = record.execution.versions | {"kernel": record.execution.kernel}
     others = [
         f"{name} {made_with.get(name, 'unknown')} (here {here.get(name, 'none')})"
-        for name in DECISIVE
+        for name in (PORTABLE if _is_portable(record) else DECISIVE)
         if made_with.get(name) != here.get(name)
     ]
     if not others:
@@ -155,20 +171,29 @@ def _not_the_same(record: RunRecord, difference: str) -> CannotTell | Disproved:
     return CannotTell(f"it came out different, and it was computed with {', '.join(others)}{missing}: {difference}")
 
 
-def _first_difference(record: RunRecord, again: RunRecord) -> str:
+def _is_portable(record: RunRecord) -> bool:
+    """Whether every processor should ask the same questions as this run did."""
+    agent = AGENTS.get(record.agent)
+    return agent is not None and agent.portable and record.execution.versions.get(NETWORKS) == kernel.COMPILED
+
+
+def _first_difference(record: RunRecord, again: RunRecord) -> str | None:
     dumped = [r.model_dump(mode="json", exclude={"execution"}) for r in (record, again)]
-    where, old, new = _differing(dumped[0], dumped[1])
+    found = differing(dumped[0], dumped[1])
+    if found is None:
+        return None
+    where, old, new = found
     return f"the record's {where} is {str(old)[:120]}, recomputed {str(new)[:120]}"
 
 
-def _differing(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any]:
-    """The first leaf at which two values of JSON differ: its path and what stands there in each."""
+def differing(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first leaf at which two values of JSON differ by more than TOLERANCE: its path and what stands there in each."""
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for name in old:
-            if old[name] != new[name]:
-                return _differing(old[name], new[name], f"{where}.{name}" if where else name)
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for i, (a, b) in enumerate(zip(old, new, strict=True)):
-            if a != b:
-                return _differing(a, b, f"{where}[{i}]")
-    return where, old, new
+        pairs = [(f"{where}.{name}" if where else name, old[name], new[name]) for name in old]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    elif type(old) is type(new) is float and math.isclose(old, new, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        return None
+    else:
+        return None if type(old) is type(new) and old == new else (where, old, new)
+    return next((found for place, a, b in pairs if (found := differing(a, b, place)) is not None), None)

@@ -39,7 +39,7 @@ from banel_leaderboard.records.run_folder import (
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.evaluator import Evaluator, Questions, Yielded, as_json, file_sha256, grid
 from banel_leaderboard.running.isolation_server import isolated_policies
-from banel_leaderboard.running.machine import Clock, processor, threads, versions
+from banel_leaderboard.running.machine import NETWORKS, Clock, processor, threads, versions
 from banel_leaderboard.running.resolve import ResolvedRun, resolve
 from banel_leaderboard.running.sinks import Watcher, watching
 
@@ -238,6 +238,9 @@ def _record(
             resumed=resumed,
             threads=threads(),
             processor=visible(processor(), MOST_TEXT - 1),
-            versions={name: visible(version, MOST_TEXT - 1) for name, version in versions().items()},
+            versions={
+                name: visible(version, MOST_TEXT - 1)
+                for name, version in (versions() | {NETWORKS: clock.networks()}).items()
+            },
         ),
     )

@@ -114,7 +114,7 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
         "wall": clock.wall,
         "cpu": clock.cpu,
         "peak_mb": peak_memory_mb(),
-        "work": [COST.sampled, COST.scored, COST.trained],
+        "work": [COST.sampled, COST.scored, COST.trained, COST.in_torch],
         "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
         "at": time.time(),
     }

@@ -186,8 +186,9 @@ def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[st
 def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
     clock.wall, clock.cpu = header["wall"], header["cpu"]
     clock.peak_mb = max(clock.peak_mb, header["peak_mb"])
-    COST.sampled, COST.scored, COST.trained = (
-        begun + spent for begun, spent in zip((clock.sampled, clock.scored, clock.trained), header["work"], strict=True)
+    begun = (clock.sampled, clock.scored, clock.trained, clock.in_torch)
+    COST.sampled, COST.scored, COST.trained, COST.in_torch = (
+        before + spent for before, spent in zip(begun, header["work"], strict=True)
     )
     agent.reported = header["reported"]  # type: ignore[attr-defined]
 

@@ -13,6 +13,7 @@ import torch
 from banel_envs import kernel
 from banel_envs.policies import COST
 
+NETWORKS = "networks"  # the entry among the versions of a record that says what computed the networks
 PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3", "rdkit", "scikit-learn")
 
 
@@ -67,6 +68,7 @@ class Clock:
         self.wall = self.cpu = 0.0
         self.peak_mb = 0.0  # the peak of an agent in another process; 0 where the agent is in this one
         self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained
+        self.in_torch = COST.in_torch
 
     def __enter__(self) -> None:
         self._from = (time.perf_counter(), time.process_time())
@@ -74,6 +76,10 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         self.wall += time.perf_counter() - self._from[0]
         self.cpu += time.process_time() - self._from[1]
+
+    def networks(self) -> str:
+        """What computed the agent's networks: the compiled kernel alone, or PyTorch."""
+        return kernel.TORCH if COST.in_torch > self.in_torch else kernel.COMPILED
 
     def peak(self) -> float:
         """The peak memory in MB of the process in which the agent ran."""
