@@ -351,7 +351,7 @@ TARGET void NAME(banel_backward)(const trained *net, const trie *tree, int64_t T
    torch.nn.utils.clip_grad_norm_ does; the gradient becomes 0. `powers` holds beta1^t and beta2^t. Returns the norm. */
 TARGET double NAME(banel_descend)(float *const *parameters, const int64_t *sizes, int64_t count, float *gradient, float *mean,
                                   float *square, double *powers, double rate, double most) {
-  const float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
+  const float keep1 = 0.9f, take1 = 0.1f, keep2 = 0.999f, take2 = 0.001f, epsilon = 1e-8f; /* 1 - 0.999f is off by 1e-5 */
   double parts[8] = {0}, norm = 0;
   int64_t size = 0, begin = 0;
   for (int64_t p = 0; p < count; p++) size += sizes[p];
@@ -369,8 +369,8 @@ TARGET double NAME(banel_descend)(float *const *parameters, const int64_t *sizes
     float *weight = parameters[p], *g = gradient + begin, *m = mean + begin, *v = square + begin;
     for (int64_t i = 0; i < sizes[p]; i++) {
       float slope = g[i] * by;
-      m[i] = beta1 * m[i] + (1 - beta1) * slope;
-      v[i] = beta2 * v[i] + (1 - beta2) * slope * slope;
+      m[i] = keep1 * m[i] + take1 * slope;
+      v[i] = keep2 * v[i] + take2 * slope * slope;
       weight[i] -= step * m[i] / (sqrtf(v[i]) / root + epsilon);
       g[i] = 0;
     }
