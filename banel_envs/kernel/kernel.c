@@ -1,4 +1,5 @@
-/* The compiled kernel, for CPUs: a transformer's step for many prefixes (step.h), and its training step (train.h).
+/* The compiled kernel, for CPUs: a transformer's step for many prefixes (step.h) and its training step (train.h),
+   and the same for a gated recurrent network (gru.h).
    banel_envs/policies/steps/compiled_steps.py and banel_envs/policies/training call it.
 
    The same bits for every batch, on every processor, from every compiler and at every level of optimisation: portable.h
@@ -69,6 +70,42 @@ typedef struct {
 
 #define MOST_LAYERS 64
 
+/* One layer of a GRU: the products of its input and of its state, both [3 d, d]: reset gate, update gate, new state. */
+typedef struct {
+  matrix in, state;
+} cell;
+
+typedef struct {
+  int64_t width, layers, vocabulary;
+  const float *token, *position;
+  const cell *cells;
+  matrix head;
+  void *scratch; /* banel_gru_scratch(...) bytes */
+} recurrent;
+
+typedef struct {
+  layer in, state;
+} trained_cell;
+
+typedef struct {
+  int64_t width, layers, vocabulary;
+  parameter token, position;
+  const trained_cell *cells;
+  layer head;
+} trained_recurrent;
+
+/* Floats that are claimed one array after the other; base is null while they are only counted. */
+typedef struct {
+  float *base;
+  int64_t used;
+} arena;
+
+ALWAYS float *claim(arena *from, int64_t n) {
+  float *begin = from->base ? from->base + from->used : 0;
+  from->used += n;
+  return begin;
+}
+
 #include "trie.h"
 
 enum mode { SET, ADD, GELU };
@@ -131,6 +168,11 @@ static int registers(void) {
   return (b & 1 << 16) && (low & 0xe6) == 0xe6 ? 16 : 8;
 }
 #endif
+
+int64_t banel_gru_scratch(const recurrent *net) {
+  int64_t d = net->width, V = net->vocabulary;
+  return V * (int64_t)sizeof(double) + ((V + 1) * 4 * d + STRIP * (8 * d + net->head.out)) * (int64_t)sizeof(float);
+}
 
 /* The widest registers that can be used here, in numbers; 0: none that will do. */
 int banel_lanes(void) {

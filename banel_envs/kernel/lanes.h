@@ -89,6 +89,23 @@ EXP(exp, vec, ints, fma, pick)
 EXP(exp8, eight, eight_ints, fma8, pick8)
 #undef EXP
 
+INLINE vec NAME(size)(vec x) { return (vec)((ints)x & 0x7fffffff); }
+
+INLINE vec NAME(sigmoid)(vec x) {
+  vec e = NAME(exp)(-NAME(size)(x)), by = 1 / (1 + e);
+  return NAME(pick)(x < ALL(vec, 0), e * by, by);
+}
+
+INLINE vec NAME(tanh)(vec x) {
+  vec at = NAME(size)(x), e = NAME(exp)(at * -2.0f), far = (1 - e) / (1 + e), z = x * x;
+  far = (vec)((ints)far | ((ints)x & (ints)ALL(vec, -0.0f))); /* with the sign of x */
+  vec p = NAME(fma)(z, ALL(vec, -5.70498872745e-3f), ALL(vec, 2.06390887954e-2f));
+  p = NAME(fma)(z, p, ALL(vec, -5.37397155531e-2f));
+  p = NAME(fma)(z, p, ALL(vec, 1.33314422036e-1f));
+  p = NAME(fma)(z, p, ALL(vec, -3.33332819422e-1f));
+  return NAME(pick)(at < ALL(vec, 0.625f), NAME(fma)(p * z, x, x), far);
+}
+
 /* Four numbers in double at once; the last n % 4 of a row give the same bits one by one. */
 #define BITS_FOUR(x) ((wide_ints)(x))
 #define REAL_FOUR(x) ((wide_doubles)(x))

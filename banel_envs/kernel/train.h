@@ -15,22 +15,15 @@ typedef struct {
   const trie *tree;
   int64_t T, out; /* out: columns of the packed head */
   int64_t *places, *ancestors;
-  float *base; /* the scratch behind the whole numbers, or null while it is only measured */
-  int64_t used;
+  arena floats;
   float *normal, *features, *inverse, *dfeatures, *x, *narrow, *wide, *dwide;
   matrix head;
 } NAME(work);
 
-ALWAYS float *NAME(claim)(NAME(work) *w, int64_t n) {
-  float *begin = w->base ? w->base + w->used : 0;
-  w->used += n;
-  return begin;
-}
-
 /* Claims a weight [out, in] and its bias packed in panels, the last panel filled up with zeros. */
-static TARGET matrix NAME(packed)(NAME(work) *w, const layer *from, int64_t out, int64_t in, int64_t apart, int write) {
+static TARGET matrix NAME(packed)(arena *to_claim, const layer *from, int64_t out, int64_t in, int64_t apart, int write) {
   int64_t columns = (out + PANEL - 1) / PANEL * PANEL;
-  float *to = NAME(claim)(w, columns * in), *bias = NAME(claim)(w, columns);
+  float *to = claim(to_claim, columns * in), *bias = claim(to_claim, columns);
   for (int64_t j = 0; write && j < columns; j++) {
     bias[j] = j < out ? from->bias.at[j] : 0;
     for (int64_t i = 0; i < in; i++)
@@ -47,34 +40,33 @@ static TARGET void NAME(lay_out)(NAME(work) *w, NAME(kept) *kept, const trained 
   w->T = T;
   w->places = scratch;
   w->ancestors = scratch ? w->places + N : 0;
-  w->base = scratch ? (float *)(w->ancestors + STRIP * T) : 0;
-  w->used = 0;
+  w->floats = (arena){scratch ? (float *)(w->ancestors + STRIP * T) : 0, 0};
   w->out = (net->vocabulary + PANEL - 1) / PANEL * PANEL;
   if (w->out > widest) widest = w->out;
-  w->normal = NAME(claim)(w, N * d);
-  w->features = NAME(claim)(w, N * d);
-  w->dfeatures = NAME(claim)(w, N * d);
-  w->inverse = NAME(claim)(w, N);
-  w->x = NAME(claim)(w, STRIP * d);
-  w->narrow = NAME(claim)(w, STRIP * d);
-  w->wide = NAME(claim)(w, STRIP * widest);
-  w->dwide = NAME(claim)(w, STRIP * widest);
-  w->head = NAME(packed)(w, &net->head, net->vocabulary, d, d + net->after, write);
+  w->normal = claim(&w->floats, N * d);
+  w->features = claim(&w->floats, N * d);
+  w->dfeatures = claim(&w->floats, N * d);
+  w->inverse = claim(&w->floats, N);
+  w->x = claim(&w->floats, STRIP * d);
+  w->narrow = claim(&w->floats, STRIP * d);
+  w->wide = claim(&w->floats, STRIP * widest);
+  w->dwide = claim(&w->floats, STRIP * widest);
+  w->head = NAME(packed)(&w->floats, &net->head, net->vocabulary, d, d + net->after, write);
   for (int64_t l = 0; l < net->layers; l++) {
     NAME(kept) k;
     float **narrow[] = {&k.normal1, &k.in1, &k.taken, &k.normal2, &k.in2}, **wide[] = {&k.active, &k.slope};
-    for (int i = 0; i < 5; i++) *narrow[i] = NAME(claim)(w, N * d);
-    for (int i = 0; i < 2; i++) *wide[i] = NAME(claim)(w, N * 4 * d);
-    k.qkv = NAME(claim)(w, N * 3 * d);
-    k.dpairs = NAME(claim)(w, N * 2 * d);
-    k.inverse1 = NAME(claim)(w, N);
-    k.inverse2 = NAME(claim)(w, N);
-    k.weights = NAME(claim)(w, ancestors * net->heads + 8);
+    for (int i = 0; i < 5; i++) *narrow[i] = claim(&w->floats, N * d);
+    for (int i = 0; i < 2; i++) *wide[i] = claim(&w->floats, N * 4 * d);
+    k.qkv = claim(&w->floats, N * 3 * d);
+    k.dpairs = claim(&w->floats, N * 2 * d);
+    k.inverse1 = claim(&w->floats, N);
+    k.inverse2 = claim(&w->floats, N);
+    k.weights = claim(&w->floats, ancestors * net->heads + 8);
     const trained_block *b = net->blocks + l;
-    k.pack_qkv = NAME(packed)(w, &b->qkv, 3 * d, d, d, write);
-    k.pack_mix = NAME(packed)(w, &b->mix, d, d, d, write);
-    k.pack_up = NAME(packed)(w, &b->up, 4 * d, d, d, write);
-    k.pack_down = NAME(packed)(w, &b->down, d, 4 * d, 4 * d, write);
+    k.pack_qkv = NAME(packed)(&w->floats, &b->qkv, 3 * d, d, d, write);
+    k.pack_mix = NAME(packed)(&w->floats, &b->mix, d, d, d, write);
+    k.pack_up = NAME(packed)(&w->floats, &b->up, 4 * d, d, d, write);
+    k.pack_down = NAME(packed)(&w->floats, &b->down, d, 4 * d, 4 * d, write);
     if (kept) kept[l] = k;
   }
 }
@@ -167,15 +159,11 @@ static TARGET void NAME(forward)(const NAME(work) *w, const NAME(kept) *kept, in
                                        w->normal + (begin + j) * d, w->features + (begin + j) * d);
 }
 
-/* The loss of one node's edges; its logits [out] become the loss's derivative by them. */
-INLINE double NAME(node_loss)(const NAME(work) *w, int64_t node, double temperature, float *logits) {
-  const trained *net = w->net;
-  const trie *tree = w->tree;
-  int64_t V = net->vocabulary, row = net->width + net->after;
+/* The loss of one node's edges; its logits [out], of which V are of tokens, become the loss's derivative by them. */
+INLINE double NAME(node_loss)(const trie *tree, int64_t node, int64_t V, int64_t out, double temperature, float *logits) {
   float by = (float)(1 / temperature), most = -INFINITY;
   double mass = 0, loss = 0;
   for (int64_t v = 0; v < V; v++) {
-    if (net->after) logits[v] += net->head.weight.at[v * row + net->width + tree->last[node]];
     logits[v] *= by;
     most = logits[v] > most ? logits[v] : most;
   }
@@ -184,15 +172,15 @@ INLINE double NAME(node_loss)(const NAME(work) *w, int64_t node, double temperat
     mass += tree->weight[e];
     loss -= tree->weight[e] * (logits[tree->token[e]] - most);
   }
-  for (int64_t v = V; v < w->out; v++) logits[v] = -INFINITY;
-  for (int64_t v = 0; v < w->out; v += 8) {
+  for (int64_t v = V; v < out; v++) logits[v] = -INFINITY;
+  for (int64_t v = 0; v < out; v += 8) {
     PUT8(logits + v) = NAME(exp8)(AT8(logits + v) - most);
     sum += AT8(logits + v);
   }
   float total = NAME(total)(sum), share = (float)mass / total * by;
   loss += mass * portable_log(total);
   for (int64_t v = 0; v < V; v++) logits[v] *= share;
-  for (int64_t v = V; v < w->out; v++) logits[v] = 0;
+  for (int64_t v = V; v < out; v++) logits[v] = 0;
   for (int64_t e = tree->first[node]; e >= 0; e = tree->next[e]) logits[tree->token[e]] -= (float)tree->weight[e] * by;
   return loss;
 }
@@ -205,9 +193,10 @@ static TARGET double NAME(strip_loss)(const NAME(work) *w, int64_t begin, int64_
   NAME(multiply)(w->features + begin * d, n, d, &w->head, w->wide, w->out, SET);
   for (int64_t j = 0; j < n; j++) {
     float *logits = w->wide + j * w->out;
-    loss += NAME(node_loss)(w, begin + j, temperature, logits);
-    float *after = net->head.weight.gradient + d + w->tree->last[begin + j];
-    for (int64_t v = 0; net->after && v < V; v++) after[v * row] += logits[v];
+    int64_t place = d + w->tree->last[begin + j]; /* of the last token's column in the head, where it has such columns */
+    for (int64_t v = 0; net->after && v < V; v++) logits[v] += net->head.weight.at[v * row + place];
+    loss += NAME(node_loss)(w->tree, begin + j, V, w->out, temperature, logits);
+    for (int64_t v = 0; net->after && v < V; v++) net->head.weight.gradient[v * row + place] += logits[v];
   }
   NAME(collect)(w->wide, w->out, n, V, w->features + begin * d, d, &net->head, row);
   NAME(back)(w->wide, w->out, n, V, net->head.weight.at, row, d, w->dfeatures + begin * d);
@@ -304,7 +293,7 @@ TARGET int64_t NAME(banel_train_bytes)(const trained *net, const trie *tree, int
   int64_t ancestors = 0;
   for (int64_t i = 0; i < tree->nodes; i++) ancestors += tree->depth[i] + 1;
   NAME(lay_out)(&w, 0, net, T, tree->nodes, ancestors, 0, 0);
-  return (tree->nodes + STRIP * T) * (int64_t)sizeof(int64_t) + w.used * (int64_t)sizeof(float);
+  return (tree->nodes + STRIP * T) * (int64_t)sizeof(int64_t) + w.floats.used * (int64_t)sizeof(float);
 }
 
 /* The mean weighted negative log-likelihood of a trie whose weights are divided by n; its gradient is added to the

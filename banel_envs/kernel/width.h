@@ -2,6 +2,7 @@
 #include "lanes.h"
 #include "step.h"
 #include "train.h"
+#include "gru.h"
 
 #undef vec
 #undef ints
