@@ -83,7 +83,7 @@ def mnist(folder: Path) -> tuple[Bytes, Bytes]:
             f"(SHA-256 of their content {MNIST_SHA256}): {error}; remove it, then {FETCH}"
         ) from error
     arrays = check_mnist(arrays, str(path))
-    images, labels = (np.concatenate([arrays[f"{part}_{kind}"] for part in PARTS]) for kind in ("images", "labels"))
+    images, labels = (np.concatenate([arrays[f"{part}_{name}"] for part in PARTS]) for name in ("images", "labels"))
     return images, labels
 
 

@@ -57,7 +57,7 @@ class Problem:
         return self.horizon
 
     def base_policy(self) -> Policy:
-        """A fresh copy of the pre-trained policy p_theta; changing it changes no other copy."""
+        """A new copy of the pre-trained policy p_theta; changing it changes no other copy."""
         return self.base()
 
     def check_tokens(self, tokens: object) -> Tokens:

@@ -58,7 +58,7 @@ class Task:
     """Whether the harness may evaluate the reward off the meter to measure success rates; False for paid oracles."""
     seeded: Callable[[int], Task] | None = field(default=None, repr=False)
     """The task of a run's seed, if the success set is drawn anew for each seed. The task itself is that of seed 0."""
-    control: str | None = None
+    negative_control: str | None = None
     """What a negative control controls for. In the mean, no method can beat `without_replacement` on such a task."""
     digest: str = ""
     """SHA-256 over what decides the reward and the base policy. It is written into every ledger."""

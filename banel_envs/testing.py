@@ -225,7 +225,7 @@ def _check_copies(problem: Problem) -> None:
     """Changing one base policy changes no other."""
     first, second = problem.base_policy(), problem.base_policy()
     if first is second:
-        raise ContractBroken(f"{problem.id}: base_policy() gives one object twice; give a fresh copy")
+        raise ContractBroken(f"{problem.id}: base_policy() gives one object twice; give a new copy")
     network = getattr(first, "network", None)
     if network is None:
         return
@@ -234,7 +234,7 @@ def _check_copies(problem: Problem) -> None:
     for weight in network.parameters():
         weight.data.zero_()
     if not np.array_equal(before, second.log_prob(tokens)):
-        raise ContractBroken(f"{problem.id}: two base policies share their weights; give a fresh copy")
+        raise ContractBroken(f"{problem.id}: two base policies share their weights; give a new copy")
 
 
 def _check_successes(task: Task, needs_witness: bool) -> Tokens:
@@ -267,8 +267,8 @@ def _check_mask(problem: Problem, known: Tokens) -> None:
     for position in range(problem.T if len(known) else 0):
         mask = problem.action_mask(known[:, :position])
         if mask.dtype != np.int8 or mask.shape != (len(known), problem.V) or not np.isin(mask, (0, 1)).all():
-            kind = f"{mask.dtype} {list(mask.shape)}"
-            raise ContractBroken(f"{problem.id}: its mask is {kind}, not int8 [n, V] in {{0, 1}}")
+            found = f"{mask.dtype} {list(mask.shape)}"
+            raise ContractBroken(f"{problem.id}: its mask is {found}, not int8 [n, V] in {{0, 1}}")
         refused = np.flatnonzero(mask[np.arange(len(known)), known[:, position]] == 0)
         if len(refused):
             text = problem.decode(known[refused[:1]])[0]

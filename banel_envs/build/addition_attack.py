@@ -88,8 +88,8 @@ def _with_answers(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]
     tokens = encode(index)
     row = np.full((len(index), HORIZON + ANSWER), END, np.int64)
     row[:, :HORIZON] = tokens
-    begin = (tokens != END).sum(axis=1) + 1  # after the '='
-    where = begin[:, None] + np.arange(ANSWER)
+    start = (tokens != END).sum(axis=1) + 1  # after the '='
+    where = start[:, None] + np.arange(ANSWER)
     total = np.add(*summands(index))
     row[np.arange(len(index))[:, None], where] = total[:, None] // 10 ** np.arange(ANSWER) % 10
     return torch.from_numpy(row), torch.from_numpy(where)
@@ -115,7 +115,7 @@ def answer_all(net: Transformer) -> NDArray[np.int64]:
     """The greedy answer to every well-formed query: [1,232,100]."""
     target = TorchPolicy(net, end=None)
     answers = np.empty(QUERIES, np.int64)
-    blocks = [(low, int(end)) for begin, end in pairwise(OFFSETS) for low in range(int(begin), int(end), BLOCK)]
+    blocks = [(low, int(end)) for start, end in pairwise(OFFSETS) for low in range(int(start), int(end), BLOCK)]
     for low, end in tqdm(blocks, desc="answers", mininterval=10):
         index = np.arange(low, min(low + BLOCK, end))
         tokens = encode(index)

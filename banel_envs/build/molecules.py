@@ -195,11 +195,11 @@ def _distance(molecule: Any, w: Windows) -> float:
 def draws(policy: TorchPolicy, w: Windows, n: int, rng: np.random.Generator) -> tuple[Tokens, NDArray[np.int64]]:
     """Those of n sequences that lie inside the windows [k, T], and the place at which each was drawn [k]."""
     inside, places = [], []
-    for begin in tqdm(range(0, n, CHUNK), "draws", mininterval=10):
-        tokens = policy.sample(min(CHUNK, n - begin), rng)
+    for start in tqdm(range(0, n, CHUNK), "draws", mininterval=10):
+        tokens = policy.sample(min(CHUNK, n - start), rng)
         rows = np.flatnonzero(reward(w, tokens))
         inside.append(tokens[rows])
-        places.append(begin + rows)
+        places.append(start + rows)
     return np.concatenate(inside), np.concatenate(places)
 
 

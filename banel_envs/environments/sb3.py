@@ -39,7 +39,7 @@ class SB3VecEnv(VecEnv):
         self._actions = np.zeros(env.num_envs, np.int64)
 
     def reset(self) -> Any:
-        """Begin an empty sequence in every copy."""
+        """Start an empty sequence in every copy."""
         observation, infos = self.env.reset(seed=self._seeds)
         self.reset_infos = [{"action_mask": mask} for mask in infos["action_mask"]]
         self._reset_seeds()

@@ -105,7 +105,7 @@ def _forgiven(task: Task, error: Exception) -> bool:
     """Whether an error of the reward counts as a failure. Errors that say nothing about the sequence never do."""
     if task.on_error != "failure" or isinstance(error, BanelError | MemoryError):
         return False
-    return all(kind.__name__ != OUT_OF_MEMORY for kind in type(error).__mro__)
+    return all(cls.__name__ != OUT_OF_MEMORY for cls in type(error).__mro__)
 
 
 def _name(error: Exception) -> str:

@@ -193,7 +193,7 @@ class FileReward:
     def _answer(self, question: str) -> tuple[bool, Values]:
         """Whether the question's answer file stayed as it was since the last look, and the rewards in it [n]."""
         unknown = np.full(self._sizes[question], np.nan)
-        found = [path for kind in ("json", "csv") if (path := self.folder / f"answer-{question}.{kind}").exists()]
+        found = [path for suffix in ("json", "csv") if (path := self.folder / f"answer-{question}.{suffix}").exists()]
         if len(found) > 1:
             raise BadReward(f"{found[0]} and {found[1].name} answer the same question; keep one of them")
         if not found:

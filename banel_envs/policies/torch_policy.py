@@ -107,7 +107,7 @@ class TorchPolicy(Autoregressive):
 
     def start(self) -> Any:
         """The state of the empty prefix: the compiled kernel's state, or None where the network itself computes."""
-        return compiled_steps.begin(self.network)
+        return compiled_steps.start(self.network)
 
     @torch.inference_mode()
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
@@ -177,7 +177,7 @@ class TorchPolicy(Autoregressive):
         """An independent copy with the same weights."""
         return TorchPolicy(copy.deepcopy(self.network), self.end, self.temperature)
 
-    def fresh(self, rng: np.random.Generator) -> TorchPolicy:
+    def with_new_weights(self, rng: np.random.Generator) -> TorchPolicy:
         """The same architecture with new weights drawn from rng."""
         twin = self.clone()
         twin.network.initialise(rng)

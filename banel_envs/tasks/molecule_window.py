@@ -39,7 +39,7 @@ from banel_envs.tasks.shared.smiles import BASE
 
 PROPOSALS = ("molecule_window_proposal_0.safetensors", "molecule_window_proposal_1.safetensors")
 POOL = "molecule_window_pool.npz"
-FRESH, FINAL = 10_000, 100_000  # the size of the counting sample of a policy, and of the last policy of a run
+SAMPLES, FINAL = 10_000, 100_000  # the size of the counting sample of a policy, and of the last policy of a run
 REMEMBERED = 100_000  # how many molecules the results of `judge` are kept for
 KEYS = {"banel/MoleculeWindow-v0": "v0", "banel/MoleculeWindowHard-v0": "hard"}  # names in the pool's file
 MOST_HYDROGENS = 0.16  # largest share of a molecule's mass; a cycloalkane's is 0.144, and every window asks for rings
@@ -119,7 +119,7 @@ def pool(id: str) -> Pool:
             Proposal(policy, int(drawn), table[f"{key}_{k}"].astype(np.int64))
             for k, (policy, drawn) in enumerate(zip(policies, table[f"{key}_drawn"], strict=True))
         ]
-    return Pool(tuple(known), FRESH, FINAL)
+    return Pool(tuple(known), SAMPLES, FINAL)
 
 
 def _build(id: str) -> Task:

@@ -90,7 +90,7 @@ def of_seed(seed: int) -> Task:
         partial(successes, seed),
         witness=lambda: successes(seed)[0],
         seeded=of_seed,
-        control="no structure: no method can beat without_replacement in the mean",
+        negative_control="no structure: no method can beat without_replacement in the mean",
         digest=hashlib.sha256(rule.encode()).hexdigest(),
         family="dial",
     )

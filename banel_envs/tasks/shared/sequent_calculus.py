@@ -47,7 +47,7 @@ LOGICAL: dict[str, tuple[str, int, tuple[tuple[Parts, Parts], ...]]] = {
     ">R": (">", RIGHT, (((0,), (1,)),)),
 }
 """For each rule: the connective that it takes apart, its side, and for each premise the parts that are added left and right."""
-STRUCTURAL = {kind + name: (kind, side) for kind in "wcx" for side, name in enumerate("LR")}
+STRUCTURAL = {letter + name: (letter, side) for letter in "wcx" for side, name in enumerate("LR")}
 RULES = ("ax", *LOGICAL, *STRUCTURAL)
 PREMISES = {rule: len(LOGICAL[rule][2]) if rule in LOGICAL else int(rule != "ax") for rule in RULES}
 """How many branches a rule leaves to prove."""
@@ -190,11 +190,11 @@ def _replace(sequent: Sequent, side: int, new: Side) -> Sequent:
     return (new, sequent[RIGHT]) if side == LEFT else (sequent[LEFT], new)
 
 
-def _structural(sequent: Sequent, kind: str, side: int) -> tuple[Sequent] | None:
+def _structural(sequent: Sequent, letter: str, side: int) -> tuple[Sequent] | None:
     old = sequent[side]
-    if not old or (kind == "x" and len(old) == 1):
+    if not old or (letter == "x" and len(old) == 1):
         return None
-    new = {"w": old[:-1], "c": (*old, old[-1]), "x": (old[-1], *old[:-1])}[kind]
+    new = {"w": old[:-1], "c": (*old, old[-1]), "x": (old[-1], *old[:-1])}[letter]
     return (_replace(sequent, side, new),)
 
 

@@ -33,8 +33,8 @@ OPEN, CLOSE, END = INDEX["("], INDEX[")"], INDEX["$"]
 HORIZON = 40
 BASE = "molecule_base.safetensors"  # trained on the molecules of ZINC that this vocabulary can write
 
-START, ATOM, BOND, OPENED, CLOSED, DIGIT = range(6)  # what the last token of a prefix is
-KIND = np.array([ATOM] * len(ATOMS) + [BOND] * len(BONDS) + [OPENED, CLOSED] + [DIGIT] * len(RINGS) + [START])
+START, ATOM, BOND, OPENED, CLOSED, DIGIT = range(6)  # what a token is for; a prefix is told by the role of its last one
+ROLE = np.array([ATOM] * len(ATOMS) + [BOND] * len(BONDS) + [OPENED, CLOSED] + [DIGIT] * len(RINGS) + [START])
 FIRST_RING = INDEX["1"]
 HEAVY = np.array([12.011, 12.011, 14.007, 14.007, 15.999, 15.999, 32.06, 32.06, 18.998, 35.45, 79.904, 14.007])
 """The mass of each atom token without its hydrogens, in Da."""
@@ -80,14 +80,14 @@ def grammar(prefix: Tokens) -> NDArray[np.int8]:
     it cannot close on the atom that opened it. The end token needs every branch and every ring to be closed.
     """
     n, t = prefix.shape
-    last = KIND[prefix[:, -1]] if t else np.full(n, START)
+    last = ROLE[prefix[:, -1]] if t else np.full(n, START)
     depth = (prefix == OPEN).sum(axis=1) - (prefix == CLOSE).sum(axis=1)
     atom = _last(prefix < len(ATOMS))  # [n], -1 for none
     ring_at = np.stack([_last(prefix == FIRST_RING + d) for d in range(len(RINGS))], axis=1)  # [n, 4]
     ring_open = np.stack([(prefix == FIRST_RING + d).sum(axis=1) % 2 == 1 for d in range(len(RINGS))], axis=1)
     complete = (last == ATOM) | (last == DIGIT) | (last == CLOSED)  # an atom with all that belongs to it
     # A bond can carry a ring digit where it stands behind the atom itself, not behind a bracket.
-    behind = np.isin(KIND[prefix[:, -2]], (ATOM, DIGIT)) if t > 1 else np.zeros(n, bool)
+    behind = np.isin(ROLE[prefix[:, -2]], (ATOM, DIGIT)) if t > 1 else np.zeros(n, bool)
     takes_digit = (last == ATOM) | (last == DIGIT) | ((last == BOND) & behind)
 
     mask = np.zeros((n, V), np.int8)

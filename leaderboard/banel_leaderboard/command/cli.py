@@ -212,7 +212,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
         "--log",
         action="append",
         default=[],
-        metavar="KIND:WHERE",
+        metavar="SINK:WHERE",
         help="show the points while runs go on: tensorboard:DIR, or wandb:PROJECT (offline by default)",
     )
     command.add_argument("--isolate", action="store_true", help="keep the reward out of the agents' processes")

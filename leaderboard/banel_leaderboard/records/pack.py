@@ -21,7 +21,7 @@ from banel_leaderboard.records.packed import MOST_FILE
 from banel_leaderboard.records.record import RecordError, RunRecord
 from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS
 
-TOGETHER = 12_000_000  # bytes of ledgers that one stream is begun for; of base64, they take about 9 million
+TOGETHER = 12_000_000  # bytes of ledgers that one stream is started for; of base64, they take about 9 million
 FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24},)
 
 

@@ -49,22 +49,22 @@ def check_out(folder: Path) -> None:
         )
 
 
-def begin(folder: Path, spec: Spec, begun: bool) -> int:
+def note_start(folder: Path, spec: Spec, started: bool) -> int:
     """Note in run.json that a run starts or is resumed; how often it has been resumed, this time included.
 
     Args:
         folder: the folder of the run.
         spec: what the run is asked to be.
-        begun: whether the run was started before, so that it is now resumed.
+        started: whether the run was started before, so that it is now resumed.
     """
-    resumed = int(read_status(folder).get("resumed", 0)) + 1 if begun else 0
+    resumed = int(read_status(folder).get("resumed", 0)) + 1 if started else 0
     write_status(folder, spec, "running", resumed)
     return resumed
 
 
 def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
     """Write run.json: the status of the run, and where its task, agent and answers are found."""
-    fields = {"status": status, "resumed": resumed, "error": error, "kernel": begun_with(folder)}
+    fields = {"status": status, "resumed": resumed, "error": error, "kernel": started_with(folder)}
     fields |= {name: getattr(spec, name) for name in WHERE}
     safe_files.write(folder / STATUS, (json.dumps(fields, indent=1) + "\n").encode(), folder / f"{STATUS}.tmp")
 
@@ -72,7 +72,7 @@ def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str
 def read_status(folder: Path) -> dict[str, Any]:
     """What run.json says; nothing if it is missing, damaged or no regular file, because no measured number depends on it.
 
-    A field of the wrong type is left out. `kernel` may have any type: `begun_with` reads an unknown one as no kernel.
+    A field of the wrong type is left out. `kernel` may have any type: `started_with` reads an unknown one as no kernel.
     """
     try:
         fields = strict_json.loads(safe_files.read(folder / STATUS, safe_files.STATUS))
@@ -83,7 +83,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if isinstance(value, _TYPES.get(name, object))}
 
 
-def begun_with(folder: Path) -> str:
+def started_with(folder: Path) -> str:
     """The kernel that a run must go on with.
 
     With another kernel the last bits of log-probabilities differ, and the agent could ask other questions. A new run takes

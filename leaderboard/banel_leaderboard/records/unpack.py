@@ -130,10 +130,10 @@ def _check_files(part: Path, lines: list[Packed]) -> None:
     """FileRefused unless the part holds the files that its lines name, in order, and nothing else."""
     ledgers = [line.line.ledger.file for line in lines]
     policies = {p.sha256: p.file for p in (line.line.policy for line in lines) if p is not None}
-    for kind, suffix, named in (("ledgers", "xz", ledgers), ("policies", "safetensors", list(policies.values()))):
+    for stem, suffix, named in (("ledgers", "xz", ledgers), ("policies", "safetensors", list(policies.values()))):
         files = list(dict.fromkeys(named))
-        if named != sorted(named) or files != [f"{kind}-{k:03}.{suffix}" for k in range(len(files))]:
-            raise FileRefused(f"{part / LINES} names the files of its {kind} out of order; pack the runs again")
+        if named != sorted(named) or files != [f"{stem}-{k:03}.{suffix}" for k in range(len(files))]:
+            raise FileRefused(f"{part / LINES} names the files of its {stem} out of order; pack the runs again")
     expected = {LINES, *ledgers, *policies.values()}
     for entry in _entries(part):
         if entry.name not in expected:

@@ -31,9 +31,9 @@ from banel_leaderboard.records.run_folder import (
     FINAL,
     LOG,
     RECORD,
-    begin,
-    begun_with,
     check_out,
+    note_start,
+    started_with,
     write_status,
 )
 from banel_leaderboard.records.spec import Spec
@@ -110,15 +110,15 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     run = resolve(spec, out)
     check_out(out)
     kernel.kind()  # BadValue if the environment asks for an unknown kernel, before anything is written
-    # `begun` is asked before the ledger is opened, because opening creates the file that it looks for.
-    begun, oracle = run.begun, run.oracle()
+    # `started` is asked before the ledger is opened, because opening creates the file that it looks for.
+    started, oracle = run.started, run.oracle()
     try:
         if (done := run.record(oracle)) is not None:
             return done
         # This opens, locks and verifies the ledger. A second process on this run stops here, before it writes anything.
         _ = oracle.ledger
-        with kernel.using(begun_with(run.folder)):
-            resumed = begin(run.folder, spec, begun)
+        with kernel.using(started_with(run.folder)):
+            resumed = note_start(run.folder, spec, started)
             record = _measured(run, oracle, resumed, isolate)
     finally:
         oracle.close()
@@ -229,7 +229,7 @@ def _record(
         budget=oracle.budget,
         off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
-        points=evaluator.finish(questions),
+        points=evaluator.curve(questions),
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
         errors=sum(len(ask.errors) for ask in ledger.asks),
@@ -244,7 +244,7 @@ def _record(
         execution=Execution(
             wall_s=round(clock.wall, 3),
             cpu_s=round(clock.cpu, 3),
-            evaluation_s=round(time.perf_counter() - clock.begin - clock.wall, 3),
+            evaluation_s=round(time.perf_counter() - clock.start - clock.wall, 3),
             peak_memory_mb=round(clock.peak(), 1),
             resumed=resumed,
             threads=threads(),

@@ -187,7 +187,8 @@ def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
     clock.wall, clock.cpu = header["wall"], header["cpu"]
     clock.peak_mb = max(clock.peak_mb, header["peak_mb"])
     COST.sampled, COST.scored, COST.trained = (
-        begun + spent for begun, spent in zip((clock.sampled, clock.scored, clock.trained), header["work"], strict=True)
+        before + spent
+        for before, spent in zip((clock.sampled, clock.scored, clock.trained), header["work"], strict=True)
     )
     agent.reported = header["reported"]  # type: ignore[attr-defined]
 

@@ -72,9 +72,9 @@ def own_code(tasks: Iterable[str] = (), agents: Iterable[str] = ()) -> Known:
     allow_own_modules([*tasks, *agents])
     made = {(task := load_task(where)).problem.id: task for where in tasks}
     named = {load_agent(where).name: where for where in agents}
-    for kind, taken in (("task", made.keys() & set(TASKS)), ("agent", named.keys() & set(AGENTS))):
+    for noun, taken in (("task", made.keys() & set(TASKS)), ("agent", named.keys() & set(AGENTS))):
         if taken:
-            raise BadValue(f"{kind} {min(taken)!r} ships with the package; give yours another name")
+            raise BadValue(f"{noun} {min(taken)!r} ships with the package; give yours another name")
     return Known(made, named)
 
 

@@ -35,7 +35,7 @@ class ResolvedRun:
         return "/".join(self.folder.parts[-len(Path(self.task.problem.id).parts) - 3 :])
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether the folder holds a ledger already; LedgerMismatch if it holds a record without one."""
         if (self.folder / LEDGER).exists():
             return True
@@ -113,7 +113,7 @@ def finished_record(spec: Spec, out: Path) -> RunRecord | None:
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
     run = resolve(spec, out)
-    if not run.begun:
+    if not run.started:
         return None
     oracle = run.oracle()
     try:

@@ -135,9 +135,9 @@ def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Ou
         except BaseException as error:
             ended.put(error)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as threads:
         for lane in lanes:
-            pool.submit(run, lane)
+            threads.submit(run, lane)
         try:
             for _ in range(sum(map(len, lanes))):
                 outcome = ended.get()
@@ -145,7 +145,7 @@ def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Ou
                     raise outcome
                 yield outcome
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             workers.stop()
             raise
 
