@@ -127,6 +127,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         if not self._started and not which.all():
             raise BadValue('no episode has started; call reset() without a "reset_mask" first')
         blank = np.full_like(self._tokens, self.problem.V)
+        # All copies start with the same empty sequence, so its mask is computed once.
         first = action_masks(self.problem, blank[:1], np.zeros(1, np.int64))
         self._tokens = np.where(which[:, None], blank, self._tokens)
         self._position = np.where(which, 0, self._position)
@@ -142,6 +143,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         masks = action_masks(self.problem, tokens, position)  # [n, V]
         rewards = np.zeros(self.num_envs)  # [n]
         (ended,) = done.nonzero()
+        # The sequences of an open question were charged before the run was killed, so they do not need what is left.
         asked = ended[: self.left + self.oracle.open]
         withheld = None
         if len(asked):
@@ -226,6 +228,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         else:  # only in NEXT_STEP: this is the step that resets the copies that have ended
             tokens[live, self._position[live]] = actions[live]
             tokens[~live], position[~live] = self.problem.V, 0
+        # A sequence ends at the horizon or with the end token, whichever comes first.
         done = position == self.problem.T
         if self.problem.end is not None:
             done |= actions == self.problem.end

@@ -96,6 +96,7 @@ def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[
         yield from map(proving.verdict, folders)
         return
     waiting = list(folders)
+    # "spawn", because a forked child of a process that has started PyTorch's threads can hang.
     context = multiprocessing.get_context("spawn")
     while waiting:
         with ProcessPoolExecutor(jobs, context) as processes:

@@ -71,6 +71,7 @@ class ResolvedRun:
         if not (self.folder / RECORD).exists():
             return None
         record = RunRecord.load(self.folder / RECORD)
+        # Opening the ledger has checked that it is this run's. The head ties the record to it, so the record is too.
         if oracle.ledger.head != record.ledger.head:
             raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
         if read_status(self.folder).get("status") == "running":  # killed between the record and the last word on it
@@ -97,6 +98,7 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
 
 def run_folder(spec: Spec, out: Path, task: Task, agent: Agent) -> Path:
     """Where a run lives under `out`."""
+    # Both names become folders, so they must not lead out of `out`.
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
         raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
     if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):

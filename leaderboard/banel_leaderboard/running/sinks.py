@@ -94,6 +94,7 @@ def parse(text: str) -> list[tuple[str, str]]:
         if word not in SINKS or not where:
             raise BadValue(f"--log is {part!r}; write tensorboard:DIR or wandb:PROJECT")
         _, package, install = SINKS[word]
+        # Found before any run starts. Later the missing package would only be a warning, and nothing would be shown.
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(f"--log {part} needs {package}: {install}")
         sinks.append((word, where))
