@@ -66,7 +66,7 @@ def ask(oracle: Oracle, tokens: Tokens) -> Answers:
     """
     tokens = tokens[: oracle.left]
     rewards = oracle(tokens)
-    told = ~np.isnan(rewards)
+    told = ~np.isnan(rewards)  # NaN is a success that is withheld
     return Answers(tokens[told], rewards[told])
 
 
@@ -119,12 +119,13 @@ def fit(
     """
     if len(tokens) == 0:
         return
+    # A new optimiser for each fit: Adam's averages belong to the gradients of other data.
     opt = optimiser(policy, lr)
     policy.network.train()
     left = round(epochs * len(tokens))
     while left > 0:
         for rows in np.array_split(rng.permutation(len(tokens)), -(-len(tokens) // batch)):
-            rows = rows[:left]
+            rows = rows[:left]  # the last pass may be a part of one
             descend(opt, policy.loss(tokens[rows], None if weights is None else weights[rows]))
             left -= len(rows)
             if left <= 0:

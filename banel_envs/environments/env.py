@@ -127,6 +127,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Write one token; the class says what is returned."""
+        # A loop that makes environments makes them before any of them is stepped; see separate.py.
         if separate.NEW:
             separate.NEW.clear()
         self._check_budget()
@@ -136,6 +137,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         tokens, position = self._tokens.copy(), self._position + 1
         tokens[self._position] = action
         ended = bool(action == self.problem.end or position == self.problem.T)
+        # A resumed run may have an open question, which is already paid for and can still be answered.
         unevaluated = ended and self.left + self.oracle.open == 0
         answer = 0.0
         if ended and not unevaluated:
@@ -165,6 +167,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
             return None
         if self.render_mode == "rgb_array" and self.problem.image is not None:
             return self.problem.image(self._tokens)
+        # Of a sequence that goes on, only the tokens are shown. The task's printer takes whole sequences.
         if self._position and not self._live:
             written = self.problem.render(pad_ended(self._tokens[None], self.problem)[0])
         else:

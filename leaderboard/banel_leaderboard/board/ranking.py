@@ -208,7 +208,7 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
         same = {r.record.seed: r for r in others if r.record.successes_asked == 0}
         if not own and (regime == "twin" or not same):
             continue
-        served = same | own
+        served = same | own  # a run of the own regime comes before one that would have been the same
         missing = {r.record.seed for r in others} - served.keys() if same else set()
         rows.append(([served[seed] for seed in sorted(served)], tuple(sorted(missing))))
     return rows
@@ -231,6 +231,7 @@ def _board(name: BoardName, regime: Regime, runs: list[Run], twins: Twins) -> Bo
 
 
 def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ...], twins: Twins) -> Row:
+    # The seed set is checked before copies are left out, since an agent without randomness has copies for all seeds.
     wrong = incomplete(runs[0].record.task, [r.record.seed for r in runs])
     runs, copies = without_copies(runs)
     records = [r.record for r in runs]
@@ -269,6 +270,7 @@ def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
     mine, theirs = ((r.final(rate, "low"), r.final(rate, "high")) for r in (run.record, twin))
     if mine == theirs and mine[0] == mine[1]:
         return 0.0, 0.0
+    # -inf - -inf is NaN: the gain between two rates that may both be zero is not bounded on that side.
     low, high = mine[0] - theirs[1], mine[1] - theirs[0]
     return (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
 
@@ -280,6 +282,7 @@ def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
     `fair` is false. A row that is only reported has no rank beside rows that were recomputed or replayed.
     """
     whole = [r for r in rows if fair and not r.missing and r.incomplete is None]
+    # A board on which nothing could be recomputed is ranked by what is reported. One recomputed row raises the bar for all.
     bar = min(Standing.RECOMPUTED, max((r.rates for r in whole), default=Standing.REPORTED))
     values = [r.final.value for r in whole if r.rates >= bar]
 
