@@ -127,6 +127,7 @@ class Asked:
         dry = 0
         while len(new) < n and dry < patience:
             before = len(new)
+            # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
             for row in policy.sample(n, rng):
                 key = row.tobytes()
                 if key not in self.known and len(new) < n:
@@ -158,5 +159,6 @@ class WithoutReplacement:
                 return
             told = ask(oracle, tokens).failures
             failures = np.concatenate((failures, told))
+            # Kept, because Excluding would otherwise score all failures again in each round.
             log_probs = np.concatenate((log_probs, base.log_prob(told)))
             yield Excluding(base, failures, log_probs)

@@ -101,6 +101,7 @@ def train_target(rng: np.random.Generator) -> Transformer:
     net.initialise(rng)
     optimiser = torch.optim.AdamW(net.parameters(), lr=TARGET_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     for step in tqdm(range(TARGET_STEPS), desc="target", mininterval=10):
+        # The rate rises over 200 steps, since Adam's first averages are poor, and falls after 40% of the run.
         done = step / TARGET_STEPS
         for group in optimiser.param_groups:
             group["lr"] = TARGET_RATE * min(1, (step + 1) / 200) * min(1.0, max(0.01, (1 - done) / 0.6))
@@ -115,6 +116,7 @@ def answer_all(net: Transformer) -> NDArray[np.int64]:
     """The greedy answer to every well-formed query: [1,232,100]."""
     target = TorchPolicy(net, end=None)
     answers = np.empty(QUERIES, np.int64)
+    # No block crosses a pair of lengths, so all queries of one have the same length.
     blocks = [(low, int(end)) for start, end in pairwise(OFFSETS) for low in range(int(start), int(end), BLOCK)]
     for low, end in tqdm(blocks, desc="answers", mininterval=10):
         index = np.arange(low, min(low + BLOCK, end))

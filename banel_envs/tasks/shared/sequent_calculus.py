@@ -156,6 +156,7 @@ class Formulas:
         """
         if rule == "ax":
             return () if sequent[LEFT] == sequent[RIGHT] and len(sequent[LEFT]) == 1 else None
+        # The structural rules apply to any formula and do not look at its connective.
         if rule in STRUCTURAL:
             return _structural(sequent, *STRUCTURAL[rule])
         connective, side, gained = LOGICAL[rule]
@@ -222,6 +223,7 @@ class Proofs:
         # A rule removes one formula at most, and ax needs two. So a longer sequent has no proof of this length.
         if length < len(sequent[LEFT]) + len(sequent[RIGHT]) - 1:
             return 0
+        # The same sequents come up in very many proofs, so each count is computed once.
         key = sequent, length
         if key not in self._counts:
             self._counts[key] = sum(self._count_all(premises, length - 1) for _, premises in self.steps(sequent))

@@ -97,6 +97,7 @@ def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style
     wide = narrow = None
     if charted(board):
         panel = panel_of(board, table)
+        # Two drawings, of which the page shows one: a wide one made small could not be read on a telephone.
         wide = Markup(panel_svg(panel, styles, f"{name}w", 1150, 420))
         narrow = Markup(panel_svg(panel, styles, f"{name}n", 350, 330))
     return TableView(name, table.task, table.budget, negative_control_note(table), shown, rows, wide, narrow)
