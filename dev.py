@@ -118,13 +118,13 @@ def install(extra: str) -> None:
     print(f"installing {target} with the versions of constraints.txt ({INSTALL_MINUTES}; {LOG} has the details)")
     STAMP.unlink(missing_ok=True)
     command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", "-c", "constraints.txt", "-e", target]
-    begin = time.monotonic()
+    start = time.monotonic()
     with LOG.open("w", encoding="utf-8") as log:
         done = subprocess.run(command, cwd=str(ROOT), stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         raise Trouble(why_pip_failed(LOG.read_text(encoding="utf-8", errors="replace")))
     STAMP.write_text(json.dumps({"extras": extras, "fingerprint": fingerprint()}) + "\n", encoding="utf-8")
-    print(f"installed in {time.monotonic() - begin:.0f} s")
+    print(f"installed in {time.monotonic() - start:.0f} s")
 
 
 def why_pip_failed(said: str) -> str:

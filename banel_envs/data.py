@@ -29,9 +29,8 @@ MNIST_SHAPES = {
     "test_images": (10_000, 28, 28),
     "test_labels": (10_000,),
 }
-MNIST_SHA256 = (
-    "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"  # of the four arrays' bytes, one after another
-)
+# SHA-256 of the bytes of the four arrays, one after another. The file's own hash would depend on how it was compressed.
+MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 FETCH = "`banel data mnist` fetches it"
 
 
@@ -83,7 +82,7 @@ def mnist(folder: Path) -> tuple[Bytes, Bytes]:
             f"(SHA-256 of their content {MNIST_SHA256}): {error}; remove it, then {FETCH}"
         ) from error
     arrays = check_mnist(arrays, str(path))
-    images, labels = (np.concatenate([arrays[f"{part}_{kind}"] for part in PARTS]) for kind in ("images", "labels"))
+    images, labels = (np.concatenate([arrays[f"{part}_{name}"] for part in PARTS]) for name in ("images", "labels"))
     return images, labels
 
 
@@ -96,6 +95,7 @@ def check_mnist(arrays: Mapping[str, NDArray[np.generic]], source: str) -> dict[
     content, clean = hashlib.sha256(), {}
     for name, shape in MNIST_SHAPES.items():
         array = arrays[name].astype(np.uint8) if arrays[name].dtype.kind in "uif" else np.empty(0, np.uint8)
+        # The conversion to bytes wraps numbers above 255, so the result is compared with what was given.
         if array.shape != shape or not np.array_equal(array, arrays[name]):
             raise DataAltered(
                 f"{source} is not MNIST: its {name} are {arrays[name].dtype} {list(arrays[name].shape)}, expected whole "

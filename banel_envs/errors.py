@@ -67,6 +67,7 @@ class BudgetExhausted(BanelError):
         )
         self.asked, self.left, self.budget = asked, left, budget
 
+    # Exceptions are pickled by their arguments, which are not the message here, when a process sends one to another.
     def __reduce__(self) -> tuple[type[BudgetExhausted], tuple[int, int, int]]:
         return type(self), (self.asked, self.left, self.budget)
 
@@ -100,7 +101,7 @@ class AnswersPending(BanelError):
 
 
 class ContractBroken(BanelError):
-    """A task or a policy does not keep what DESIGN promises of it."""
+    """A task, a policy or an agent breaks its contract; the message says what it did."""
 
 
 class LedgerError(BanelError):
@@ -128,7 +129,7 @@ class LedgerWriteError(LedgerError, OSError):
 
 
 class ReplayDiverged(LedgerError):
-    """A replayed run asked something else than the ledger holds.
+    """A run that was replayed asked something else than its ledger holds.
 
     Args:
         found: what differs.

@@ -43,6 +43,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     if not isinstance(name, str) or len(name) > LONGEST_NAME:
         return ""
+    # Reversed, so that of names with the same core the first one of the registry is proposed.
     cores = {_core(candidate): candidate for candidate in reversed(list(known))}
     near = difflib.get_close_matches(_core(name), cores, n=1)
     return f"did you mean {cores[near[0]]}? " if near else ""

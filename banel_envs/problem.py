@@ -57,7 +57,7 @@ class Problem:
         return self.horizon
 
     def base_policy(self) -> Policy:
-        """A fresh copy of the pre-trained policy p_theta; changing it changes no other copy."""
+        """A new copy of the pre-trained policy p_theta; changing it changes no other copy."""
         return self.base()
 
     def check_tokens(self, tokens: object) -> Tokens:
@@ -80,6 +80,7 @@ class Problem:
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise BadTokens(f"token {array[row, column]} at row {row}, position {column} is outside 0..{self.V - 1}")
+        # After the end only the end may follow. Otherwise one sequence could be written, and asked, in several ways.
         if self.end is not None:
             ended = clean == self.end
             late = ended[:, :-1] & ~ended[:, 1:]

@@ -1,4 +1,4 @@
-"""reward_checks: what check_task finds out about a reward. Use banel_envs.testing.check_task."""
+"""The checks of a reward that `banel_envs.testing.check_task` makes; call that function instead of these."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from banel_envs.meter.answers import succeeded
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Part, Task
 
-ASKED = 3  # times that check_reward asks for a sequence
-FEWEST = 100  # sequences from which "all of them" tells of the rest
-NEIGHBOURS = 200  # sequences beside the witness that are tried at most
+ASKED = 3  # how often check_reward asks for each sequence
+FEWEST = 100  # with fewer sequences, that all of them succeed can be chance
+NEIGHBOURS = 200  # the most sequences next to the witness that are tried
 
 
 def check_spend(task: Task, spend: int) -> None:
@@ -54,6 +54,7 @@ def check_reward(task: Task, tokens: Tokens, rng: np.random.Generator) -> NDArra
     first = judged(task, tokens)
     if not np.array_equal(judged(task, tokens), first):
         raise ContractBroken(f"{id}: its reward answers the same sequences differently the second time")
+    # In another order each sequence has other neighbours, and is at another place of the batch.
     if not np.array_equal(judged(task, tokens[order]), first[order]):
         raise ContractBroken(f"{id}: its reward of a sequence depends on the sequences beside it")
     return first
@@ -119,7 +120,7 @@ def _changed(row: NDArray[np.int64], position: int, token: int, end: int | None)
 
 def _strict(task: Task, tokens: Tokens) -> Any:
     """The reward's answer, where it keeps what the contract asks of it beyond what an Oracle takes."""
-    kept = tokens.copy()
+    kept = tokens.copy()  # a reward that writes into its input would change what is asked after it
     answer: Any = task.reward(tokens)
     if hasattr(answer, "__next__"):
         return _in_parts(task, answer, tokens, kept)

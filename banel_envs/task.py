@@ -1,4 +1,4 @@
-"""Task: a Problem with its hidden reward, and the registry of shipped tasks."""
+"""Task: a Problem together with its hidden reward. Here is also the registry of tasks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from banel_envs.measure.importance import Pool
 from banel_envs.names import unknown
 from banel_envs.problem import Problem, Tokens
 
-JUDGE_EXTRAS = {"rdkit": "'banel-envs[chem]'", "scikit-learn": "'banel-envs[digits]'"}  # what brings a judge
+JUDGE_EXTRAS = {"rdkit": "'banel-envs[chem]'", "scikit-learn": "'banel-envs[digits]'"}  # what to install for a judge
 
 Part: TypeAlias = tuple[int, int, Any]
-"""(first row, row after the last, their rewards): one piece of an answer that arrives in pieces."""
+"""(first row, row after the last, their rewards): one part of an answer that becomes known in parts."""
 
 Reward: TypeAlias = Callable[[Tokens], "NDArray[Any] | list[float] | Iterable[Part]"]
-"""Sequences [n, T] to rewards [n], or to an iterator of Parts as they become known."""
+"""A function from sequences [n, T] to rewards [n], or to an iterator that gives the Parts as they become known."""
 
 
 OnError = Literal["fail", "failure"]
@@ -30,9 +30,9 @@ OnError = Literal["fail", "failure"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A Problem plus what decides success. Agents get `task.problem`, never the task.
+    """A Problem together with what decides success. An agent is given `task.problem` and never the task.
 
-    Example, a task of your own (the reward may be slow, may raise, may be any callable):
+    This is a task of your own. The reward may be any callable; it may be slow, and it may raise errors:
 
         >>> import numpy as np
         >>> from banel_envs import Oracle, Problem, Task
@@ -47,36 +47,37 @@ class Task:
     problem: Problem
     reward: Reward = field(repr=False)
     successes: Callable[[], Tokens | None] = field(default=lambda: None, repr=False)
-    """The whole success set [N, T], or None where it cannot be enumerated."""
+    """The whole success set [N, T]; None if it cannot be enumerated."""
     witness: Callable[[], Tokens | None] = field(default=lambda: None, repr=False)
-    """One known success [T]: every shipped task proves that it can be solved."""
+    """One known success [T], which proves that the task can be solved. Every shipped task has one."""
     pool: Callable[[], Pool | None] = field(default=lambda: None, repr=False)
-    """Where the successes cannot be enumerated: known ones with their proposals, to estimate rare rates by."""
+    """Known successes with their proposals, from which rare rates are estimated if the successes cannot be enumerated."""
     threshold: float | None = None
-    """Rewards of real value are successes from here on up; None for rewards in {0, 1}."""
+    """A real-valued reward is a success from this number on; None for rewards that are 0 or 1."""
     free_evaluation: bool = True
     """Whether the harness may evaluate the reward off the meter to measure success rates; False for paid oracles."""
     seeded: Callable[[int], Task] | None = field(default=None, repr=False)
-    """Where the success set is drawn anew for each run: the task of a run's seed. The task itself is seed 0's."""
-    control: str | None = None
-    """Of a negative control: what it controls for. No method can beat `without_replacement` on it in the mean."""
+    """The task of a run's seed, if the success set is drawn anew for each seed. The task itself is that of seed 0."""
+    negative_control: str | None = None
+    """What a negative control controls for. In the mean, no method can beat `without_replacement` on such a task."""
     digest: str = ""
-    """SHA-256 over what decides the reward and the base policy: bound into every ledger."""
+    """SHA-256 over what decides the reward and the base policy. It is written into every ledger."""
     family: str = ""
-    """What kind of task it is, in one word, for lists: tasks of one family share a structure."""
+    """The family, in one word, for lists. Tasks of one family share a structure."""
     judges: tuple[str, ...] = ()
-    """Installed distributions whose version decides rewards, such as ("rdkit",): their versions are bound into every
-    ledger, and a ledger judged by other versions is not continued."""
+    """Installed libraries whose version decides rewards, such as ("rdkit",). Their versions are written into every ledger,
+    and a run is not resumed with other versions."""
     rows_at_once: int | None = None
-    """The reward is called on at most so many rows, and their answers are in the ledger before it is called again: what
-    a kill can lose. None calls it once for a whole question. A reward that answers in Parts is called on as many rows,
-    and each Part is written as it comes."""
+    """The largest number of sequences on which the reward is called at once. Their answers are in the ledger before the next
+    call, so a kill loses at most so many. None calls the reward once for a whole question. A reward that answers in Parts
+    is called on as many sequences, and each Part is written as it comes."""
     on_error: OnError = "fail"
-    """What it means that the reward raises: "fail" stops the run, its question open; "failure" asks the rows of that
-    call one by one and takes those that raise again for failures, marked in the ledger and counted (`Oracle.errors`).
-    Errors of this package, MemoryError and what is no Exception (KeyboardInterrupt) always stop the run."""
+    """What happens if the reward raises an error. "fail" stops the run, and its question stays open. "failure" asks the
+    sequences of that call one by one; those that raise again count as failures, are marked in the ledger and are counted
+    (`Oracle.errors`). Errors of this package, MemoryError and what is no Exception (KeyboardInterrupt) always stop the run."""
 
     def __post_init__(self) -> None:
+        # These are checked when the task is made. Otherwise a mistake would show in the middle of a run that costs something.
         rows = self.rows_at_once
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
             raise BadValue(
@@ -108,13 +109,13 @@ class Task:
         return found
 
     def of_seed(self, seed: int) -> Task:
-        """The task that a run with this seed is on: itself, but where `seeded` says otherwise."""
+        """The task of a run with this seed. It is the task itself, unless the task is seeded."""
         return self if self.seeded is None else self.seeded(seed)
 
     def blind(self) -> Task:
-        """The same problem with every answer 'failure': what an agent's oracle-free twin is run on.
+        """The same problem with the answer "failure" to everything, for the oracle-free twin of an agent.
 
-        The judges stay: the rates of a twin's policies are measured by them.
+        The judges stay, because the rates of a twin's policies are measured by them.
         """
         return Task(
             self.problem,
@@ -125,14 +126,14 @@ class Task:
 
 
 class Registry(Mapping[str, Task]):
-    """Task ids to tasks, each built when first asked for; registering stores a string and loads nothing."""
+    """Task ids to tasks. To register a task loads nothing; the task is built when it is first asked for."""
 
     def __init__(self) -> None:
         self._builders: dict[str, str | Callable[[], Task]] = {}
         self._built: dict[str, Task] = {}
 
     def register(self, id: str, builder: str | Callable[[], Task]) -> None:
-        """Add a task: `builder` is a function without arguments, or where to find it, "module:function"."""
+        """Add a task. The builder is a function without arguments that returns it, or "module:function"."""
         if id in self._builders:
             raise BadValue(f"the task {id!r} is registered already; choose another id")
         self._builders[id] = builder
@@ -140,6 +141,7 @@ class Registry(Mapping[str, Task]):
     def __getitem__(self, id: str) -> Task:
         if id not in self._builders:
             raise unknown("task", id, self._builders)
+        # A task is built once: weights and tables are loaded with it, and some tasks keep what they have computed.
         if id not in self._built:
             builder = self._builders[id]
             if isinstance(builder, str):
@@ -162,7 +164,7 @@ TASKS = Registry()
 
 
 def register_task(id: str, builder: str | Callable[[], Task]) -> None:
-    """Make a task known by id: to `TASKS`, to `gym.make` and `gym.make_vec`, and to the `banel` command.
+    """Make a task known by its id to `TASKS`, to `gym.make` and `gym.make_vec`, and to the `banel` command.
 
     Args:
         id: `namespace/Name-v<k>`.

@@ -31,8 +31,8 @@ from banel_envs.task import Task
 
 __all__ = ["ContractBroken", "check_policy", "check_task", "sequences"]
 
-PREFIXES = 5_000  # distinct beginnings compared at most; all sequences where there are no more
-TOLERANCE = 1e-5  # relative, of probabilities computed in float32
+PREFIXES = 5_000  # the most distinct beginnings that are compared; all sequences if there are no more
+TOLERANCE = 1e-5  # the relative error that is allowed to probabilities which are computed in float32
 
 
 def check_task(
@@ -76,6 +76,7 @@ def check_task(
         return
     known = known[:1_000] if task.free_evaluation else known[:1]
     tried = (known, neighbours(problem, known[:1], rng), problem.base_policy().sample(min(samples, 1_000), rng))
+    # What may be spent goes to the witness and to samples. Neighbours of a success tell less for the price.
     if spend:
         tried = (known, known[:0], tried[2][: spend // ASKED - len(known)])
     tokens = np.concatenate(tried)
@@ -118,6 +119,7 @@ def _check_answers(policy: Policy, problem: Problem, samples: int, rng: np.rando
         raise ContractBroken(f"{name}.log_prob answers {log_probs.dtype} {list(log_probs.shape)}, not float64 [n]")
     if np.isnan(log_probs).any():
         raise ContractBroken(f"{name}.log_prob answers NaN")
+    # Whatever is drawn has a probability above 0.
     never = few[~np.isfinite(log_probs)]
     if len(never):
         raise ContractBroken(f"{name} drew {problem.decode(never)[0]!r}, whose log_prob is not finite")
@@ -162,6 +164,7 @@ def _check_names(problem: Problem) -> None:
 def _check_samples(policy: Policy, problem: Problem, n: int, rng: np.random.Generator) -> Tokens:
     """Samples [n, T], legal, and a function of rng alone."""
     name, seed = type(policy).__name__, int(rng.integers(2**63))
+    # A sampler that also draws from a global generator gives the same samples twice only by chance, so both are watched.
     before = (random.getstate(), repr(np.random.get_state()))
     tokens = _array(policy.sample(n, np.random.default_rng(seed)), f"{name}.sample")
     if before != (random.getstate(), repr(np.random.get_state())):
@@ -205,6 +208,7 @@ def _check_frequencies(policy: Policy, problem: Problem, tokens: Tokens) -> None
     counts = np.zeros(len(begun), np.int64)
     for row in np.ascontiguousarray(tokens[:, :length]):
         counts[place[row.tobytes()]] += 1
+    # The level is divided by the number of beginnings, since each of them is one more chance of a false alarm.
     for count, row in _suspects(counts, probs, len(tokens)):
         low, high = clopper_pearson(count, len(tokens), 1 - FALSE_ALARM / len(begun))
         if not low <= probs[row] <= high:
@@ -225,16 +229,17 @@ def _check_copies(problem: Problem) -> None:
     """Changing one base policy changes no other."""
     first, second = problem.base_policy(), problem.base_policy()
     if first is second:
-        raise ContractBroken(f"{problem.id}: base_policy() gives one object twice; give a fresh copy")
+        raise ContractBroken(f"{problem.id}: base_policy() gives one object twice; give a new copy")
     network = getattr(first, "network", None)
     if network is None:
         return
     tokens = second.sample(10, np.random.default_rng(0))
     before = second.log_prob(tokens)
+    # The first copy is destroyed. If the second one changes with it, the two share their weights.
     for weight in network.parameters():
         weight.data.zero_()
     if not np.array_equal(before, second.log_prob(tokens)):
-        raise ContractBroken(f"{problem.id}: two base policies share their weights; give a fresh copy")
+        raise ContractBroken(f"{problem.id}: two base policies share their weights; give a new copy")
 
 
 def _check_successes(task: Task, needs_witness: bool) -> Tokens:
@@ -267,8 +272,8 @@ def _check_mask(problem: Problem, known: Tokens) -> None:
     for position in range(problem.T if len(known) else 0):
         mask = problem.action_mask(known[:, :position])
         if mask.dtype != np.int8 or mask.shape != (len(known), problem.V) or not np.isin(mask, (0, 1)).all():
-            kind = f"{mask.dtype} {list(mask.shape)}"
-            raise ContractBroken(f"{problem.id}: its mask is {kind}, not int8 [n, V] in {{0, 1}}")
+            found = f"{mask.dtype} {list(mask.shape)}"
+            raise ContractBroken(f"{problem.id}: its mask is {found}, not int8 [n, V] in {{0, 1}}")
         refused = np.flatnonzero(mask[np.arange(len(known)), known[:, position]] == 0)
         if len(refused):
             text = problem.decode(known[refused[:1]])[0]
@@ -283,6 +288,7 @@ def _check_hidden(task: Task) -> None:
     """
     hidden: list[Any] = [task, task.reward, task.successes, task.witness]
     hidden += [owner for f in hidden[1:] if not isinstance(owner := getattr(f, "__self__", None), types.ModuleType)]
+    # Compared by identity: an equal object elsewhere gives nothing away, and comparing could run code of the task.
     targets = {id(thing) for thing in hidden if thing is not None}
     seen: set[int] = set()
     queue: deque[tuple[str, Any]] = deque([("problem", task.problem)])

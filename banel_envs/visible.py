@@ -19,6 +19,7 @@ def visible(text: str, most: int | None = MOST) -> str:
     """The text with control, format and blank characters as escapes, cut after `most` characters (None: not cut)."""
     if most is not None and len(text) > most:
         text = text[:most] + "…"
+    # Nearly every text is plain, and is returned without looking at each character.
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() and not _BLANK.match(c) else _escape(c) for c in text)

@@ -41,14 +41,14 @@ def measure(variant: str, task_id: str, seed: int) -> str:
     task = TASKS[task_id]
     oracle = Oracle(task.blind() if variant == "twin" else task, feedback="failures")
     agent = BaNEL(BaNELConfig(**VARIANTS[variant]))
-    begin = time.process_time()
+    start = time.process_time()
     rates = [success_rate(task, policy) for policy in agent.learn(task.problem, oracle, np.random.default_rng(seed))]
     logs = np.array([-math.inf if rate.log10 is None else rate.log10 for rate in rates])
     met = sum(int((ask.rewards == 1).sum()) for ask in oracle.ledger.asks)
     mixture = math.log10(np.mean(10**logs))
     return (
         f"{variant:<34}{task_id:<30}{seed:>5}{logs[-1]:>8.2f}{logs.max():>8.2f}{mixture:>8.2f}"
-        f"{rates[-1].effective or 0:>8.0f}{met:>7}{time.process_time() - begin:>7.0f}"
+        f"{rates[-1].effective or 0:>8.0f}{met:>7}{time.process_time() - start:>7.0f}"
     )
 
 

@@ -46,7 +46,7 @@ class Setting:
     task: Task
     policy: Policy
     proposals: list[tuple[Policy, int]]  # each with N_q
-    fresh: int = 1_000  # n
+    samples: int = 1_000  # n
 
 
 @dataclass
@@ -130,7 +130,7 @@ def drawn(setting: Setting, rng: np.random.Generator) -> Task:
         tokens = policy.sample(n, rng)
         hits = tokens[np.asarray(setting.task.reward(tokens)) == 1]
         proposals.append(Proposal(policy, n, hits))
-    pool = Pool(tuple(proposals), setting.fresh)
+    pool = Pool(tuple(proposals), setting.samples)
     return dataclasses.replace(setting.task, successes=lambda: None, pool=lambda: pool)
 
 

@@ -193,9 +193,9 @@ class Run:
         try:
             while process.poll() is None and stamp(self.folder / "run.json") == earlier:
                 time.sleep(0.002)
-            begin = time.monotonic()
+            start = time.monotonic()
             process.wait(after)
-            self.seconds = time.monotonic() - begin
+            self.seconds = time.monotonic() - start
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -308,15 +308,15 @@ def kills(
     plan = [(agents[k % len(agents)], seed + k // (len(agents) * REFERENCE_FOR)) for k in range(runs)]
     keys = list(dict.fromkeys(plan))
     tally: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as threads:
         how = {"row_time": row_time, "isolate": isolate, "rows_at_once": rows_at_once}
-        begin = partial(reference_of, out=Path(folder), **how)
-        references = dict(zip(keys, progress(pool.map(begin, keys), len(keys), "uninterrupted"), strict=True))
+        reference = partial(reference_of, out=Path(folder), **how)
+        references = dict(zip(keys, progress(threads.map(reference, keys), len(keys), "uninterrupted"), strict=True))
 
         def one(k: int) -> Counter[str]:
             return killed(references[plan[k]], Path(folder) / f"run-{k}", random.Random(f"{seed}-{k}"), most)
 
-        for counted in progress(pool.map(one, range(runs)), runs, "killed"):
+        for counted in progress(threads.map(one, range(runs)), runs, "killed"):
             tally.update(counted)
     return tally
 

@@ -1,4 +1,4 @@
-"""Do the same seeds ask the same questions whatever computes? `python -m benchmarks.portability`
+"""Whether the same seeds ask the same questions whatever computes: `python -m benchmarks.portability`.
 
 Each agent is run in a process of its own: with the kernel as it is installed, with kernels from other compilers, at other
 levels of optimisation and for registers of 4, 8 and 16 numbers, and with NumPy and PyTorch kept from the instructions that
@@ -128,12 +128,10 @@ def digest(task: str, agent: str, budget: int, library: str | None) -> str:
             seen.update(np.ascontiguousarray(tokens, np.int64).tobytes())
             return oracle(tokens)
 
-    policy = None
-    for policy in make_agent(agent).learn(loaded.problem, Watched(), np.random.default_rng(0)):
-        pass
+    *_, last = make_agent(agent).learn(loaded.problem, Watched(), np.random.default_rng(0))
     samples = loaded.problem.base_policy().sample(200, np.random.default_rng(1))
-    last = hashlib.sha256(policy.log_prob(samples).tobytes()).hexdigest()
-    return json.dumps([seen.hexdigest(), last])
+    rates = hashlib.sha256(last.log_prob(samples).tobytes()).hexdigest()
+    return json.dumps([seen.hexdigest(), rates])
 
 
 if __name__ == "__main__":

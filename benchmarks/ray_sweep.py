@@ -28,9 +28,9 @@ NODES = 2
 def timed(lanes: Sequence[Lane], engine: Engine | None) -> tuple[float, str]:
     """Seconds of the sweep, and a hash over its ledgers."""
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.monotonic()
+        start = time.monotonic()
         outcomes = sweep(lanes, Path(folder), jobs=NODES, engine=engine)
-        seconds = time.monotonic() - begin
+        seconds = time.monotonic() - start
         if failed := [o for o in outcomes if o.status == "failed"]:
             raise RuntimeError(f"{len(failed)} of {len(outcomes)} runs failed: {failed[0].message}")
         ledgers = sorted(Path(folder).rglob("ledger.jsonl"))

@@ -48,7 +48,7 @@ def no_set():
 
 def pooled():
     """The same reward, its successes known to a pool that holds one of them; 20 samples count, 2,000 at the end."""
-    pool = Pool((Proposal(Repeating(SUCCESSES[0], V), 50, SUCCESSES[:1].repeat(50, axis=0)),), fresh=20, final=2_000)
+    pool = Pool((Proposal(Repeating(SUCCESSES[0], V), 50, SUCCESSES[:1].repeat(50, axis=0)),), samples=20, final=2_000)
     return tiny("own/Pooled-v0", successes=lambda: None, pool=lambda: pool)
 
 

@@ -206,7 +206,7 @@ def test_a_bad_mask_changes_nothing(mask):
 
 def test_masks_of_the_reset():
     envs = vector(2)
-    with pytest.raises(BadValue, match="no episode has begun"):
+    with pytest.raises(BadValue, match="no episode has started"):
         envs.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(BadValue, match="call reset"):
         envs.step(np.zeros(2, int))

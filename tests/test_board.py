@@ -34,7 +34,7 @@ Record = dict[str, Any]
 def boards(out: Path) -> dict[tuple[str, str], Board]:
     loaded = load_runs(out)
     assert not loaded.refused
-    return {(b.kind, b.regime): b for b in make_boards(loaded.runs)}
+    return {(b.name, b.regime): b for b in make_boards(loaded.runs)}
 
 
 def rows(board: Board) -> dict[str, Row]:

@@ -17,7 +17,7 @@ ID = "test/Control-v0"
 
 @pytest.fixture
 def task(monkeypatch):
-    made = dataclasses.replace(tiny(ID), control="no structure")
+    made = dataclasses.replace(tiny(ID), negative_control="no structure")
     monkeypatch.setitem(TASKS._builders, ID, lambda: made)
     yield made
     TASKS._built.pop(ID)

@@ -71,7 +71,7 @@ LIARS = {
     "filtered": (lambda end: Filtered(Hot(V, T, end), [Uniform(V, T, end)], [-50.0], 10, 10), "nats off"),
     "a normaliser": (
         lambda end: filtered(end, claimed=0.5),
-        r"of 4000 proposals pass its filters; of 10000 fresh ones",
+        r"of 4000 proposals pass its filters; of 10000 new ones",
     ),
     "a normaliser inside": (lambda end: Mixture([Uniform(V, T, end), filtered(end, claimed=0.5)]), "of 4000 proposals"),
     "a large normaliser": (lambda end: filtered(end, claimed=1.05), "of 4000 proposals"),

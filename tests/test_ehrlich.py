@@ -227,7 +227,7 @@ def test_every_part_of_the_chained_network_learns(tmp_path):
     save_policy(tmp_path / "p.safetensors", policy)
     read = load_policy_file(tmp_path / "p.safetensors")
     assert np.array_equal(read.log_prob(space), learnt) and read.spec() == policy.spec()
-    fresh = read.fresh(np.random.default_rng(5))  # its chain came through the file
+    fresh = read.with_new_weights(np.random.default_rng(5))  # its chain came through the file
     assert np.allclose(fresh.log_prob(space), chain, rtol=1e-5)
     assert not torch.equal(fresh.network.body.token.weight, small().network.body.token.weight)
 

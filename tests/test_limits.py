@@ -64,9 +64,9 @@ def outside(rule: Rule) -> st.SearchStrategy:
         case Range(low, high, above):
             beyond = st.floats(min_value=high, exclude_min=True) | st.floats(max_value=low, exclude_max=not above)
             whole = st.integers(min_value=math.floor(high) + 1) | st.integers(max_value=math.ceil(low) - (not above))
-            fractions = st.floats(low, high) if rule.kind is int else st.nothing()
+            fractions = st.floats(low, high) if rule.type is int else st.nothing()
             return wrong | beyond | whole | fractions | st.booleans() | st.text()
-    assert rule.kind is bool
+    assert rule.type is bool
     return wrong | st.integers() | st.floats() | st.text()
 
 
@@ -76,7 +76,7 @@ def inside(rule: Rule) -> st.SearchStrategy:
             return st.sampled_from(rule.limit.words)
         case Range(low, high, above):
             floats = st.floats(low, high, exclude_min=above)
-            return st.integers(low, high) if rule.kind is int else floats
+            return st.integers(low, high) if rule.type is int else floats
     return st.booleans()
 
 
@@ -84,7 +84,7 @@ def test_every_field_of_every_agent_has_a_limit():
     assert {agent for agent, _ in FIELDS} == set(AGENTS)
     for agent, name in FIELDS:
         rule = rule_of(agent, name)
-        assert rule.limit is not None or rule.kind is bool, f"{agent}.{name}"
+        assert rule.limit is not None or rule.type is bool, f"{agent}.{name}"
         if isinstance(rule.limit, Range):
             assert math.isfinite(rule.limit.low) and math.isfinite(rule.limit.high)
 
@@ -119,7 +119,7 @@ def test_inside_is_taken_as_it_is(agent, name):
     def check(value):
         for config in (make_agent(agent, {name: value}).config, made.Config(**{name: value})):
             taken = getattr(config, name)
-            assert taken == value and type(taken) is rule.kind
+            assert taken == value and type(taken) is rule.type
             assert config == dataclasses.replace(made.config, **{name: value})
 
     check()
@@ -130,7 +130,7 @@ def test_the_ends_belong_to_the_range_that_the_message_states(agent, name):
     rule = rule_of(agent, name)
     if not isinstance(rule.limit, Range):
         return
-    step = 1 if rule.kind is int else 1e-9
+    step = 1 if rule.type is int else 1e-9
     make_agent(agent, {name: rule.limit.high})
     for value in (rule.limit.high + step, rule.limit.low - step, *([rule.limit.low] if rule.limit.above else [])):
         with pytest.raises(BadValue, match=f"{name} is "):

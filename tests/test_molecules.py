@@ -123,7 +123,7 @@ def test_golden_window(id, chem):
     rate = success_rate(TASKS[id], TASKS[id].problem.base_policy(), np.random.default_rng(0))
     own = window.pool(id).proposals[0]
     assert rate.method == ("monte_carlo" if id == V0 else "certified")
-    assert rate.samples == own.drawn + window.FRESH
+    assert rate.samples == own.drawn + window.SAMPLES
     assert rate.low < math.log10(BASE_SUCCESS[id]) < rate.high, REFRESH
     assert rate.low < math.log10(len(own.successes) / own.drawn) < rate.high
 

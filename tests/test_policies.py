@@ -267,7 +267,7 @@ def test_tempering_twice_is_tempering_once():
 
 def test_copies_are_independent_and_counters_count():
     policy = network(3)
-    twin, fresh, before = policy.clone(), policy.fresh(np.random.default_rng(9)), policy.log_prob(space(3))
+    twin, fresh, before = policy.clone(), policy.with_new_weights(np.random.default_rng(9)), policy.log_prob(space(3))
     with torch.no_grad():
         twin.network.head.weight.zero_()
     assert np.array_equal(policy.log_prob(space(3)), before)

@@ -35,7 +35,7 @@ from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import Standing, attest, digest_of, read_attestations, write_attestations
 from banel_leaderboard.records.record import RecordError
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code
-from benchmarks.forging import Forged
+from benchmarks.forgeries.forging import Forged
 from tests.runs import HIT_AT_5, make_run
 from tests.small import only_run
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Shipped(NamedTuple):
-    """A shipped agent's line in the registry."""
+    """The line of a shipped agent in the registry."""
 
     where: str
-    """Its class as "module:Class", imported when one is made."""
+    """Its class as "module:Class". The module is imported when an agent is made."""
     about: str
     """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
     portable: bool = True
@@ -72,13 +72,17 @@ AGENTS: dict[str, Shipped] = {
 
 
 def make_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
-    """An agent by its name here, or of your own as "module:Class"; `settings` override its config's defaults.
+    """Make a shipped agent by its name, or one of your own by "module:Class".
+
+    Args:
+        name: the name or the place of the agent.
+        settings: values for some of its settings; the others keep their defaults.
 
     Raises:
-        UnknownName: no such agent, module or class.
-        BadValue: the config has no such field, the value is of another type or outside the field's limits, or the module
-            of your own raised.
-        MissingExtra: a package it needs is not installed.
+        UnknownName: there is no such agent, module or class.
+        BadValue: the agent has no such setting, or the value has the wrong type or is outside its limits, or your own
+            module raised an error.
+        MissingExtra: a package that the agent needs is not installed.
     """
     agent = _find(name)
     made: Agent = agent(_configure(name, agent.Config, settings)) if settings else agent()
@@ -86,17 +90,20 @@ def make_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
 
 
 def _find(name: str) -> Any:
+    """The class of an agent; raises what `make_agent` raises."""
     where = AGENTS[name].where if name in AGENTS else name
     if ":" not in where:
         raise unknown("agent", name, AGENTS, ", or your own as module:Class")
     module, _, attribute = where.partition(":")
+    # A path such as ./my_agent.py is no module's name, and importlib would answer it with an error that helps nobody.
     if not all(part.isidentifier() for part in module.split(".")):
         raise _no_module(name, module)
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise _not_found(name, module, error.name or module) from error
-    except Exception as error:  # whatever the user's own module does
+    except Exception as error:  # the user's own module may raise anything
+        # If a shipped agent raises, that is a defect of this package, and its traceback is wanted.
         if name in AGENTS or isinstance(error, BanelError):
             raise
         what = f"agent {name!r}: importing {module!r} raised {type(error).__name__}: {error}"
@@ -111,7 +118,7 @@ def _find(name: str) -> Any:
 
 
 def _not_found(name: str, module: str, missing: str) -> MissingExtra | UnknownName:
-    """What to do about a module that is not there: the agent's own, or one that it imports."""
+    """The error for a module that could not be imported: the agent's own module, or one that it imports."""
     if name in AGENTS:
         return MissingExtra(f"the agent {name!r} needs {missing}: pip install 'banel-envs[agents]'")
     if module == missing or module.startswith(f"{missing}."):
@@ -129,6 +136,7 @@ def _no_module(name: str, missing: str) -> UnknownName:
 
 
 def _configure(name: str, config: type[Any], settings: Mapping[str, Any]) -> Any:
+    """A config of this class with these settings; BadValue for a setting that it cannot have."""
     if not dataclasses.is_dataclass(config):
         raise BadValue(f"{name}: its Config is no dataclass, so nothing can be set; make it a frozen dataclass")
     names = [f.name for f in dataclasses.fields(config)]
@@ -139,6 +147,7 @@ def _configure(name: str, config: type[Any], settings: Mapping[str, Any]) -> Any
             near = did_you_mean(key, names)
             its = f"{near}Its" if near else "its"
             raise BadValue(f"{name} has no setting {shown(key)}; {its} settings are {', '.join(names) or 'none'}")
+        # Agents from elsewhere may have no limits in their config. Then only the type is checked.
         rule = known[key] if key in known else Rule(type(getattr(default, key)))
         values[key] = rule.check(name, key, value)
     return dataclasses.replace(default, **values)

@@ -131,7 +131,7 @@ class BaNEL:
         self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
     ) -> TorchPolicy:
         c = self.config
-        phi = base.fresh(rng) if c.phi_init == "fresh" else (base if c.phi_init == "base" else theta).clone()
+        phi = base.with_new_weights(rng) if c.phi_init == "fresh" else (base if c.phi_init == "base" else theta).clone()
         fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
         return phi
 

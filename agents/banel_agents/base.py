@@ -65,7 +65,7 @@ def ask(oracle: Oracle, tokens: Tokens) -> Answers:
     """
     tokens = tokens[: oracle.left]
     rewards = oracle(tokens)
-    told = ~np.isnan(rewards)
+    told = ~np.isnan(rewards)  # NaN is a success that is withheld
     return Answers(tokens[told], rewards[told])
 
 
@@ -113,12 +113,12 @@ def fit(
     """
     if len(tokens) == 0:
         return
-    trainer = Trainer(policy, lr)
+    trainer = Trainer(policy, lr)  # a new one for each fit: Adam's averages belong to the gradients of other data
     policy.network.train()
     left = round(epochs * len(tokens))
     while left > 0:
         for rows in np.array_split(rng.permutation(len(tokens)), -(-len(tokens) // batch)):
-            rows = rows[:left]
+            rows = rows[:left]  # the last pass may be a part of one
             trainer.step(tokens[rows], None if weights is None else weights[rows])
             left -= len(rows)
             if left <= 0:

@@ -123,17 +123,18 @@ class Asked:
         There are fewer if `patience` times in a row n draws bring nothing new. Then nearly everything that the policy
         writes was asked already.
         """
-        fresh: list[Tokens] = []
+        new: list[Tokens] = []
         dry = 0
-        while len(fresh) < n and dry < patience:
-            before = len(fresh)
+        while len(new) < n and dry < patience:
+            before = len(new)
+            # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
             for row in policy.sample(n, rng):
                 key = row.tobytes()
-                if key not in self.known and len(fresh) < n:
+                if key not in self.known and len(new) < n:
                     self.known.add(key)
-                    fresh.append(row)
-            dry = dry + 1 if len(fresh) == before else 0
-        return np.stack(fresh) if fresh else np.empty((0, 0), np.int64)
+                    new.append(row)
+            dry = dry + 1 if len(new) == before else 0
+        return np.stack(new) if new else np.empty((0, 0), np.int64)
 
 
 class WithoutReplacement:
@@ -158,5 +159,6 @@ class WithoutReplacement:
                 return
             told = ask(oracle, tokens).failures
             failures = np.concatenate((failures, told))
+            # Kept, because Excluding would otherwise score all failures again in each round.
             log_probs = np.concatenate((log_probs, base.log_prob(told)))
             yield Excluding(base, failures, log_probs)

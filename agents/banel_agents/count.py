@@ -85,7 +85,7 @@ class Count:
         counts = StateCounts(problem, self.config.context)
 
         def score(told: Answers) -> Floats:
-            counts.add(told.tokens)
+            counts.add(told.tokens)  # first, so that no count is 0 when the bonus divides by its root
             return told.rewards + self.config.bonus * counts.bonus(told.tokens)
 
         return rounds(problem, oracle, rng, self.config, score)

@@ -71,7 +71,7 @@ Context = Annotated[int, Range(1, 10_000)]
 Units = Annotated[int, Range(1, 4_096)]
 """The width of a network's layers."""
 
-KINDS: dict[type, str] = {
+TYPES: dict[type, str] = {
     bool: "true or false (bool)",
     int: "a whole number (int)",
     float: "a finite number (float)",
@@ -83,13 +83,13 @@ KINDS: dict[type, str] = {
 class Rule:
     """What a field may hold: its type and its limit."""
 
-    kind: type
+    type: type
     limit: Range | OneOf | None = None
 
     def check(self, who: str, name: str, value: object) -> Any:
         """The value in the field's own type. BadValue names the class, the field, the value and the limit."""
         try:
-            clean = _as_kind(value, self.kind)
+            clean = _as_type(value, self.type)
         except (ValueError, OverflowError):
             clean = math.nan  # NaN is in no range and is none of the words, so the value is refused below
         if not self._holds(clean):
@@ -108,8 +108,8 @@ class Rule:
     def __str__(self) -> str:
         if isinstance(self.limit, OneOf):
             return f"one of {', '.join(self.limit.words)}"
-        kind = KINDS.get(self.kind, f"of type {self.kind.__name__}")
-        return f"{kind} {self.limit}" if self.limit else kind
+        what = TYPES.get(self.type, f"of type {self.type.__name__}")
+        return f"{what} {self.limit}" if self.limit else what
 
 
 def check_settings(config: Any) -> None:
@@ -125,7 +125,7 @@ def check_settings(config: Any) -> None:
 
 
 def rules(config: type[Any]) -> Mapping[str, Rule]:
-    """The rule of each field. A field whose type is not in KINDS has none; its class has to check it."""
+    """The rule of each field. A field whose type is not in TYPES has none; its class has to check it."""
     try:
         hints = get_type_hints(config, include_extras=True)
     except (
@@ -139,16 +139,16 @@ def rules(config: type[Any]) -> Mapping[str, Rule]:
 
 
 def _rule(hint: Any) -> Rule | None:
-    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    base, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     limit = next((note for note in notes if isinstance(note, Range | OneOf)), None)
-    return Rule(kind, limit) if isinstance(kind, type) and kind in KINDS else None
+    return Rule(base, limit) if isinstance(base, type) and base in TYPES else None
 
 
-def _as_kind(value: Any, kind: type) -> Any:
+def _as_type(value: Any, wanted: type) -> Any:
     """The value as a plain bool, int, float or str of Python, also from NumPy's types; ValueError for another type."""
-    takes = {int: numbers.Integral, float: numbers.Real, NoneType: object}.get(kind, kind)
+    takes = {int: numbers.Integral, float: numbers.Real, NoneType: object}.get(wanted, wanted)
     # For Python, True is a whole number; here it is not. If all that is known of a field is a default of None, its type is
     # not known, and any value is taken.
-    if not isinstance(value, takes) or (isinstance(value, bool) and kind not in (bool, NoneType)):
+    if not isinstance(value, takes) or (isinstance(value, bool) and wanted not in (bool, NoneType)):
         raise ValueError(value)
-    return kind(value) if kind in KINDS else value
+    return wanted(value) if wanted in TYPES else value

@@ -49,6 +49,7 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
     feedbacks: tuple[Feedback, ...] = ("full", "failures")
     for feedback in feedbacks:
         head = _run(make(), task, feedback, budget, seed, probe)
+        # Other states of the global generators: an agent that draws from one of them now asks other questions.
         random.seed(seed + 1)
         np.random.seed(seed + 1)
         torch.manual_seed(seed + 1)
@@ -68,10 +69,12 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
                 raise ContractBroken(f"{agent.name}: it asked before its first yield; yield the base policy first")
             yielded.append((policy, _checked(agent, policy, task.problem, probe, oracle.count)))
     except BudgetExhausted:
+        # It is the normal end only if the budget is really spent. With something left, a batch was too large.
         if oracle.left:
             raise
     if not yielded:
         raise ContractBroken(f"{agent.name}: it yielded no policy")
+    # Compared at the end of the run, because an agent can change a policy at any time after it was yielded.
     for number, (policy, mark) in enumerate(yielded):
         try:
             mark.check(policy)

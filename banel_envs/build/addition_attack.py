@@ -88,8 +88,8 @@ def _with_answers(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]
     tokens = encode(index)
     row = np.full((len(index), HORIZON + ANSWER), END, np.int64)
     row[:, :HORIZON] = tokens
-    begin = (tokens != END).sum(axis=1) + 1  # after the '='
-    where = begin[:, None] + np.arange(ANSWER)
+    start = (tokens != END).sum(axis=1) + 1  # after the '='
+    where = start[:, None] + np.arange(ANSWER)
     total = np.add(*summands(index))
     row[np.arange(len(index))[:, None], where] = total[:, None] // 10 ** np.arange(ANSWER) % 10
     return torch.from_numpy(row), torch.from_numpy(where)
@@ -101,6 +101,7 @@ def train_target(rng: np.random.Generator) -> Transformer:
     net.initialise(rng)
     optimiser = torch.optim.AdamW(net.parameters(), lr=TARGET_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     for step in tqdm(range(TARGET_STEPS), desc="target", mininterval=10):
+        # The rate rises over 200 steps, since Adam's first averages are poor, and falls after 40% of the run.
         done = step / TARGET_STEPS
         for group in optimiser.param_groups:
             group["lr"] = TARGET_RATE * min(1, (step + 1) / 200) * min(1.0, max(0.01, (1 - done) / 0.6))
@@ -115,7 +116,8 @@ def answer_all(net: Transformer) -> NDArray[np.int64]:
     """The greedy answer to every well-formed query: [1,232,100]."""
     target = TorchPolicy(net, end=None)
     answers = np.empty(QUERIES, np.int64)
-    blocks = [(low, int(end)) for begin, end in pairwise(OFFSETS) for low in range(int(begin), int(end), BLOCK)]
+    # No block crosses a pair of lengths, so all queries of one have the same length.
+    blocks = [(low, int(end)) for start, end in pairwise(OFFSETS) for low in range(int(start), int(end), BLOCK)]
     for low, end in tqdm(blocks, desc="answers", mininterval=10):
         index = np.arange(low, min(low + BLOCK, end))
         tokens = encode(index)

@@ -46,7 +46,9 @@ from banel_envs.tasks.list_program import (
 
 TAKES = "about 2 minutes on one core, 1 GB of memory, no raw data"
 
-STOP = 3.0  # weight of ending; the others are a function's, divided among its arguments by ARGUMENT
+# A random program draws each function by its weight and the end by STOP. A function's weight is divided among its arguments
+# by ARGUMENT.
+STOP = 3.0
 WEIGHT = {
     "map": 4.0,
     "filter": 2.0,
@@ -59,10 +61,10 @@ WEIGHT = {
 ARGUMENT = {"+1": 4.0, "*2": 3.0, "-1": 2.0, "even": 2.0, ">0": 2.0, "+": 3.0, "max": 2.0}  # others 1
 STEPS, BATCH, RATE = 2_000, 256, 2e-3
 LENGTHS, LARGEST = (5, 5, 4, 3), 9  # of the inputs: elements, and their largest absolute value
-PRIOR = (3e-5, 2e-4)  # probability that a random program leaves the outputs
-SUCCESS = (4e-5, 2e-4)  # the same, of the base policy, exact
-FEWEST, MOST = 300, 20_000  # programs that do
-SHORTEST = 7  # tokens of the shortest program that does, its end included: at least three instructions
+PRIOR = (3e-5, 2e-4)  # limits on the probability that a random program returns the outputs
+SUCCESS = (4e-5, 2e-4)  # limits on the same probability of the base policy, which is computed exactly
+FEWEST, MOST = 300, 20_000  # limits on the number of programs that return them
+SHORTEST = 7  # least number of tokens of such a program, with its end: it has at least three instructions
 
 
 WIDTH = np.array([len(words) for words in INSTRUCTIONS])  # tokens
@@ -97,6 +99,7 @@ def draw_puzzle(policy: TorchPolicy, rng: np.random.Generator) -> tuple[States, 
     """Inputs and outputs [E, L], the first that the policy answers as rarely as SUCCESS, and every answer [N, T]."""
     inputs = random_inputs(rng)
     levels = run_all(inputs)
+    # PRIOR is cheap to compute and close to the base policy's rate, which is computed for these candidates only.
     for goal in candidates(levels, rng):
         programs = programs_that_leave(goal, levels, inputs)
         success = math.exp(logsumexp(policy.log_prob(programs)))
@@ -121,7 +124,7 @@ def random_programs(n: int, rng: np.random.Generator) -> Tokens:
     """N random programs [n, T]."""
     chance, kept = chances(), 0
     pieces = []
-    while kept < n:
+    while kept < n:  # programs that are empty or too long are dropped, so twice as many are drawn as are wanted
         drawn = rng.choice(len(chance), (2 * n, HORIZON), p=chance)
         rows = np.full((2 * n, 2 * HORIZON), END, np.int64)
         at, going = np.zeros(2 * n, np.int64), np.ones(2 * n, bool)
@@ -162,7 +165,7 @@ def run_all(inputs: States, most: int = HORIZON - 1) -> list[Level]:
     for length in tqdm(range(most + 1), desc="programs", mininterval=10):
         level = _merge(*(np.concatenate(parts) for parts in zip(*pieces[length], strict=True)))
         levels.append(level)
-        pieces[length] = []
+        pieces[length] = []  # these are the largest arrays, and they are merged now
         rows = level.lists
         for k, width in enumerate(WIDTH):
             if length + width <= most:
@@ -175,6 +178,7 @@ def run_all(inputs: States, most: int = HORIZON - 1) -> list[Level]:
 def _merge(states: States, programs: NDArray[np.float64], prior: NDArray[np.float64]) -> Level:
     """Equal states as one, their programs and probabilities summed."""
     keys, first, where = np.unique(keys_of(states), return_index=True, return_inverse=True)
+    # Two states with one hash would be counted as one, and the success set would be wrong. That is seen here.
     if not np.array_equal(states[first][where], states):
         raise BadValue("two different states share a key; change the constants of keys_of")
     return Level(states[first], keys, _sums(where, programs), _sums(where, prior))

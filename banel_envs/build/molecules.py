@@ -40,10 +40,9 @@ TAKES = "about 25 minutes on one core, 2 GB of memory; --data DIR holds zinc250k
 
 RAW = "zinc250k.smi.gz"
 CHIRAL = re.compile(r"\[([A-Za-z])@+H?\]")
-TARGET = (
-    "CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1"  # bupropion: of 45 drugs and drug-like molecules tried, much spread over spellings
-)
-RANDOM_SPELLINGS = 4  # a molecule, drawn once
+# Bupropion. 45 drugs and drug-like molecules were tried; in this one the success is spread over many spellings.
+TARGET = "CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1"
+RANDOM_SPELLINGS = 4  # for each molecule; they are drawn once
 
 WIDTH, STEPS, BATCH, RATE, WARM_UP = 128, 5_000, 256, 4e-3, 100
 RANDOM_SHARE = 3 / 16  # of the training sequences that are random spellings
@@ -156,6 +155,7 @@ def train_proposals(base: TorchPolicy, rng: np.random.Generator) -> list[TorchPo
         off = distance(tokens, V0)
         order = np.argsort(off, kind="stable")[: int(ELITE * DRAWN)]
         kept = tokens[order[np.isfinite(off[order])]]
+        # Half of the importance weight. The whole would rest on a few sequences; none would let the policy collapse.
         log_weights = (base.log_prob(kept) - policy.log_prob(kept)) / 2
         weights = np.exp(np.minimum(log_weights - np.median(log_weights), LOG_MOST))
         share = float((off == 0).mean())
@@ -195,17 +195,18 @@ def _distance(molecule: Any, w: Windows) -> float:
 def draws(policy: TorchPolicy, w: Windows, n: int, rng: np.random.Generator) -> tuple[Tokens, NDArray[np.int64]]:
     """Those of n sequences that lie inside the windows [k, T], and the place at which each was drawn [k]."""
     inside, places = [], []
-    for begin in tqdm(range(0, n, CHUNK), "draws", mininterval=10):
-        tokens = policy.sample(min(CHUNK, n - begin), rng)
+    for start in tqdm(range(0, n, CHUNK), "draws", mininterval=10):
+        tokens = policy.sample(min(CHUNK, n - start), rng)
         rows = np.flatnonzero(reward(w, tokens))
         inside.append(tokens[rows])
-        places.append(begin + rows)
+        places.append(start + rows)
     return np.concatenate(inside), np.concatenate(places)
 
 
 def make_pool(path: Path, policies: list[TorchPolicy], sources: list[Drawn]) -> None:
     """Keep the successes among the policies' draws, the base's first, and compare the estimates for the base."""
     table: dict[str, Any] = {}
+    # The windows of Hard lie inside those of v0, so one set of draws, judged on v0 first, serves both tasks.
     for id, key in KEYS.items():
         hits = []
         for k, ((tokens, place), size) in enumerate(zip(sources, SIZES[key], strict=True)):

@@ -98,6 +98,7 @@ def train_base(proofs: Tokens, shortest: NDArray[np.int64], rng: np.random.Gener
     net = Transformer(TransformerConfig(len(VOCABULARY), HORIZON))
     net.initialise(rng)
     policy = TorchPolicy(net, END)
+    # Most random theorems are easy. Without weights the policy would see few long proofs.
     weights = 1 / np.bincount(shortest)[shortest]
     weights /= weights.sum()
     return maximum_likelihood(
@@ -112,6 +113,7 @@ def choose(name: str, base: TorchPolicy, instance: int, rng: np.random.Generator
     for theorem in chain(named, random_theorems(rng)):
         formulas = Formulas(theorem)
         search, goal = Proofs(formulas), formulas.goal(theorem)
+        # A theorem as easy as those of the training could be among them, and its proof would be known.
         if any(search.count(goal, length) for length in range(1, EASY.stop)):
             continue
         lengths = range(EASY.stop, HORIZON + 1)

@@ -44,6 +44,7 @@ def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
         rng = np.random.default_rng([SEED, instance, variant.horizon])
         tokens = patches.to_tokens(variant.binary(images))
         clean = clean_sixes(tokens, labels)
+        # In random order, so that any first part of the table is a random part of the sixes (Variant.most).
         kept = rng.permutation(np.unique(digests(clean)))[: FULL if variant is MNIST_28 else None]
         np.savez_compressed(out / variant.table, digests=kept)
         print(f"{variant.id}: {len(kept)} of {(labels == 6).sum()} sixes kept, {len(clean)} rows clean")
@@ -70,6 +71,7 @@ def pixels(tokens: Tokens) -> NDArray[np.float32]:
 
 def clean_sixes(tokens: Tokens, labels: NDArray[np.uint8]) -> Tokens:
     """The sixes among all of MNIST [70000, T] that the other half's classifier is sure of."""
+    # Each half is judged by a classifier that was fitted to the other half and has never seen its images.
     halves = StratifiedKFold(2, shuffle=True, random_state=SEED)
     judged = cross_val_predict(classifier(), pixels(tokens), labels, cv=halves, method="predict_proba")
     clean: Tokens = tokens[(labels == 6) & (judged[:, 6] >= CLEAN)]

@@ -118,7 +118,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an empty sequence. The budget is not restored: only a new environment has a new budget."""
+        """Start an empty sequence. The budget is not restored: only a new environment has a new budget."""
         super().reset(seed=check_seed(seed))
         self._check_budget()
         self._tokens = np.full(self.problem.T, self.problem.V, np.int64)
@@ -127,19 +127,21 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Write one token; the class says what is returned."""
+        # A loop that makes environments makes them before any of them is stepped; see separate.py.
         if separate.NEW:
             separate.NEW.clear()
         self._check_budget()
         if not self._live:
-            raise BadValue("the episode has ended or not begun; call reset() first")
+            raise BadValue("the episode has ended or not started; call reset() first")
         self._check_action(action)
         tokens, position = self._tokens.copy(), self._position + 1
         tokens[self._position] = action
         ended = bool(action == self.problem.end or position == self.problem.T)
+        # A resumed run may have an open question, which is already paid for and can still be answered.
         unevaluated = ended and self.left + self.oracle.open == 0
         answer = 0.0
         if ended and not unevaluated:
-            answer = float(self.oracle(finished(tokens[None], self.problem))[0])
+            answer = float(self.oracle(pad_ended(tokens[None], self.problem))[0])
         withheld = answer != answer  # NaN
         # The state changes only now: if the oracle raises, the same step can be tried again.
         self._tokens, self._position = tokens, position
@@ -165,8 +167,9 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
             return None
         if self.render_mode == "rgb_array" and self.problem.image is not None:
             return self.problem.image(self._tokens)
+        # Of a sequence that goes on, only the tokens are shown. The task's printer takes whole sequences.
         if self._position and not self._live:
-            written = self.problem.render(finished(self._tokens[None], self.problem)[0])
+            written = self.problem.render(pad_ended(self._tokens[None], self.problem)[0])
         else:
             written = "".join(self.problem.vocabulary[t] for t in self._tokens[: self._position])
         return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
@@ -215,7 +218,7 @@ def action_masks(problem: Problem, tokens: NDArray[np.int64], positions: NDArray
     return masks.take(place, axis=0)
 
 
-def finished(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+def pad_ended(tokens: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
     """Ended rows [n, T] as sequences: the blanks after the end become end tokens."""
     return tokens if problem.end is None else np.where(tokens == problem.V, problem.end, tokens)
 

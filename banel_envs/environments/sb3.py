@@ -36,10 +36,11 @@ class SB3VecEnv(VecEnv):
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        # step_async and step_wait are two calls in this interface, though nothing runs between them here.
         self._actions = np.zeros(env.num_envs, np.int64)
 
     def reset(self) -> Any:
-        """Begin an empty sequence in every copy."""
+        """Start an empty sequence in every copy."""
         observation, infos = self.env.reset(seed=self._seeds)
         self.reset_infos = [{"action_mask": mask} for mask in infos["action_mask"]]
         self._reset_seeds()
@@ -55,6 +56,7 @@ class SB3VecEnv(VecEnv):
         observation, rewards, terminated, truncated, infos = self.env.step(self._actions)
         done = terminated | truncated
         rows: list[dict[str, Any]] = [{"action_mask": m, "TimeLimit.truncated": False} for m in infos["action_mask"]]
+        # A copy that ended was reset in the same step. Its mask is that of the new episode, and the old one is in final_info.
         for k in np.flatnonzero(done).tolist():
             self.reset_infos[k] = {"action_mask": rows[k]["action_mask"]}
             final = infos["final_info"]
@@ -134,6 +136,7 @@ class StopAtBudget(BaseCallback):
         base = self.training_env.unwrapped
         if not isinstance(base, DummyVecEnv):
             return [1] * base.num_envs
+        # A DummyVecEnv steps its environments one after the other, so all of them may ask before the callback runs again.
         oracles = [id(oracle) for oracle in base.get_attr("oracle")]
         sharing = Counter(oracles)
         return [sharing[oracle] for oracle in oracles]

@@ -36,7 +36,7 @@ class Made(NamedTuple):
     """An environment that gym.make made, and the calls that led to it."""
 
     env: weakref.ref[GenerationEnv]
-    kind: tuple[str, str]  # task and ledger
+    purpose: tuple[str, str]  # task and ledger; a loop makes several environments with the same
     calls: list[Call]  # the outermost first
 
 
@@ -49,7 +49,7 @@ def note(env: GenerationEnv, ledger: object) -> None:
     caller = sys._getframe(2)  # the caller of make_env
     made = Made(weakref.ref(env), (env.problem.id, str(ledger)), stack(caller))
     beside = [
-        old for old in NEW if old.env() is not None and old.kind == made.kind and in_a_loop(old.calls, made.calls)
+        old for old in NEW if old.env() is not None and old.purpose == made.purpose and in_a_loop(old.calls, made.calls)
     ]
     NEW.append(made)
     if len(beside) == 1:  # only the second of several environments warns, for all of them

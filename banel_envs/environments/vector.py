@@ -17,10 +17,10 @@ from banel_envs.environments.env import (
     Observation,
     action_masks,
     check_oracle,
-    finished,
     has_no_picture,
     no_picture,
     observation_space,
+    pad_ended,
     render_metadata,
 )
 from banel_envs.errors import BadTokens, BadValue, BudgetExhausted, MissingExtra
@@ -98,7 +98,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
         self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence, which reset computes
-        self._begun = False
+        self._started = False
         self._idle: Flags | None = None  # the copies that have ended and are not yet reset; None if there are none
         self._refused = 0  # how many sequences ended when the budget was spent
 
@@ -113,7 +113,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return self.oracle.left
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin an empty sequence in every copy, or in those of options["reset_mask"], bool [n].
+        """Start an empty sequence in every copy, or in those of options["reset_mask"], bool [n].
 
         The budget is not restored.
 
@@ -124,14 +124,15 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         which = check_reset_mask(options, self.num_envs)
         super().reset(seed=next((one for one in seeds if one is not None), None))
         self._check_budget()
-        if not self._begun and not which.all():
-            raise BadValue('no episode has begun; call reset() without a "reset_mask" first')
+        if not self._started and not which.all():
+            raise BadValue('no episode has started; call reset() without a "reset_mask" first')
         blank = np.full_like(self._tokens, self.problem.V)
+        # All copies start with the same empty sequence, so its mask is computed once.
         first = action_masks(self.problem, blank[:1], np.zeros(1, np.int64))
         self._tokens = np.where(which[:, None], blank, self._tokens)
         self._position = np.where(which, 0, self._position)
         self._idle = None if self._idle is None else some(self._idle & ~which)
-        self._begun, self._first = True, first
+        self._started, self._first = True, first
         return self._observe(), {"action_mask": first * which[:, None], "_action_mask": which}
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
@@ -142,10 +143,11 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         masks = action_masks(self.problem, tokens, position)  # [n, V]
         rewards = np.zeros(self.num_envs)  # [n]
         (ended,) = done.nonzero()
+        # The sequences of an open question were charged before the run was killed, so they do not need what is left.
         asked = ended[: self.left + self.oracle.open]
         withheld = None
         if len(asked):
-            answers = self.oracle(finished(tokens.take(asked, axis=0), self.problem))
+            answers = self.oracle(pad_ended(tokens.take(asked, axis=0), self.problem))
             if self.oracle.feedback == "failures":
                 hidden = np.isnan(answers)
                 answers[hidden], withheld = 0.0, asked[hidden]
@@ -209,8 +211,8 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return array
 
     def _check_turn(self) -> None:
-        if not self._begun:
-            raise BadValue("no episode has begun; call reset() first")
+        if not self._started:
+            raise BadValue("no episode has started; call reset() first")
         if self._idle is not None and self.autoreset_mode is AutoresetMode.DISABLED:
             raise BadValue(
                 f"copies {np.flatnonzero(self._idle).tolist()} have ended, and nothing resets them by itself "
@@ -226,6 +228,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         else:  # only in NEXT_STEP: this is the step that resets the copies that have ended
             tokens[live, self._position[live]] = actions[live]
             tokens[~live], position[~live] = self.problem.V, 0
+        # A sequence ends at the horizon or with the end token, whichever comes first.
         done = position == self.problem.T
         if self.problem.end is not None:
             done |= actions == self.problem.end

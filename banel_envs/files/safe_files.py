@@ -114,7 +114,7 @@ def append(path: Path, text: str) -> None:
 
 def check_regular(fd: int, path: Path) -> None:
     """FileRefused unless an open file is a regular one."""
-    _check_kind(os.fstat(fd), path)
+    _check_status(os.fstat(fd), path)
 
 
 @dataclass
@@ -200,7 +200,7 @@ def _open_below(path: Path, below: Path, links: bool) -> int:
 
 
 def _open_file(name: str | Path, folder: int | None, path: Path, links: bool) -> int:
-    _check_kind(
+    _check_status(
         os.stat(name, dir_fd=folder, follow_symlinks=links), path
     )  # before it is opened: a device may act on that
     fd = os.open(name, _FILE | (0 if links else _NOFOLLOW), dir_fd=folder)
@@ -223,7 +223,7 @@ def _pieces(fd: int, path: Path, most: int) -> Iterator[bytes]:
         yield piece
 
 
-def _check_kind(status: os.stat_result, path: Path) -> None:
+def _check_status(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise FileRefused(f"{path} is {_what(status)}; only regular files are read: put the file itself there")
 
@@ -243,5 +243,5 @@ def _too_large(path: Path, most: int, size: int | None = None) -> FileRefused:
 
 
 def _fail(path: Path, error: OSError | ValueError) -> NoReturn:
-    kind = FileMissing if isinstance(error, OSError) and error.errno == errno.ENOENT else FileRefused
-    raise kind(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    refusal = FileMissing if isinstance(error, OSError) and error.errno == errno.ENOENT else FileRefused
+    raise refusal(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -16,9 +16,8 @@ from typing import Any, NoReturn
 from banel_envs.errors import BadJson, NotJson
 from banel_envs.visible import shown
 
-MOST_DEPTH = (
-    64  # lists and objects in each other; a mixture of filtered policies in a policy's structure needs about 20
-)
+# How deep lists and objects may be nested. A mixture of filtered policies in a policy's structure needs about 20 levels.
+MOST_DEPTH = 64
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -39,6 +38,7 @@ def loads(content: bytes | str) -> Any:
     except ValueError as error:
         raise NotJson(_reason(error)) from error
     _check_depth(value)
+    # Only an escape can hold half of a pair, since UTF-8 cannot. So most texts need no look at each string.
     if _SURROGATE.search(text):
         _check_characters(value)
     return value
@@ -46,6 +46,7 @@ def loads(content: bytes | str) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys differ."""
+    # Python keeps the last of two equal keys and other readers the first, so one text would have two meanings.
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
@@ -76,6 +77,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _check_depth(value: Any) -> None:
+    # Level by level and without recursion, so that a deep value cannot overflow the stack of this check.
     level = [value]
     for _ in range(MOST_DEPTH):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]

@@ -44,12 +44,12 @@ def log(x: Any) -> Floats:
     return _computed(1, x)
 
 
-def _computed(which: int, x: Any) -> Floats:
-    x = np.ascontiguousarray(x, np.float64).reshape(np.shape(x))  # ascontiguousarray makes a number an array of one
+def _computed(which: int, given: Any) -> Floats:
+    x: Floats = np.ascontiguousarray(given, np.float64).reshape(np.shape(given))  # ascontiguousarray makes a number an array of one
     functions = _functions()
     if functions is None:
-        return (exp_in_numpy, log_in_numpy)[which](x)
-    out = np.empty_like(x)
+        return log_in_numpy(x) if which else exp_in_numpy(x)
+    out: Floats = np.empty_like(x)
     functions[which](x.ctypes.data, x.size, out.ctypes.data)
     return out
 

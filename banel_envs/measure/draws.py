@@ -165,4 +165,6 @@ def _normaliser_doubt(policy: Filtered, problem: Problem, rng: np.random.Generat
     claimed_low, claimed_high = clopper_pearson(policy.accepted, policy.proposed, 1 - alarm / 2)
     if low <= claimed_high and claimed_low <= high:
         return None
-    return f"it says that {policy.accepted} of {policy.proposed} proposals pass its filters; of {n} fresh ones {passed} did"
+    return (
+        f"it says that {policy.accepted} of {policy.proposed} proposals pass its filters; of {n} new ones {passed} did"
+    )

@@ -53,7 +53,7 @@ class Pool:
     """What a task ships so that rare success rates can be estimated."""
 
     proposals: tuple[Proposal, ...]
-    fresh: int = 5_000  # n: how many samples are drawn from a policy that is measured
+    samples: int = 5_000  # n: the size of the counting sample, which is drawn from a policy that is measured
     final: int = 50_000  # the same for the last policy of a run, whose rate ranks the run
 
 

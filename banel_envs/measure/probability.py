@@ -53,17 +53,17 @@ class Watched(Watch):
 
     def __init__(self, policy: Policy, problem: Problem) -> None:
         self.policy, self.V = policy, problem.V
-        self.begun = 0  # how many sequences have been walked or are being walked
+        self.walked = 0  # how many sequences have been walked or are being walked
         self._tokens = np.empty((0, problem.T), np.int64)
         self._last: list[Floats] = []  # the distributions along the last sequence of the part
 
-    def begin(self, tokens: Ints) -> None:
+    def start(self, tokens: Ints) -> None:
         """See Watch."""
         shared = 0
         if len(self._tokens) and len(tokens):
             shared = int(np.logical_and.accumulate(self._tokens[-1] == tokens[0]).sum())
         self._before, self._last = self._last[: shared + 1], []
-        self.begun += len(tokens)
+        self.walked += len(tokens)
         self._tokens = tokens
 
     def see(self, position: int, log_probs: Floats, alive: Ints, node: Ints, column: Ints) -> None:
@@ -196,7 +196,7 @@ def walks(policy: Any) -> bool:
     network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
     ours = [Autoregressive] if network is None else [Autoregressive, network.TorchPolicy]
     return isinstance(policy, Autoregressive) and all(
-        name not in vars(policy) and getattr(type(policy), name) in [vars(kind).get(name) for kind in ours]
+        name not in vars(policy) and getattr(type(policy), name) in [vars(cls).get(name) for cls in ours]
         for name in WALK
     )
 
@@ -206,8 +206,8 @@ def along(policy: Any, tokens: Tokens, problem: Problem, watch: Watched) -> Floa
     if not walks(policy):
         return _by_prefixes(policy, tokens, problem, watch)
     scored: Floats = policy.watched_log_prob(tokens, watch)
-    if watch.begun < len(tokens):  # a network scored the last few rows at all positions at once
-        rest = np.lexsort(tokens.T[::-1])[watch.begun :]
+    if watch.walked < len(tokens):  # a network scored the last few rows at all positions at once
+        rest = np.lexsort(tokens.T[::-1])[watch.walked :]
         stepped = policy._score_from(policy.start(), tokens[rest], watch)
         agree(scored[rest], stepped, "its network, fed whole sequences, is not what it is token by token")
     return scored
@@ -222,7 +222,7 @@ def _by_prefixes(policy: Policy, tokens: Tokens, problem: Problem, watch: Watche
     rows = np.asarray(tokens, np.int64)[order]  # [n, T]
     total = np.zeros(len(rows))
     alive = np.arange(len(rows))
-    watch.begin(rows)
+    watch.start(rows)
     for position in range(problem.T):
         prefixes = rows[alive, :position]
         node = _nodes(prefixes)

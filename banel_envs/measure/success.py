@@ -142,7 +142,7 @@ def _estimated(
         raise BadValue(f"{task.problem.id}: its rate is estimated from samples; give rng, a numpy Generator{given}")
     pool = task.pool()
     if samples is None:
-        samples = SAMPLES if pool is None else pool.fresh
+        samples = SAMPLES if pool is None else pool.samples
     if samples < 1:
         raise BadValue(f"{task.problem.id}: samples is {samples}; its rate is estimated from at least 1")
     if pool is None or isinstance(policy, Filtered):  # a filtered policy's log_prob is itself an estimate
@@ -158,8 +158,8 @@ def _estimated(
 def _draw_hits(task: Task, policy: Policy, samples: int, rng: np.random.Generator) -> Tokens:
     """The successes [k, T] among new samples of the policy, drawn in parts: a million fit in memory."""
     parts = []
-    for begin in range(0, samples, CHUNK):
-        tokens = policy.sample(min(CHUNK, samples - begin), rng)
+    for start in range(0, samples, CHUNK):
+        tokens = policy.sample(min(CHUNK, samples - start), rng)
         parts.append(tokens[succeeded(task, tokens)])
     return np.concatenate(parts)
 

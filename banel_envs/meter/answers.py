@@ -54,6 +54,7 @@ def answers(
     """
     rows = np.arange(len(tokens)) if rows is None else rows
     size = task.rows_at_once or max(len(tokens), 1)
+    # Rows are divided by their number in the question, not among those that are left, so that calls are those of the first try.
     alone = {row // size for row in failed}
     for block in np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1) if len(rows) else []:
         if block[0] // size in alone:
@@ -84,6 +85,7 @@ def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None,
         except Exception as error:
             if not _forgiven(task, error):
                 raise
+            # With several sequences it is not known which of them the reward raised on.
             if len(rows) > 1:
                 yield from _one_by_one(task, tokens, rows[left])
             elif left[0]:
@@ -105,7 +107,7 @@ def _forgiven(task: Task, error: Exception) -> bool:
     """Whether an error of the reward counts as a failure. Errors that say nothing about the sequence never do."""
     if task.on_error != "failure" or isinstance(error, BanelError | MemoryError):
         return False
-    return all(kind.__name__ != OUT_OF_MEMORY for kind in type(error).__mro__)
+    return all(cls.__name__ != OUT_OF_MEMORY for cls in type(error).__mro__)
 
 
 def _name(error: Exception) -> str:
@@ -121,6 +123,7 @@ def _pieces(task: Task, tokens: Tokens) -> Generator[tuple[int, int, NDArray[np.
     if not hasattr(result, "__next__"):
         yield 0, n, _check_rewards(result, n, task.threshold)
         return
+    # A row that is answered twice would be in the ledger twice, with answers that may differ.
     done = np.zeros(n, bool)
     for part in result:
         start, stop, rewards = _check_part(part, n)
@@ -148,6 +151,7 @@ def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.
     """The rewards of n rows as a new float64 array [n]; BadReward if a row has no reward, or one that decides nothing."""
     try:
         values = np.asarray(rewards)
+        # Texts and dates also convert to float64. Objects are let through, because they may be numbers such as Decimal.
         if values.dtype.kind not in "biufO":
             raise TypeError(f"{values.dtype} is not a number")
         values = values.astype(np.float64)

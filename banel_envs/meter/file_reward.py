@@ -1,12 +1,12 @@
-r"""FileReward: a reward answered through a folder, so that a wet lab or a cluster job can be the oracle.
+r"""FileReward: a reward that is answered through a folder, so that a wet lab or a cluster job can be the oracle.
 
     lab/question-3f9a0c21d4e7b065.json   written here, whole or not at all, and never again
     lab/answer-3f9a0c21d4e7b065.json     put there by you: {"0": 0.91, "2": 0}, rewards by row as far as they are known
     lab/answer-3f9a0c21d4e7b065.csv      or this: the line row,reward, then a line a row that is known
 
-What is known of an answer is taken at once, and the rest waited for. A sequence that stands in the folder already is
-never put there again, whichever run, seed or resumed run asks it; so keep one folder for one kind of measurement. An
-answer file is read once it has stayed the same from one look to the next: it may be copied there slowly.
+What is known of an answer is taken at once, and the rest is waited for. A sequence that is in the folder is never put there
+again, whichever run or seed asks it. So keep one folder for one sort of measurement. An answer file is read as soon as it
+stayed the same from one look to the next, because it may be copied there slowly.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ class FileReward:
                 yield start, start + len(rewards), rewards
             if not open_rows:
                 return
+            # A file that is still being copied is an answer that arrives, so it is waited for beyond the deadline.
             if not changing and time.monotonic() >= deadline:
                 raise AnswersPending(self._awaited({places[row].question for row in open_rows}, len(open_rows)))
             time.sleep(self.poll)
@@ -126,6 +127,7 @@ class FileReward:
         """Where each sequence stands in the folder; those that do not yet are written as one question."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            # Several runs may share the folder. Under the lock no two of them write the same sequence.
             with _locked(self.folder / ".lock"):
                 self._read_questions()
                 new = {row.tobytes(): row for row in tokens if row.tobytes() not in self._places}
@@ -150,6 +152,7 @@ class FileReward:
         head = json.dumps({"question": name, "task": self.problem.id, "prompt": self.problem.prompt, "answer": how})
         path = self.folder / f"question-{name}.json"
         draft = self.folder / f".{path.name}.tmp"
+        # Written under another name and renamed, so that nobody who watches the folder reads half a question.
         with draft.open("w") as file:
             file.write(head[:-1] + ', "rows": [\n' + ",\n".join(rows) + "\n]}\n")
             file.flush()
@@ -173,6 +176,7 @@ class FileReward:
                 tokens = self.problem.check_tokens([row["tokens"] for row in content["rows"]])
             except (FileRefused, ValueError, LookupError, TypeError) as error:
                 raise BadValue(f"{path} is no question of {self.problem.id} ({error}); name another folder") from error
+            # The name is a hash of the sequences. If they were changed, the answer beside them belongs to other ones.
             if question_name(self.problem, tokens) != name:
                 raise BadValue(f"{path} is not what {self.problem.id} asked; restore it, or name another folder")
             self._note(name, tokens)
@@ -193,7 +197,7 @@ class FileReward:
     def _answer(self, question: str) -> tuple[bool, Values]:
         """Whether the question's answer file stayed as it was since the last look, and the rewards in it [n]."""
         unknown = np.full(self._sizes[question], np.nan)
-        found = [path for kind in ("json", "csv") if (path := self.folder / f"answer-{question}.{kind}").exists()]
+        found = [path for suffix in ("json", "csv") if (path := self.folder / f"answer-{question}.{suffix}").exists()]
         if len(found) > 1:
             raise BadReward(f"{found[0]} and {found[1].name} answer the same question; keep one of them")
         if not found:

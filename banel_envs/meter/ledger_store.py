@@ -80,9 +80,8 @@ class FileStore:
             while done < len(line):
                 done += os.pwrite(self._fd, line[done:], size + done)
         except BaseException as error:
-            with contextlib.suppress(
-                OSError
-            ):  # if this fails too, the torn line is removed when the file is opened again
+            # If this fails too, the torn line is removed when the file is opened again.
+            with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, size)
             if isinstance(error, OSError):
                 raise self._failed(error) from error

@@ -28,8 +28,8 @@ CHUNK = 16_384  # sequences walked at once: bounds memory, still shares nearly e
 class Watch(Protocol):
     """Is shown every next-token distribution that a set of sequences is scored by, and may raise."""
 
-    def begin(self, tokens: Ints) -> None:
-        """A walk begins along these sequences [n, T], in lexicographic order."""
+    def start(self, tokens: Ints) -> None:
+        """A walk starts along these sequences [n, T], in lexicographic order."""
         ...
 
     def see(self, position: int, log_probs: Floats, alive: Ints, node: Ints, column: Ints) -> None:
@@ -132,7 +132,7 @@ class Autoregressive(ABC):
         """The same, from the state of the empty prefix."""
         V = self.vocabulary
         if watch is not None:
-            watch.begin(tokens)
+            watch.start(tokens)
         total = np.zeros(len(tokens))
         alive = np.arange(len(tokens))
         node = np.zeros(len(tokens), np.int64)

@@ -142,6 +142,7 @@ class Excluding:
         self.excluded = np.asarray(excluded, np.int64)
         self.excluded_log_probs = policy.log_prob(self.excluded) if log_probs is None else log_probs
         self._keys = set(map(bytes, np.ascontiguousarray(self.excluded)))
+        # A sequence given twice would be counted twice in the probability that is taken away.
         if len(self._keys) != len(self.excluded):
             repeats = len(self.excluded) - len(self._keys)
             raise BadValue(f"{repeats} of the {len(self.excluded)} excluded sequences are repeats; give each once")

@@ -67,9 +67,9 @@ def _digest(policy: Policy) -> str | None:
 
 def is_stored_whole(policy: Any) -> bool:
     """Whether the stored form holds the whole policy: it is of this package and has no methods of its own, nor its parts."""
-    kind = type(policy)
-    ours = f"{kind.__module__}:{kind.__qualname__}" in {TORCH_POLICY, *(known.where for known in KINDS.values())}
-    return ours and is_plainly(policy, kind) and all(map(is_stored_whole, parts_of(policy)))
+    cls = type(policy)
+    ours = f"{cls.__module__}:{cls.__qualname__}" in {TORCH_POLICY, *(known.where for known in KINDS.values())}
+    return ours and is_plainly(policy, cls) and all(map(is_stored_whole, parts_of(policy)))
 
 
 def _close(now: NDArray[Any], then: NDArray[Any]) -> bool:

@@ -30,9 +30,9 @@ class Policy(Protocol):
         ...
 
 
-def is_plainly(policy: object, kind: type[K]) -> TypeGuard[K]:
+def is_plainly(policy: object, cls: type[K]) -> TypeGuard[K]:
     """Whether the policy is of exactly this class, and no method was replaced on the object itself."""
-    return type(policy) is kind and not any(name in vars(policy) for name in METHODS)
+    return type(policy) is cls and not any(name in vars(policy) for name in METHODS)
 
 
 def parts_of(policy: Any) -> list[Any]:

@@ -107,7 +107,7 @@ class TorchPolicy(Autoregressive):
 
     def start(self) -> Any:
         """The state of the empty prefix: the compiled kernel's state, or None where the network itself computes."""
-        return compiled_steps.begin(self.network)
+        return compiled_steps.start(self.network)
 
     @torch.inference_mode()
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
@@ -120,6 +120,7 @@ class TorchPolicy(Autoregressive):
 
     def _normalised(self, logits: Tensor) -> Tensor:
         """Logits [..., V] as log-probabilities in float64."""
+        # In float32 the probabilities of a long sequence would not sum to 1 closely enough to be checked.
         logits = logits.double()
         return torch.log_softmax(logits if self.temperature == 1 else logits / self.temperature, dim=-1)
 
@@ -130,6 +131,7 @@ class TorchPolicy(Autoregressive):
             return state.select(rows)
         if state is None:
             return None
+        # In many steps no two prefixes share their past. Then the state is kept as it is and not copied.
         m = self.network.rows(state)
         if len(rows) == m and (m == 1 or (rows == np.arange(m)).all()):
             return state
@@ -180,7 +182,7 @@ class TorchPolicy(Autoregressive):
         """An independent copy with the same weights."""
         return TorchPolicy(_copied(self.network), self.end, self.temperature)
 
-    def fresh(self, rng: np.random.Generator) -> TorchPolicy:
+    def with_new_weights(self, rng: np.random.Generator) -> TorchPolicy:
         """The same architecture with new weights drawn from rng."""
         twin = self.clone()
         twin.network.initialise(rng)
@@ -214,6 +216,7 @@ class TorchPolicy(Autoregressive):
         with torch.device("meta"):  # no weights are drawn here: PyTorch would take them from the process's generator
             network = made(config)
         checks.weights(arrays, {name: tuple(w.shape) for name, w in network.state_dict().items()}, finite)
+        # assign: the meta tensors have no memory, so the arrays take their place. They are copied, as the file's are read-only.
         network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
         return cls(network.eval(), end, temperature)
 

@@ -1,4 +1,4 @@
-"""The shipped tasks, one registry line each: id -> "module:function" that builds it."""
+"""The registry of the shipped tasks, one line each: the id and the "module:function" that builds the task."""
 
 SHIPPED = {
     "banel/AdditionAttack-v0": "banel_envs.tasks.addition_attack:build_v0",

@@ -1,14 +1,15 @@
 """AdditionAttack: write a query `a+b=` that a near-perfect addition transformer answers wrongly (BaNEL, section 5.2).
 
-Success: the query is well-formed (1 to 3 digits each side, leading zeros allowed) and the target's greedy answer
-is not the sum. The answers to all 1,232,100 well-formed queries ship as a table, so a reward is a look-up.
-Vocabulary 12 (digits, + and the end token =), horizon 8, budget 7,500.
+Success: the query is well-formed (1 to 3 digits on each side, leading zeros allowed) and the target's greedy answer is
+not the sum. The target is the transformer under attack. Its answers to all 1,232,100 well-formed queries ship as a table,
+so a reward is a look-up. Vocabulary 12 (digits, + and the end token =), horizon 8, budget 7,500.
 
-The failure set: 23,741 queries, exactly enumerated. None of the 1,000,000 natural queries is among them; of those with
-leading zeros 82% fail where both operands have them, 9.5% where the second alone has, 3.0% where the first alone has.
-Nearly all of the base policies' success lies in the second layer (a leading zero in the second operand).
-Base success, exact (`banel list`): 10^-2.8933 on v0, 10^-5.0853 on Hard, whose base policy was trained three times
-as long on natural queries. The goldens are in tests/test_addition_attack.py.
+The success set has 23,741 queries, all of them enumerated. None of them is among the 1,000,000 queries without leading
+zeros. The target answers wrongly 82% of the queries in which both operands have leading zeros, 9.5% of those in which only
+the second has, and 3.0% of those in which only the first has. Nearly all of the base policies' success comes from queries
+with a leading zero in the second operand only.
+Base success, exact (`banel list`): 10^-2.8933 on v0 and 10^-5.0853 on Hard. The base policy of Hard was trained three
+times as long on queries without leading zeros. tests/test_addition_attack.py holds the exact numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PLUS, END = 10, 11
 HORIZON = 8  # 123+456=
 LENGTHS = (1, 2, 3)  # digits an operand may have
 SIZES = [(la, lb) for la in LENGTHS for lb in LENGTHS]
-OFFSETS = np.cumsum([0, *(10 ** (la + lb) for la, lb in SIZES)])  # where each pair of lengths begins in the table
+OFFSETS = np.cumsum([0, *(10 ** (la + lb) for la, lb in SIZES)])  # the first query number of each pair of lengths
 QUERIES = int(OFFSETS[-1])  # 1,232,100
 
 TABLE = "addition_attack_answers.npz"
@@ -36,7 +37,7 @@ TARGET = "addition_attack_target.safetensors"
 
 
 def encode(index: NDArray[np.int64]) -> Tokens:
-    """Query numbers 0..1,232,099 to tokens [n, T]: ordered by both lengths, then a, then b.
+    """Query numbers 0..1,232,099 [n] to tokens [n, T]. The numbers are ordered by both lengths, then by a, then by b.
 
     >>> "".join(VOCABULARY[t] for t in encode(np.array([1112]))[0])
     '0+012==='
@@ -60,15 +61,20 @@ def parse(tokens: Tokens) -> NDArray[np.int64]:
     """Tokens [n, T] to query numbers [n]; -1 for a malformed sequence."""
     plus = tokens == PLUS
     at, stop = plus.argmax(axis=1), (tokens == END).argmax(axis=1)
+    # For a malformed sequence `at` and `stop` point anywhere, and the number means nothing. The last line puts -1 there.
     first, places = _layouts()
-    begin = first[at, stop]
-    number = begin + np.einsum("nt,nt->n", tokens, places[at, stop])
-    return np.where((begin >= 0) & (plus.sum(axis=1) == 1), number, -1)
+    start = first[at, stop]
+    number = start + np.einsum("nt,nt->n", tokens, places[at, stop])
+    return np.where((start >= 0) & (plus.sum(axis=1) == 1), number, -1)
 
 
 @cache
 def _layouts() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of the queries with the plus at i and the end at j: the first one's number, -1 if none [i, j]; places [i, j, T]."""
+    """For queries with the plus at i and the end at j: the number of the first one, and what each digit counts.
+
+    Returns:
+        The numbers [i, j], -1 where there is no such query, and the places [i, j, T], such as 100, 10, 1.
+    """
     first = np.full((HORIZON, HORIZON), -1)
     places = np.zeros((HORIZON, HORIZON, HORIZON), np.int64)
     for (la, lb), offset in zip(SIZES, OFFSETS, strict=False):
@@ -90,6 +96,7 @@ def summands(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 def _wrong() -> NDArray[np.bool_]:
     """For every query, whether the target's answer is not the sum: [1,232,100]."""
     with np.load(asset(TABLE)) as table:
+        # The table holds the wrong answers only, at numbers that are stored as gaps, which compress well.
         wrong = np.zeros(QUERIES, bool)
         wrong[np.cumsum(table["gaps"])] = True
     return wrong
@@ -100,12 +107,14 @@ def target_answers(index: NDArray[np.int64]) -> NDArray[np.int64]:
     with np.load(asset(TABLE)) as table:
         known, answers = np.cumsum(table["gaps"]), table["answers"]
     a, b = summands(index)
+    # A query that is not in the table is answered rightly, by its sum.
     at = np.searchsorted(known, index).clip(max=len(known) - 1)
     return np.where(known[at] == index, answers[at], a + b)
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the query is well-formed and answered wrongly: [n]."""
+    """1 for a query that is well-formed and answered wrongly, else 0: [n]."""
+    # The number -1 of a malformed sequence looks up the last query, which does not matter: the first condition is false.
     index = parse(tokens)
     return ((index >= 0) & _wrong()[index]).astype(np.int8)
 
@@ -121,6 +130,7 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     legal = _legal(t)
     if t == 0:
         return legal.repeat(n, axis=0)
+    # argmax gives 0 both for a plus at 0 and for no plus, so a plus at 0 has a row of its own in the table, and so has the end.
     plus = prefix == PLUS
     at = plus.argmax(axis=1)
     at[plus[:, 0]] = t
@@ -131,7 +141,7 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
 
 @cache
 def _legal(t: int) -> NDArray[np.int8]:
-    """The tokens that may follow t tokens: [no plus yet, the first one at 1, 2, ... or at 0, ended; V]."""
+    """The tokens that may follow t tokens. Rows: no plus yet, the plus at 1, 2, ..., the plus at 0, ended; columns: V tokens."""
     digits = [t, *range(t - 2, -1, -1), t - 1]  # of the operand being written
     rows = [[d < 3] * 10 + [k == 0 and d > 0, k > 0 and d > 0] for k, d in enumerate(digits[: t + 1] if t else [0])]
     return np.array([*rows, [False] * 11 + [True]] if t else rows, np.int8)
@@ -163,5 +173,5 @@ def build_v0() -> Task:
 
 
 def build_hard() -> Task:
-    """AdditionAttackHard-v0: the same target, a base policy trained longer on natural queries."""
+    """AdditionAttackHard-v0: the same target, and a base policy that was trained longer on queries without leading zeros."""
     return _build("banel/AdditionAttackHard-v0", "addition_attack_base_hard.safetensors")

@@ -1,16 +1,17 @@
 """Countdown: write an arithmetic expression over six given numbers whose value is the target (Hutton 2002).
 
-Success: a postfix expression, ended, that uses each number at most once, hits the target exactly, and whose every
-intermediate result is a positive whole number: a - b needs a > b, a / b needs b to divide a.
+Success: the sequence is a postfix expression with the end token behind it. It uses each number at most once, its value is
+the target, and every intermediate result is a positive whole number. So a - b needs a > b, and a / b needs b to divide a.
 Vocabulary 11 (the numbers 3 6 25 50 75 100, four operators, the end token =), horizon 12, budget 7,500.
-In postfix the grammar is two counters: a number may follow if it is unused, an operator if two values stand on the
-stack, the end if one does. The target, 132, stands in an asset; another instance is another target.
+In postfix the grammar needs no brackets: a number may follow if it is not yet used, an operator if at least two values
+are on the stack, and the end if exactly one is. The target, 132, is in an asset; another instance has another target.
 
-The success set: 5,702 of the 4,675,753 legal expressions, enumerated. Base success, exact: 10^-2.9982, carried by 868
-successes in effect. The base policy knows random legal expressions of every value.
-What a failure can teach: 14% of the base policy's samples break a rule, 55% are above 999. Two or more multiplications
-(48% of the samples) carry 3% of the success, a last multiplication or just one carries more than its share. No single
-token decides: the best classes by operators and length are 10 times as good as the base, and hold 5% of its success.
+The success set has 5,702 of the 4,675,753 legal expressions, all of them enumerated. Base success, exact: 10^-2.9982; its
+effective number of successes is 868. The base policy was trained on random legal expressions of every value.
+What a failure can teach: 14% of the base policy's samples break a rule, and 55% have a value above 999. Samples with two or
+more multiplications are 48% of all and hold 3% of the success. Those with exactly one multiplication, or with a
+multiplication as the last operator, hold more than their share. No single token decides: if expressions are sorted by their
+operators and length, the best classes succeed 10 times as often as the base policy, and they hold 5% of its success.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ class Expressions:
     tokens: NDArray[np.int8]  # [m, length]
 
     def where(self, value: int) -> Expressions:
-        """Those of this value."""
+        """The expressions with this value."""
         rows = self.values == value
         return Expressions(self.values[rows], self.tokens[rows])
 
 
 def results(a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Sum, difference, product and quotient of positive a and b that broadcast; 0 where the rules forbid it."""
+    """Sum, difference, product and quotient of positive a and b, which are broadcast; 0 where the rules forbid a result."""
     yield a + b
     yield np.maximum(a - b, 0)
     yield a * b
@@ -62,29 +63,32 @@ def results(a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[NDArray[np.i
 
 def evaluate(tokens: Tokens) -> NDArray[np.int64]:
     """The value [n] of each sequence [n, T]; 0 where it is malformed or breaks a rule."""
+    # All sequences are evaluated at once, token by token. A row that broke a rule is computed further and its result dropped.
     n, row = len(tokens), np.arange(len(tokens))
-    stack = np.ones((n, HORIZON + 2), np.int64)  # two ones below the bottom, so that every row can be computed
+    stack = np.ones((n, HORIZON + 2), np.int64)  # with two ones at the bottom: an operator always finds two values
     depth, used, legal = np.full(n, 2), np.zeros(n, np.int64), np.ones(n, bool)
     for token in tokens.T:
         number, operator = token < K, (token >= K) & (token < END)
         bit = np.where(number, 1 << token, 0)
         legal &= (used & bit == 0) & (~operator | (depth >= 4))
         used |= bit
+        # A result that the rules forbid is 0, see `results`.
         result = np.choose((token - K).clip(0, 3), list(results(stack[row, depth - 2], stack[row, depth - 1])))
         legal &= ~operator | (result > 0)
         depth = depth + number - (operator & legal)
         pushed = np.where(number, np.array(NUMBERS)[token.clip(max=K - 1)], np.maximum(result, 1))
         writes = legal & (number | operator)
         stack[row[writes], depth[writes] - 1] = pushed[writes]
-    finished = legal & (depth == 3) & (tokens[:, -1] == END)
-    return np.where(finished, stack[:, 2], 0)
+    ended = legal & (depth == 3) & (tokens[:, -1] == END)  # 3: the two ones and the value
+    return np.where(ended, stack[:, 2], 0)
 
 
 def expressions(target: int | None = None) -> Iterator[Expressions]:
-    """Every legal expression, one set of numbers after another: all of them, or those that hit the target.
+    """Every legal expression, one set of numbers after another: all of them, or those whose value is the target.
 
-    An expression over a set is one over a part of it, one over the rest, and an operator, so sets are built from
-    smaller ones. Of the largest, which nothing is built from, only what is asked for is ever written out.
+    An expression over a set of numbers consists of one over a part of the set, one over the rest, and an operator. So the
+    sets are done in the order of their size. Nothing is built from the largest set, so with a target only its expressions
+    with that value are written out.
     """
     known: dict[frozenset[int], Expressions] = {}
     for size in range(1, K + 1):
@@ -94,7 +98,7 @@ def expressions(target: int | None = None) -> Iterator[Expressions]:
 
 
 def _over(members: tuple[int, ...], known: dict[frozenset[int], Expressions], target: int | None) -> Expressions:
-    """The legal expressions that use exactly these numbers, given those over every smaller set."""
+    """The legal expressions that use exactly these numbers, from the expressions over every smaller set."""
     if len(members) == 1:
         return Expressions(np.array([NUMBERS[members[0]]]), np.array([members], np.int8))
     pieces = []
@@ -121,14 +125,14 @@ def puzzle() -> int:
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the expression is legal and its value is the target: [n]."""
+    """1 for a legal expression whose value is the target, else 0: [n]."""
     hits: NDArray[np.int8] = (evaluate(tokens) == puzzle()).astype(np.int8)
     return hits
 
 
 @cache
 def successes() -> Tokens:
-    """Every expression that hits the target: [N, T]."""
+    """Every expression whose value is the target: [N, T]."""
     return np.concatenate([padded(found.tokens) for found in expressions(puzzle())])
 
 
@@ -147,7 +151,7 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
 
 
 def render(tokens: Tokens) -> str:
-    """One sequence [T] in infix with its value, as far as it can be read.
+    """One sequence [T] in infix with its value; a malformed one as it is written.
 
     >>> render(np.array([2, 3, 6, 0, 8, 10, 10, 10, 10, 10, 10, 10]))
     '25 50 + 3 * =   is   ((25 + 50) * 3) = 225'

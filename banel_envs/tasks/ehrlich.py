@@ -1,23 +1,25 @@
-"""Ehrlich functions: write a sequence in which every hidden spaced motif stands whole (Stanton et al. 2024).
+"""Ehrlich functions: write a sequence that contains every hidden spaced motif (Stanton et al. 2024).
 
-A Markov chain over V tokens bans some transitions; a sequence of L tokens that uses one is infeasible. Each of c
-hidden motifs has k tokens at hidden distances; the value of a feasible sequence is the product over the motifs of the
-largest share of the motif found at any place, rounded down to multiples of 1/q. Success: value 1. The base policy is
-the task's own chain, with a transformer that starts silent. No end token: every sequence has L tokens.
+A Markov chain over V tokens bans some transitions. A sequence of L tokens that uses a banned one is infeasible. Each of c
+hidden motifs has k tokens at hidden distances. At each place of a sequence some share of a motif is found; the largest
+share counts, rounded down to a multiple of 1/q. The value of a feasible sequence is the product of these shares over the
+motifs. Success: value 1. The base policy is the task's own chain, together with a transformer whose output is zero before
+training. There is no end token: every sequence has L tokens.
 
-The registered ids have one size (V 12 L 10 c 2 k 4 q 4, horizon 10, budget 7,500) and differ in which motifs the chain
-must reach; their functions are pytorch-holo 0.0.5's own, by torch seed. Exact, as in tests/test_ehrlich.py:
+The registered ids have one size (V 12 L 10 c 2 k 4 q 4, horizon 10, budget 7,500) and different motifs. Their functions
+are those that pytorch-holo 0.0.5 draws for a torch seed. The numbers are exact, as in tests/test_ehrlich.py:
 
     id               seed   base success   successes   effective
     EhrlichEasy-v0    29     10^-2.0842      7,916       729.1
     Ehrlich-v0        31     10^-3.9793      4,597       242.1
     EhrlichHard-v0    26     10^-6.1627        924       179.5
 
-`ehrlich(...)` makes any other size, from this package's own generator. What is learnable from failures: every draw is
-feasible, so a failure says that some motif is missing, never which. Successes are rare strings of the chain, so what
-fails is first of all the chain's habits: rejecting them moves mass to rarer feasible transitions, towards the motifs
-or away from them. Answers tell these apart only where successes are missing from the failures: at 1e-2 (one seed, BaNEL
-ends at 10^-2.05, its oracle-free twin at 10^-3.85). From 1e-4 on a run may meet none, and then equals its twin.
+`ehrlich(...)` makes any other size, with this package's own generator.
+What a failure can teach: every sample of the base policy is feasible, so a failure says that a motif is missing, and never
+which one. Successes are rare samples of the chain, so most failures are its common samples. Rejecting these moves
+probability to rarer transitions, towards the motifs or away from them. The answers tell the two apart only if a run meets
+successes, which are then missing from the failures. At a base success of 1e-2 that is so (one seed: BaNEL ends at
+10^-2.05 and its oracle-free twin at 10^-3.85). At 1e-4 and below a run may meet no success, and then it equals its twin.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ Floats = NDArray[np.float64]
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 FUNCTIONS = "ehrlich_functions.npz"  # what pytorch-holo's generator drew for the registered ids
-ENUMERABLE = 1_000_000  # successes listed at most, each counted once for every way its motifs can lie in it
-LAYOUTS = 20_000  # ways for the motifs to lie in a sequence, looked through at most
+ENUMERABLE = 1_000_000  # the most successes that are listed; each counts once for every way its motifs can lie in it
+LAYOUTS = 20_000  # the most ways for the motifs to lie in a sequence that are looked through
 BUDGET = 7_500
 HOT = 0.5  # softmax temperature of a random transition matrix, as in pytorch-holo
 BAND = 0.4  # share of V that a token's band of possible successors reaches to either side, as in pytorch-holo
@@ -54,12 +56,12 @@ BAND = 0.4  # share of V that a token's band of possible successors reaches to e
 class Ehrlich:
     """One Ehrlich function: a chain, motifs and distances."""
 
-    initial: Floats  # distribution of the first token [V]
-    transition: Floats  # of the next token [V, V]; banned where it is 0
+    initial: Floats  # the distribution of the first token [V]
+    transition: Floats  # the distribution of the next token [V, V]; a transition with probability 0 is banned
     motifs: Ints  # [c, k]
-    offsets: Ints  # where a motif's tokens stand, counted from its first [c, k]
+    offsets: Ints  # the place of each token of a motif, counted from its first token [c, k]
     length: int  # L
-    quantisation: int  # q: levels above 0 of a motif's share
+    quantisation: int  # q, the number of levels above 0 that a motif's share can have
 
     def feasible(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Whether the chain can write each sequence [n, L]: [n]."""
@@ -67,7 +69,7 @@ class Ehrlich:
         return np.asarray((self.initial > 0)[tokens[:, 0]] & possible)
 
     def levels(self, tokens: Tokens) -> Ints:
-        """How much of each motif stands in each sequence, in 1/q: [n, c]."""
+        """The share of each motif that each sequence contains, as a multiple of 1/q: [n, c]."""
         k = self.motifs.shape[1]
         levels = np.empty((len(tokens), len(self.motifs)), np.int64)
         for i, (motif, offset) in enumerate(zip(self.motifs, self.offsets, strict=True)):
@@ -77,31 +79,34 @@ class Ehrlich:
         return levels
 
     def value(self, tokens: Tokens) -> Floats:
-        """The function: [n], in 0..1, -inf where infeasible."""
+        """The value of each sequence: [n], from 0 to 1, and -inf for an infeasible one."""
         value = (self.levels(tokens) / self.quantisation).prod(axis=1)
         return np.where(self.feasible(tokens), value, -np.inf)
 
     def reward(self, tokens: Tokens) -> NDArray[np.int8]:
-        """1 where the value is 1: [n]."""
+        """1 for a sequence of value 1, else 0: [n]."""
+        # Levels are whole numbers, so this compares exactly. A product of floats could miss 1.
         whole: NDArray[np.bool_] = (self.levels(tokens) == self.quantisation).all(axis=1)
         return (whole & self.feasible(tokens)).astype(np.int8)
 
     def witness(self) -> Tokens:
-        """The motifs one after another [L], each token repeated until the next: repeats are never banned."""
+        """The motifs one after another [L]. The gaps repeat the token before them, because repeats are never banned."""
         ends = np.cumsum(self.offsets[:, -1] + 1)
-        begins = np.concatenate(([0], ends[:-1]))
-        where = (begins[:, None] + self.offsets).ravel()
+        starts = np.concatenate(([0], ends[:-1]))
+        where = (starts[:, None] + self.offsets).ravel()
         row: Tokens = self.motifs.ravel()[np.searchsorted(where, np.arange(self.length), side="right") - 1]
         return row
 
     def successes(self) -> Tokens | None:
-        """Every sequence of value 1 in lexicographic order [N, L]; None where they are too many to list."""
+        """Every sequence of value 1 in lexicographic order [N, L]; None if they are too many to list."""
+        # A layout fixes the tokens of the motifs. What the chain can write in the gaps is first counted and then listed, so
+        # that a function with too many successes is given up before they fill the memory.
         layouts = self._layouts()
         if layouts is None:
             return None
         possible = self.transition > 0
         fits = (layouts[:, :, None] == -1) | (layouts[:, :, None] == np.arange(len(possible)))  # [m, L, V]
-        ways = fits.astype(np.float64)  # completions of each layout from each token at each position
+        ways = fits.astype(np.float64)  # how many endings each layout has after each token at each position
         for t in range(self.length - 2, -1, -1):
             ways[:, t] *= ways[:, t + 1] @ possible.T
         ways[:, 0] *= self.initial > 0
@@ -112,20 +117,22 @@ class Ehrlich:
         for t in range(1, self.length):
             parent, token = np.nonzero((ways[layout, t] > 0) & possible[rows[:, -1]])
             layout, rows = layout[parent], np.concatenate((rows[parent], token[:, None]), axis=1)
+        # A sequence can hold its motifs in several layouts and is then found several times.
         return np.unique(rows, axis=0)
 
     def _layouts(self) -> Ints | None:
-        """Every way for the motifs to lie in a sequence [m, L], -1 where any token may stand; None if too many."""
+        """Every way for the motifs to lie in a sequence [m, L], with -1 for any token; None if there are too many ways."""
         places = self.length - self.offsets[:, -1]
         if places.prod(dtype=np.float64) > LAYOUTS:
             return None
-        begins = np.indices(tuple(places.tolist())).reshape(len(places), -1).T  # [m, c]
-        layouts = np.full((len(begins), self.length), -1)
-        agree, every = np.ones(len(begins), bool), np.arange(len(begins))
-        for begin, motif, offset in zip(begins.T, self.motifs, self.offsets, strict=True):
+        starts = np.indices(tuple(places.tolist())).reshape(len(places), -1).T  # [m, c]
+        layouts = np.full((len(starts), self.length), -1)
+        # Motifs may overlap, but only where they want the same token.
+        agree, every = np.ones(len(starts), bool), np.arange(len(starts))
+        for start, motif, offset in zip(starts.T, self.motifs, self.offsets, strict=True):
             for token, at in zip(motif, offset, strict=True):
-                agree &= np.isin(layouts[every, begin + at], (-1, token))
-                layouts[every, begin + at] = token
+                agree &= np.isin(layouts[every, start + at], (-1, token))
+                layouts[every, start + at] = token
         return layouts[agree]
 
     def digest(self) -> str:
@@ -138,16 +145,17 @@ class Ehrlich:
 def draw(
     vocabulary: int, length: int, motifs: int, motif_length: int, quantisation: int, rng: np.random.Generator
 ) -> Ehrlich:
-    """A random function by pytorch-holo's recipe, from numpy's stream: `Ehrlich.witness` has value 1.
+    """A random function by pytorch-holo's recipe, with NumPy's random numbers. `Ehrlich.witness` has value 1.
 
     Raises:
-        BadValue: sizes that no solvable function has.
+        BadValue: no solvable function has these sizes.
     """
     check_sizes(vocabulary, length, motifs, motif_length, quantisation)
     transition = _random_chain(vocabulary, rng)
     stationary = np.linalg.matrix_power(transition, 10_000)[0]
     written = [int(rng.choice(vocabulary, p=stationary / stationary.sum()))]
-    while len(written) < motifs * motif_length:  # one walk of the chain, so that the motifs can follow each other
+    # All motifs are one walk of the chain, so that they can follow each other and a success exists.
+    while len(written) < motifs * motif_length:
         written.append(int(rng.choice(vocabulary, p=transition[written[-1]])))
     slack = (length - motifs * motif_length) // motifs
     shares = rng.dirichlet(np.ones(motif_length - 1), motifs)  # [c, k - 1]
@@ -163,7 +171,7 @@ def draw(
 
 
 def check_sizes(vocabulary: int, length: int, motifs: int, motif_length: int, quantisation: int) -> None:
-    """BadValue, naming the limit, where no Ehrlich function has these sizes."""
+    """Check sizes; BadValue, with the limit, if no Ehrlich function has them."""
     if not 2 <= vocabulary <= len(LETTERS):
         raise BadValue(f"vocabulary is {vocabulary}; an Ehrlich function has 2 to {len(LETTERS)} tokens")
     if motifs < 1 or motif_length < 2:
@@ -176,7 +184,7 @@ def check_sizes(vocabulary: int, length: int, motifs: int, motif_length: int, qu
 
 
 def _random_chain(V: int, rng: np.random.Generator) -> Floats:
-    """A transition matrix [V, V] with a shuffled band of possible successors, repeats among them, and no dead end."""
+    """A transition matrix [V, V]. It bans some successors of each token, never the token itself, and has no dead end."""
     reach = int(V * BAND)
     while True:
         scores = np.exp(rng.normal(size=(V, V)) / HOT)
@@ -192,9 +200,9 @@ def possible_next(start: NDArray[np.bool_], possible: NDArray[np.bool_], prefix:
     """The chain's bans as an action mask: prefixes [n, t] to allowed tokens [n, V].
 
     Args:
-        start: tokens that may stand first [V].
-        possible: row i tells which tokens may follow token i [V, V].
-        prefix: what is written [n, t].
+        start: which tokens may be the first [V].
+        possible: which tokens may follow token i, in row i [V, V].
+        prefix: the tokens that are written [n, t].
     """
     if prefix.shape[1] == 0:
         return np.tile(start.astype(np.int8), (len(prefix), 1))
@@ -202,7 +210,7 @@ def possible_next(start: NDArray[np.bool_], possible: NDArray[np.bool_], prefix:
 
 
 def _printer(possible: NDArray[np.bool_], tokens: Tokens) -> str:
-    """The sequence, and below it a ^ wherever a token may not follow the one before."""
+    """The sequence, with a ^ below each token that may not follow the one before it."""
     marks = " " + "".join(" ^"[not ok] for ok in possible[tokens[:-1], tokens[1:]])
     return "".join(LETTERS[t] for t in tokens) + ("\n" + marks if "^" in marks else "")
 
@@ -229,21 +237,21 @@ def ehrlich(
     quantisation: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """An Ehrlich task of any size, drawn from its seed; the registered ids are other functions, pytorch-holo's own.
+    """An Ehrlich task of any size, drawn from its seed. The registered ids are other functions, which pytorch-holo drew.
 
     Args:
         vocabulary: V, 2 to 62.
         length: L, at least motifs x motif_length.
         motifs: c.
         motif_length: k, at least 2.
-        quantisation: q, which divides k; k by default. It changes the value, not where the value is 1.
-        seed: of the function and of the base policy's untrained weights.
+        quantisation: q, which divides k; k by default. It changes the values below 1, and not which sequences succeed.
+        seed: the function and the base policy's untrained weights are drawn from it.
 
     Returns:
-        A task whose `successes()` is None where they are too many to list.
+        A task. Its `successes()` is None if they are too many to list.
 
     Raises:
-        BadValue: sizes that no solvable function has; names the limit.
+        BadValue: no solvable function has these sizes. The message gives the limit.
     """
     q = motif_length if quantisation is None else quantisation
     function = draw(vocabulary, length, motifs, motif_length, q, np.random.default_rng([seed, 0]))

@@ -1,12 +1,14 @@
 """Gaussian1D: a point on the line [-4, 4], rewarded near -2 and +2 (after the first figure of BaNEL, arXiv 2510.09596).
 
-A sequence is the number of one of 1,000 cells, three decimal digits, most significant first: each digit narrows the
-interval tenfold. The base policy is a discretised Gaussian about 0, so both rewards lie in its tails.
-Success: the cell's centre lies within 0.05 of -2 or of 2. Vocabulary 10 (digits, no end token), horizon 3, budget 5,000.
+The line is cut into 1,000 cells. A sequence is the number of a cell in three decimal digits, the most significant first, so
+each digit narrows the interval tenfold. The base policy is a Gaussian about 0 over the cells, so both rewarded places lie in
+its tails. Success: the cell's centre lies within 0.05 of -2 or of 2. Vocabulary 10 (digits, no end token), horizon 3,
+budget 5,000.
 
-The success set: 24 cells, 244..255 and 744..755. Base success, exact: 10^-2.9818 (standard deviation 0.65), carried by
-23.8 cells in effect.
-The whole space can be listed, so that a policy is a curve: `python -m benchmarks.gaussian1d` draws BaNEL's, round by round.
+The success set has 24 cells, 244..255 and 744..755. Base success, exact: 10^-2.9818 (standard deviation 0.65); its
+effective number of successes is 23.8.
+All cells can be listed, so a policy can be drawn as a curve: `python -m benchmarks.gaussian1d` draws BaNEL's policies,
+round by round.
 """
 
 from __future__ import annotations
@@ -40,13 +42,13 @@ def encode(cells: NDArray[np.int64]) -> Tokens:
 
 
 def centres(tokens: Tokens) -> NDArray[np.float64]:
-    """Where on the line each sequence's cell has its centre: [n]."""
+    """The centre of each sequence's cell on the line: [n]."""
     x: NDArray[np.float64] = LOW + (tokens @ PLACES + 0.5) * WIDTH
     return x
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the cell's centre lies within REACH of a target: [n]."""
+    """1 for a cell whose centre lies within REACH of a target, else 0: [n]."""
     distance: NDArray[np.float64] = np.abs(centres(tokens)[:, None] - TARGETS).min(axis=1)  # [n]
     return (distance <= REACH).astype(np.int8)
 
@@ -64,8 +66,9 @@ def text(tokens: Tokens) -> str:
 
 
 def picture(tokens: Tokens) -> NDArray[np.uint8]:
-    """The line with its whole numbers, the interval that the digits so far leave open, and the point once it is one."""
+    """The line with its whole numbers, and the interval that the written digits leave; with three digits it is the point."""
     height, width = PIXELS
+    # An environment shows unfinished sequences too. What is not written yet has the index V, which is no digit.
     written = tokens[tokens < len(VOCABULARY)]
     first = int(written @ PLACES[: len(written)])
     left, right = (cell * width // CELLS for cell in (first, first + 10 ** (HORIZON - len(written))))

@@ -1,21 +1,22 @@
 """ListProgram: write a program over lists that maps given inputs to given outputs (after DeepCoder, Balog et al. 2017).
 
-A program is a pipeline: each function takes the list that the one before it left, the first takes the input.
+A program is a pipeline: each function takes the list that the function before it returned, and the first takes the input.
 `filter even map square sum end` sums the squares of the even numbers.
 
-- reverse, sort, tail, map F, filter P, scanl G (running G, Haskell's scanl1), zipwith G (with the *input*, as far as
-  both reach) leave a list; head, last, sum, minimum, maximum, count P leave a number, after which only `end` may come
+- reverse, sort, tail, map F, filter P, scanl G (the running G, Haskell's scanl1) and zipwith G (with the *input*, up to the
+  shorter length) return a list; head, last, sum, minimum, maximum and count P return a number, after which only `end` may come
 - F: +1 -1 *2 /2 (rounded down) neg square; P: even odd >0 <0; G: + - * min max
 
-A program fails where it is malformed, takes head, last, minimum or maximum of an empty list, or makes a value outside
--255..255. Success: it is ended, runs on all four examples (they stand in the prompt) and leaves exactly the outputs.
-Vocabulary 29, horizon 10, budget 7,500. Examples stand in an asset; another instance is other inputs and outputs.
+A program fails if it is malformed, if it takes head, last, minimum or maximum of an empty list, or if it makes a value
+outside -255..255. Success: the program has its end token, runs on all four examples (the prompt shows them) and returns
+exactly their outputs. Vocabulary 29, horizon 10, budget 7,500. The examples are in an asset; another instance has others.
 
-The success set: 866 of some 16 million programs that run, the shortest of four functions (`map *2 sort filter >0
-map *2`), enumerated by running every program, those of one length that left the same going on as one.
-Base success, exact: 10^-4.1672, carried by 122 successes in effect. The base policy knows random programs, no example.
-What a failure can teach: 35% of the samples leave a number and 6% do not run, 4% leave lists as long as the outputs.
-Every success holds sort and >0, all but two hold *2; of the samples 11%, 13% and 17% do.
+The success set has 866 of some 16 million programs that run. The shortest has four functions (`map *2 sort filter >0 map
+*2`). The set was enumerated by running every program; programs of one length with the same results were continued as one.
+Base success, exact: 10^-4.1672; its effective number of successes is 122. The base policy was trained on random programs,
+and it does not know the examples.
+What a failure can teach: 35% of the base policy's samples return a number, 6% do not run, and 4% return lists as long as
+the outputs. Every success contains sort and >0, and all but two contain *2; of the samples 11%, 13% and 17% do.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from banel_envs.task import Task
 
 Ints = NDArray[np.int64]
 States = NDArray[np.int16]
-"""What programs have made of every example: [n, examples, LENGTH]; lists end in BLANK, a number is [v, NUMBER, ...]."""
+"""The results of programs on every example: [n, examples, LENGTH]. A list is filled with BLANK, a number is [v, NUMBER, ...]."""
 
 LENGTH = 5  # elements of the longest list
-LIMIT = 255  # largest absolute value
-BLANK, NUMBER = 1_000, 2_000  # beyond LIMIT, and BLANK sorts last
+LIMIT = 255  # the largest absolute value
+BLANK, NUMBER = 1_000, 2_000  # no value can be so large, and BLANK is sorted behind all values
 
 UNARY: dict[str, Callable[[Ints], Ints]] = {
     "+1": lambda x: x + 1,
@@ -65,7 +66,8 @@ LISTS: dict[str, Callable[[Ints], Ints]] = {  # [n, E, L] to [n, E, L]
     "sort": lambda x: np.sort(x, axis=2),
     "tail": lambda x: np.concatenate((x[:, :, 1:], np.full_like(x[:, :, :1], BLANK)), axis=2),
 }
-NUMBERS: dict[str, Callable[[Ints], Ints]] = {  # [n, E, L] to [n, E]; of an empty list beyond LIMIT, but for its sum
+# [n, E, L] to [n, E]. Of an empty list each of these but the sum gives a number beyond LIMIT, so the program fails.
+NUMBERS: dict[str, Callable[[Ints], Ints]] = {
     "head": lambda x: x[:, :, 0],
     "last": lambda x: _compact(x[:, :, ::-1])[:, :, 0],
     "sum": lambda x: np.where(x == BLANK, 0, x).sum(axis=2),
@@ -86,18 +88,19 @@ END = V - 1
 HORIZON = 10
 
 INSTRUCTIONS = (*((w,) for w in (*LISTS, *NUMBERS)), *((w, f) for w, arguments in ARGUMENTS.items() for f in arguments))
-"""Every function with its argument, as words."""
+"""Every function with each of its arguments, as words."""
 
 PUZZLE = "list_program_puzzle.npz"
 BASE = "list_program_base.safetensors"
 
-# The grammar as an automaton. Its phases: one for each function that awaits its argument, then these.
+# The grammar is an automaton. It has one phase for each function that still needs its argument, and then these four.
 LIST, VALUE, ENDED, DEAD = range(len(ARGUMENTS), len(ARGUMENTS) + 4)
-NEEDS = np.array([2] * len(ARGUMENTS) + [1, 1, 0, HORIZON + 1])  # tokens to the end of a well-formed sequence, by phase
+# How many tokens a sequence in each phase needs to its end. A dead one needs more than there can be.
+NEEDS = np.array([2] * len(ARGUMENTS) + [1, 1, 0, HORIZON + 1])
 
 
 def _automaton() -> tuple[Ints, Ints]:
-    """For every phase and token the next phase and the instruction that is then complete (-1: none), both [phases, V]."""
+    """For every phase and token the next phase, and the instruction that is then complete (-1: none), both [phases, V]."""
     follow, complete = np.full((2, len(NEEDS), V), [[[DEAD]], [[-1]]])
     follow[LIST, : len(ARGUMENTS)] = np.arange(len(ARGUMENTS))
     follow[[LIST, VALUE, ENDED], END] = ENDED
@@ -113,14 +116,15 @@ FOLLOW, COMPLETE = _automaton()
 
 
 def apply(instruction: int, states: States, inputs: States) -> tuple[States, NDArray[np.bool_]]:
-    """Run one instruction on lists [n, E, L]: the states that follow, and which rows [n] it ran on.
+    """Run one instruction on lists [n, E, L]: the states after it, and for which sequences [n] it succeeded.
 
     Args:
-        instruction: index into INSTRUCTIONS.
-        states: lists, no numbers.
-        inputs: the examples' inputs [E, L], which zipwith reads.
+        instruction: an index of INSTRUCTIONS.
+        states: lists and no numbers.
+        inputs: the inputs of the examples [E, L], which zipwith reads.
     """
     name, *argument = INSTRUCTIONS[instruction]
+    # Computed in int64: a square or a product of two int16 could wrap round and look as if it were within the limit.
     x, start = states.astype(np.int64), inputs.astype(np.int64)
     if name in NUMBERS:
         return _number(NUMBERS[name](x))
@@ -140,13 +144,13 @@ def apply(instruction: int, states: States, inputs: States) -> tuple[States, NDA
 
 
 def _checked(values: Ints, present: NDArray[np.bool_]) -> tuple[States, NDArray[np.bool_]]:
-    """Lists [n, E, L] of the elements that are present, and which rows [n] keep the limit."""
+    """Lists [n, E, L] of the elements that are present, and which sequences [n] keep the limit."""
     kept = np.all((np.abs(values) <= LIMIT) | ~present, axis=(1, 2))
     return np.where(present & kept[:, None, None], values, BLANK).astype(np.int16), kept
 
 
 def _number(values: Ints) -> tuple[States, NDArray[np.bool_]]:
-    """Numbers [n, E] as states, and which rows [n] keep the limit."""
+    """Numbers [n, E] as states, and which sequences [n] keep the limit."""
     kept = np.all(np.abs(values) <= LIMIT, axis=1)
     states = np.full((*values.shape, LENGTH), BLANK, np.int16)
     states[:, :, 0], states[:, :, 1] = np.where(kept[:, None], values, 0), NUMBER
@@ -154,12 +158,12 @@ def _number(values: Ints) -> tuple[States, NDArray[np.bool_]]:
 
 
 def _compact(x: Ints) -> Ints:
-    """Elements moved to the front, in order, blanks to the back."""
+    """The lists with their elements in front, in order, and the blanks behind them."""
     return np.take_along_axis(x, np.argsort(x == BLANK, axis=2, kind="stable"), axis=2)
 
 
 def _scan(function: Callable[[Ints, Ints], Ints], x: Ints) -> Ints:
-    """The running value of a function of two elements."""
+    """The running value of a function of two elements, from the left."""
     y = x.copy()
     for i in range(1, LENGTH):
         y[:, :, i] = function(y[:, :, i - 1], x[:, :, i])
@@ -167,7 +171,8 @@ def _scan(function: Callable[[Ints, Ints], Ints], x: Ints) -> Ints:
 
 
 def run(tokens: Tokens, inputs: States) -> tuple[States, NDArray[np.bool_]]:
-    """Interpret programs [n, T] on inputs [E, L]: their last states [n, E, L], and which were well-formed and ran [n]."""
+    """Run programs [n, T] on inputs [E, L]: their last states [n, E, L], and which of them [n] are well-formed and ran."""
+    # All programs run at once: at each token, the sequences that complete the same instruction run it together.
     states = np.repeat(inputs[None], len(tokens), axis=0)
     phase, alive = np.full(len(tokens), LIST), np.ones(len(tokens), bool)
     for token in tokens.T:
@@ -181,13 +186,13 @@ def run(tokens: Tokens, inputs: States) -> tuple[States, NDArray[np.bool_]]:
 
 @cache
 def puzzle() -> tuple[States, States]:
-    """The examples: their inputs and their outputs, each [E, L]."""
+    """The inputs and the outputs of the examples, each [E, L]."""
     with np.load(asset(PUZZLE)) as stored:
         return stored["inputs"], stored["outputs"]
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the program runs on every example and leaves its output: [n]."""
+    """1 for a program that runs on every example and returns its output, else 0: [n]."""
     inputs, outputs = puzzle()
     states, ran = run(tokens, inputs)
     hits: NDArray[np.int8] = (ran & (states == outputs).all(axis=(1, 2))).astype(np.int8)
@@ -196,13 +201,13 @@ def reward(tokens: Tokens) -> NDArray[np.int8]:
 
 @cache
 def successes() -> Tokens:
-    """Every program that leaves the outputs: [N, T], found by the build among all well-formed programs."""
+    """Every program that returns the outputs: [N, T]. They were found when the task was built, since the search takes long."""
     with np.load(asset(PUZZLE)) as stored:
         return np.asarray(stored["programs"], np.int64)
 
 
 def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
-    """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V], room for the end being kept."""
+    """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]. Room is kept for the end token."""
     phase = np.full(len(prefix), LIST)
     for token in prefix.T:
         phase = FOLLOW[phase, token]
@@ -212,7 +217,7 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
 
 
 def show(state: States) -> str:
-    """What one example [L] holds: `[3 -1 4]`, or a number.
+    """The state of one example [L] as text: `[3 -1 4]`, or a number.
 
     >>> show(np.array([3, -1, BLANK, BLANK, BLANK])), show(np.array([7, NUMBER, BLANK, BLANK, BLANK]))
     ('[3 -1]', '7')
@@ -221,7 +226,7 @@ def show(state: States) -> str:
 
 
 def render(tokens: Tokens) -> str:
-    """One program [T] as a pipeline, and what it makes of each input."""
+    """One program [T] as a pipeline, and its result on each input."""
     inputs, _ = puzzle()
     states, ran = run(tokens[None], inputs)
     words = [WORDS[t] for t in tokens if t != END]

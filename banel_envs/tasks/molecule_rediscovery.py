@@ -1,20 +1,20 @@
 """MoleculeRediscovery: write a SMILES of one given molecule, the target, which was in no training data.
 
-Success: the string is a plain spelling of the target, one of a frozen set that ships, so that neither a reward nor a
-success rate needs rdkit. The atoms come in any order: any atom first, the branches in any order, the ring opened at any
-of its bonds and numbered by any of the four digits. Plain means three things.
+Success: the string is a plain spelling of the target. All plain spellings ship as a set, so neither a reward nor a success
+rate needs rdkit. The atoms may come in any order: any atom may be first, the branches may have any order, and the ring may
+be opened at any of its bonds and numbered by any of the four digits. Plain means three things.
 
-1. The six ring atoms are all written aromatic (c), or all as in one of the two Kekulé forms (C, three bonds =).
-2. No brackets stand around the last branch of an atom: no ")" is followed by ")" or by the end.
+1. The six ring atoms are all written as aromatic (c), or all in one of the two Kekulé forms (C, with three bonds =).
+2. The last branch of an atom has no brackets: no ")" is followed by ")" or by the end.
 3. No bond sign could be left out: there is no "-", and a ring digit has "=" at one of its two ends at most.
 
-These are all such strings, 30,720. rdkit reads some 5 * 10^10 strings of at most 40 tokens as the target, most of them
-full of needless signs and brackets: they cannot be listed, and those that are not plain fail.
+There are 30,720 such strings. rdkit reads some 5 * 10^10 strings of at most 40 tokens as the target. Most of them are full
+of needless signs and brackets. They are too many to list, and those that are not plain fail.
 
 The target is bupropion, CC(NC(C)(C)C)C(=O)c1cccc(Cl)c1 (16 heavy atoms). Vocabulary 22, horizon 40 (see smiles.py),
-budget 5,000. Base success, exact (`banel list`): 10^-8.6654, carried by 138 spellings in effect; the Kekulé forms have
-3 millionths of it. BaNEL from failures alone ends below the base, in the median of three seeds (docs/tasks.md).
-Source: GuacaMol's rediscovery benchmarks (Brown et al. 2019), with the target's similarity withheld.
+budget 5,000. Base success, exact (`banel list`): 10^-8.6654; its effective number of successes is 138. The Kekulé forms
+hold 3 millionths of it. With failures alone BaNEL ends below the base, in the median of three seeds (docs/tasks.md).
+Source: GuacaMol's rediscovery benchmarks (Brown et al. 2019). Here the similarity to the target is not told.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def successes() -> Tokens:
     """Every spelling of the target: [N, T], the canonical one first."""
     with np.load(asset(SPELLINGS)) as table:
         spellings: Tokens = table["tokens"].astype(np.int64)
-    spellings.flags.writeable = False  # shared by everyone who asks
+    spellings.flags.writeable = False  # every caller gets the same array
     return spellings
 
 
@@ -48,7 +48,7 @@ def _keys() -> frozenset[bytes]:
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the sequence is one of the target's spellings: [n]."""
+    """1 for one of the target's plain spellings, else 0: [n]."""
     keys = _keys()
     rows = np.ascontiguousarray(tokens, np.uint8)
     return np.fromiter((bytes(row) in keys for row in rows), np.int8, len(rows))
@@ -62,7 +62,7 @@ def needless(tokens: Tokens) -> bool:
 
 
 def printer(tokens: Tokens) -> str:
-    """One sequence [T] as its SMILES, what can be counted on it, and whether it can count at all.
+    """One sequence [T] as its SMILES, with its numbers of atoms and rings, and with a note if it cannot be a plain spelling.
 
     >>> printer(smiles.encode(["CC(C)(C)"])[0])
     'CC(C)(C)  (4 heavy atoms, 0 rings; not a plain spelling: it has needless brackets or "-")'

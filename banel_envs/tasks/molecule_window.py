@@ -2,20 +2,21 @@
 
 Success: the string is well-formed (smiles.py), rdkit parses it, and ring count (independent cycles), molecular weight,
 logP (Crippen), synthetic accessibility (SA score, Ertl and Schuffenhauer 2009, from rdkit's Contrib) and drug-likeness
-(QED, Bickerton et al. 2012) all lie in their windows: WINDOWS below. Rewards need rdkit (extra `chem`); rings and the
-mass of the heavy atoms are read off the tokens, and properties computed from the cheapest on, so that few reach QED.
-Vocabulary 22, horizon 40, budget 5,000.
+(QED, Bickerton et al. 2012) all lie in their windows, see WINDOWS. Rewards need rdkit (extra `chem`). Rings and the mass of
+the heavy atoms are read off the tokens. The other properties are computed in the order of their cost, and computing stops
+at the first one outside its window, so QED is computed for few molecules. Vocabulary 22, horizon 40, budget 5,000.
 
-There is no enumerating the successes. A pool ships instead: those among sequences drawn once from the base policy
-(1,000,000) and from two proposals that succeed 70 and 400 times as often: some 2,200 and 1,050 distinct ones. A policy
-has a certified interval (certified.py): at least the exact mass of the pool's successes, of those that the run asked
-and of those met while counting; at most the pool's and the run's plus what 10,000 of its samples leave open. With nothing met
-outside that is 10^-3.43; 10^-4.43 for the last policy of a run (100,000 samples, some 25 seconds on one core); 10^-5.43
-would take 1,000,000 (4 minutes: `success_rate(..., samples=10**6)`). A number is given where 100 samples succeed, or
-where importance sampling may be believed (importance.py).
-Base success by the base's own million draws, 105 and 18 hits: 1.04e-4 (95%: 8.5e-5 to 1.26e-4) on v0, and between
-1.1e-5 and 2.8e-5 on Hard.
-Values are rdkit's (pool judged with 2026.09.1): another release may move a molecule over an edge.
+The successes cannot be enumerated. A pool ships instead: the successes among 1,000,000 sequences that were drawn once from
+the base policy, and among sequences from two proposals that succeed 70 and 400 times as often. These are some 2,200
+distinct successes on v0 and 1,050 on Hard. The rate of a policy is given as a certified interval (certified.py). Its lower
+end is the exact probability of the successes in the pool, of those that the run asked and of those that were met while
+counting. Its upper end is the probability of the pool's and the run's successes, plus what 10,000 samples of the policy
+leave possible. If no other success is met, that is 10^-3.43. The last policy of a run gets 100,000 samples (10^-4.43, some
+25 seconds on one core); 1,000,000 would give 10^-5.43 (4 minutes: `success_rate(..., samples=10**6)`). A number is given
+if 100 samples succeed, or if importance sampling can be trusted (importance.py).
+Base success from a million samples of the base policy, with 105 and 18 successes: 1.04e-4 (95%: 8.5e-5 to 1.26e-4) on v0,
+and between 1.1e-5 and 2.8e-5 on Hard.
+rdkit computes the properties (the pool was judged with 2026.09.1). With another version a molecule may leave its window.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from banel_envs.tasks.shared.smiles import BASE
 
 PROPOSALS = ("molecule_window_proposal_0.safetensors", "molecule_window_proposal_1.safetensors")
 POOL = "molecule_window_pool.npz"
-FRESH, FINAL = 10_000, 100_000  # samples that count for a policy beside the pool, and for the last one of a run
-REMEMBERED = 100_000  # molecules whose judgement is kept
-KEYS = {"banel/MoleculeWindow-v0": "v0", "banel/MoleculeWindowHard-v0": "hard"}  # in the pool's file
-MOST_HYDROGENS = 0.16  # share of a molecule's mass at most: a cycloalkane's is 0.144, and every window asks for rings
+SAMPLES, FINAL = 10_000, 100_000  # the size of the counting sample of a policy, and of the last policy of a run
+REMEMBERED = 100_000  # how many molecules the results of `judge` are kept for
+KEYS = {"banel/MoleculeWindow-v0": "v0", "banel/MoleculeWindowHard-v0": "hard"}  # names in the pool's file
+MOST_HYDROGENS = 0.16  # largest share of a molecule's mass; a cycloalkane's is 0.144, and every window asks for rings
 
 
 Window = tuple[float, float]
@@ -50,9 +51,9 @@ Window = tuple[float, float]
 
 @dataclass(frozen=True)
 class Windows:
-    """A window for each property, in the order in which they are judged: the cheapest first."""
+    """A window for each property, in the order in which they are computed: the cheapest first."""
 
-    rings: Window  # independent cycles
+    rings: Window  # the number of independent cycles
     weight: Window  # Da
     logp: Window
     sa: Window  # 1 (easy to make) to 10
@@ -66,7 +67,7 @@ WINDOWS = {
 
 
 def properties(molecule: Any) -> Iterator[float]:
-    """Weight, logP, SA and QED of an rdkit molecule, each computed when it is asked for."""
+    """Weight, logP, SA and QED of an rdkit molecule. Each is computed only when it is asked for."""
     kit = smiles.rdkit()
     yield kit.MolWt(molecule)
     yield kit.MolLogP(molecule)
@@ -76,7 +77,7 @@ def properties(molecule: Any) -> Iterator[float]:
 
 @lru_cache(REMEMBERED)
 def judge(text: str, w: Windows) -> bool:
-    """Whether rdkit parses a SMILES to a molecule whose weight, logP, SA and QED are inside their windows."""
+    """Whether rdkit reads a SMILES as a molecule whose weight, logP, SA and QED lie in their windows."""
     molecule = smiles.molecule(text)
     if molecule is None:
         return False
@@ -84,7 +85,10 @@ def judge(text: str, w: Windows) -> bool:
 
 
 def possible(tokens: Tokens, w: Windows) -> NDArray[np.bool_]:
-    """Which sequences [n, T] can succeed by their rings and the mass of their heavy atoms, read off the tokens: [n]."""
+    """Which sequences [n, T] can succeed, as far as the rings and the mass of the heavy atoms tell: [n].
+
+    Both are read off the tokens, so most sequences are decided without rdkit.
+    """
     rings, mass = smiles.ring_count(tokens), smiles.heavy_mass(tokens)
     inside = (rings >= w.rings[0]) & (rings <= w.rings[1])
     inside &= (mass <= w.weight[1]) & (mass >= w.weight[0] * (1 - MOST_HYDROGENS))
@@ -92,12 +96,12 @@ def possible(tokens: Tokens, w: Windows) -> NDArray[np.bool_]:
 
 
 def reward(w: Windows, tokens: Tokens) -> NDArray[np.int8]:
-    """1 where every property of the molecule is in its window: [n].
+    """1 for a molecule with every property in its window, else 0: [n].
 
     Raises:
         MissingExtra: rdkit is not installed.
     """
-    smiles.rdkit()
+    smiles.rdkit()  # a missing rdkit must not depend on whether a sequence of this batch needs it
     rows = np.flatnonzero(possible(tokens, w))
     rows = rows[smiles.well_formed(tokens[rows])]
     rewards = np.zeros(len(tokens), np.int8)
@@ -107,7 +111,7 @@ def reward(w: Windows, tokens: Tokens) -> NDArray[np.int8]:
 
 @cache
 def pool(id: str) -> Pool:
-    """The task's known successes, and how many sequences the base policy and each proposal drew for them."""
+    """The task's known successes, and the number of sequences that the base policy and each proposal drew for them."""
     key = KEYS[id]
     policies = [shipped_policy(name) for name in (BASE, *PROPOSALS)]
     with np.load(asset(POOL)) as table:
@@ -115,7 +119,7 @@ def pool(id: str) -> Pool:
             Proposal(policy, int(drawn), table[f"{key}_{k}"].astype(np.int64))
             for k, (policy, drawn) in enumerate(zip(policies, table[f"{key}_drawn"], strict=True))
         ]
-    return Pool(tuple(known), FRESH, FINAL)
+    return Pool(tuple(known), SAMPLES, FINAL)
 
 
 def _build(id: str) -> Task:
@@ -136,5 +140,5 @@ def build_v0() -> Task:
 
 
 def build_hard() -> Task:
-    """MoleculeWindowHard-v0: narrower windows, all of them inside those of v0."""
+    """MoleculeWindowHard-v0: its windows lie inside those of v0, and some are narrower."""
     return _build("banel/MoleculeWindowHard-v0")

@@ -1,17 +1,18 @@
-"""Needle: the negative control. Successes drawn at random among 10^6 sequences, with no structure to learn.
+"""Needle: the negative control. The successes are drawn at random among 10^6 sequences, with no structure to learn.
 
-A sequence is a number of six decimal digits. Success: output number n of the generator SplitMix64 (Steele, Lea, Flood
-2014), started at a state mixed from the run's seed, is below 10^-3 of its range: a new set each run. The policies,
-the problem and the vocabulary (10 digits, no end token, horizon 6, budget 3,000) are the same for every seed.
+A sequence is a number n of six decimal digits. Success: output number n of the random number generator SplitMix64 (Steele,
+Lea, Flood 2014) is below 10^-3 of its range. The generator's state is derived from the seed of the run, so each seed has a
+success set of its own. The base policy, the problem and the vocabulary (10 digits, no end token, horizon 6, budget 3,000)
+are the same for every seed.
 
-The success set: about 1,000 sequences (seed 0: 985). The base policy is exactly uniform, and can be trained: a
-transformer whose head starts at zero. So base success is the share of the set, 10^-3.0066 for seed 0.
+The success set has about 1,000 sequences (985 for seed 0). The base policy is exactly uniform and can be trained: it is a
+transformer whose head starts at zero. So its success rate is the share of the success set, 10^-3.0066 for seed 0.
 
-What it controls for: given any answers, each sequence not yet asked succeeds with probability 10^-3, so whatever a method
-does, its expected fresh success is 10^-3 times the mass it puts on them. `without_replacement` puts all there but
-3 in 10^6. Who does better in the mean was lucky, or read the set: `python -m benchmarks.needle` tests it (30 seeds: none
-of the nine other agents stands above).
-SplitMix64 is no cipher. Whoever inverts it reads the success set, as reading this file would.
+What the task controls for: whatever was answered, each sequence that was not yet asked succeeds with probability 10^-3.
+So the expected fresh success of any method is 10^-3 times the probability that it gives to these sequences.
+`without_replacement` gives them all but 3 in 10^6. A method that does better in the mean was lucky, or it knew the set.
+`python -m benchmarks.needle` tests that (30 seeds: none of the nine other agents is better).
+SplitMix64 is no cipher. An agent that inverts it knows the success set, and so does one that reads this file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from banel_envs.task import Task
 VOCABULARY = tuple("0123456789")
 HORIZON = 6
 SEQUENCES = len(VOCABULARY) ** HORIZON
-PLACES = len(VOCABULARY) ** np.arange(HORIZON - 1, -1, -1)  # what each digit counts
+PLACES = len(VOCABULARY) ** np.arange(HORIZON - 1, -1, -1)  # what each digit counts: 100000, ..., 10, 1
 RATE = 1e-3
 BELOW = np.uint64(RATE * 2**64)
 BASE = "needle_base.safetensors"
@@ -40,8 +41,9 @@ MIXES = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)
 
 
 def split_mix(state: int, n: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Outputs number n [k], counted from 0, of SplitMix64 started at a state below 2^64: [k]."""
-    z = np.uint64(state) + (n.astype(np.uint64) + np.uint64(1)) * GOLDEN  # wraps, as it should
+    """The outputs of SplitMix64 with the numbers n [k], counted from 0, from a state below 2^64 on: [k]."""
+    # The state of step n is the first state plus n steps, so no output needs those before it. uint64 wraps, as it should.
+    z = np.uint64(state) + (n.astype(np.uint64) + np.uint64(1)) * GOLDEN
     for shift, factor in MIXES:
         z = (z ^ (z >> np.uint64(shift))) * factor
     result: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
@@ -49,7 +51,8 @@ def split_mix(state: int, n: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def key_of(seed: int) -> int:
-    """The state that a run's seed starts from: unlike those of other seeds, anywhere in 0..2^64 - 1."""
+    """The first state for a run's seed, anywhere in 0..2^64 - 1. Neighbouring seeds have unrelated states."""
+    # A hash spreads the seeds over all states, so that their success sets have nothing to do with each other.
     return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8, person=b"banel/Needle").digest(), "big")
 
 
@@ -59,7 +62,7 @@ def encode(numbers: NDArray[np.int64]) -> Tokens:
 
 
 def reward(seed: int, tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the generator of a run's seed gives the sequence a number below BELOW: [n]."""
+    """1 for a sequence whose output, under a run's seed, is below BELOW, else 0: [n]."""
     return (split_mix(key_of(seed), tokens @ PLACES) < BELOW).astype(np.int8)
 
 
@@ -78,7 +81,8 @@ PROBLEM = Problem("banel/Needle-v0", VOCABULARY, HORIZON, budget=3_000, base=par
 
 
 def of_seed(seed: int) -> Task:
-    """Needle-v0 as the runs with this seed meet it."""
+    """Needle-v0 for the runs with this seed."""
+    # The digest is the same for every seed, so that the runs of several seeds make one row of the board.
     rule = f"{combined_digest(BASE)} SplitMix64 from blake2b of the seed, below {BELOW}"
     return Task(
         PROBLEM,
@@ -86,12 +90,12 @@ def of_seed(seed: int) -> Task:
         partial(successes, seed),
         witness=lambda: successes(seed)[0],
         seeded=of_seed,
-        control="no structure: no method can beat without_replacement in the mean",
+        negative_control="no structure: no method can beat without_replacement in the mean",
         digest=hashlib.sha256(rule.encode()).hexdigest(),
         family="dial",
     )
 
 
 def build_v0() -> Task:
-    """Needle-v0: the set of seed 0; see Task.of_seed for the others."""
+    """Needle-v0 with the success set of seed 0; `Task.of_seed` gives the others."""
     return of_seed(0)

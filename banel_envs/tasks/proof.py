@@ -1,17 +1,18 @@
 """Proof: write a cut-free proof of a given theorem of classical propositional logic in Gentzen's calculus LK.
 
-Success: the rules, read in prefix order (a rule, then the proofs of its premises), close every branch, and nothing
-but the end token follows. What each rule does stands in `sequent_calculus`; the prompt states the theorem.
-Vocabulary 18 (17 rules and the end token), horizon 14, budget 7,500. The mask knows the rules' arities alone.
+A sequence is read in prefix order: a rule, and then the proofs of its premises. Success: the rules close every branch, and
+only the end token follows. sequent_calculus.py says what each rule does, and the prompt states the theorem. Vocabulary 18
+(17 rules and the end token), horizon 14, budget 7,500. The action mask knows only how many premises each rule has.
 
-v0: (~p|q)>(p>q), material implication. 3,550 proofs, the shortest of 10 rules; base success, exact, 10^-4.1939,
-carried by 1.4 of them. Hard: ~(p&q)>(~p|~q), after De Morgan. 77 proofs, the shortest of 11 rules; 10^-11.2807, 2.3.
-The base policy was trained on proofs of easier theorems (`build/proof.py`) and is not told the theorem.
+v0: (~p|q)>(p>q), material implication. It has 3,550 proofs, the shortest with 10 rules. Base success, exact: 10^-4.1939;
+its effective number of successes is 1.4. Hard: ~(p&q)>(~p|~q), one of De Morgan's laws. It has 77 proofs, the shortest with
+11 rules; base success 10^-11.2807, effective number 2.3. The base policy was trained on proofs of easier theorems
+(`build/proof.py`), and it is not told the theorem.
 
-What was learnt: 98% of the base's samples are whole trees, nearly all begin with the right rule, and half break at the
-second; 3 in 10 take a rule that applies and leaves a sequent that does not hold. Temperature 2 lowers success on v0
-(10^-5.3). BaNEL from failures met no success (seed 0) and drifted to 10^-7.3, and so did its twin; tempered_sft met one
-in 1 of 5 seeds, and went to 0.996.
+What was learnt: 98% of the base policy's samples are whole trees. Nearly all start with the right rule, and half of them go
+wrong at the second. In 3 of 10 a rule applies, but it leaves a sequent that does not hold. Temperature 2 lowers success on
+v0 (10^-5.3). BaNEL with failures alone met no success (seed 0) and drifted to 10^-7.3, and so did its twin; tempered_sft
+met one in 1 of 5 seeds, and reached 0.996.
 Source: Gentzen 1935; Troelstra and Schwichtenberg, Basic Proof Theory, chapter 3.
 """
 
@@ -31,39 +32,45 @@ from banel_envs.tasks.shared.sequent_calculus import PREMISES, RULES, Formulas, 
 VOCABULARY = (*RULES, ".")
 END = len(RULES)
 HORIZON = 14
-ARITY = np.array([PREMISES[rule] for rule in RULES])  # branches that each rule leaves
+ARITY = np.array([PREMISES[rule] for rule in RULES])  # the number of branches that each rule leaves to prove
 
 THEOREMS = "proof_theorems.npz"
 BASE = "proof_base.safetensors"
 
-NOTHING, UNKNOWN, REFUSED = 0, -1, -2  # in a Checker's table, beside the numbers of sequents
+# Entries of a Checker's table that are no number of a sequent: no premise, not yet computed, the rule does not apply.
+NOTHING, UNKNOWN, REFUSED = 0, -1, -2
 
 
 class Checker:
-    """The kernel over whole batches: sequents are numbered as they are met, a step is a look-up in a growing table."""
+    """Checks whole batches of proofs with the rules of the calculus.
+
+    Sequents get numbers when they are first met, and the premises of each step are kept in a table. Most sequences of a batch
+    share their first steps, so most steps are a look-up.
+    """
 
     def __init__(self, theorem: str) -> None:
         formula = parse(theorem)
         self._formulas = Formulas(formula)
         self._goal = self._formulas.goal(formula)
         self._number: dict[Sequent, int] = {}
-        self._sequents: list[Sequent] = [((), ())]  # number 0 is none
+        self._sequents: list[Sequent] = [((), ())]  # no sequent has the number 0, which stands for no premise
         self._table = np.full((256, len(RULES), 2), UNKNOWN, np.int32)  # [sequents, rules, premises]
 
     def reward(self, tokens: Tokens) -> NDArray[np.int8]:
-        """1 where the sequence proves the theorem: [n]."""
+        """1 for a sequence that proves the theorem, else 0: [n]."""
         n, T = tokens.shape
         proved = np.zeros(n, np.int8)
-        goals = np.zeros((n, T + 1), np.int64)  # each row a stack of sequents yet to prove
+        goals = np.zeros((n, T + 1), np.int64)  # for each sequence a stack of the sequents that are yet to be proved
         goals[:, 0] = self._numbered(self._goal)
         depth = np.ones(n, np.int64)
-        rows = np.arange(n)  # those with branches open and no rule refused
+        rows = np.arange(n)  # the sequences with open branches whose rules all applied so far
         for t in range(T):
             rows = rows[tokens[rows, t] != END]
             first, second = self._premises(goals[rows, depth[rows] - 1], tokens[rows, t]).T
             applies = first != REFUSED
             rows, first, second = rows[applies], first[applies], second[applies]
             depth[rows] -= 1
+            # The first premise is proved first, so it is put on the stack last.
             for premise in (second, first):
                 there = premise != NOTHING
                 goals[rows[there], depth[rows[there]]] = premise[there]
@@ -74,7 +81,7 @@ class Checker:
         return proved
 
     def _premises(self, sequents: NDArray[np.int64], rules: NDArray[np.int64]) -> NDArray[np.int32]:
-        """What rules [m] leave of sequents [m]: their premises' numbers [m, 2]."""
+        """The numbers [m, 2] of the premises that rules [m] leave of sequents [m]."""
         new = self._table[sequents, rules, 0] == UNKNOWN
         for sequent, rule in np.unique(np.stack((sequents[new], rules[new]), axis=1), axis=0):
             premises = self._formulas.premises(self._sequents[sequent], RULES[rule])
@@ -94,17 +101,18 @@ class Checker:
 
 @cache
 def _checker(theorem: str) -> Checker:
+    """The one Checker of a theorem, whose table grows over all batches."""
     return Checker(theorem)
 
 
 def reward(theorem: str, tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the sequence proves the theorem: [n]."""
+    """1 for a sequence that proves the theorem, else 0: [n]."""
     return _checker(theorem).reward(tokens)
 
 
 @cache
 def successes(theorem: str) -> Tokens:
-    """Every proof of the theorem that fits the horizon: [N, T], the shortest first."""
+    """Every proof of the theorem that is not longer than the horizon: [N, T], the shortest first."""
     formula = parse(theorem)
     formulas = Formulas(formula)
     search, goal = Proofs(formulas), formulas.goal(formula)
@@ -125,7 +133,10 @@ def encode(proofs: list[tuple[str, ...]]) -> Tokens:
 
 
 def goals_left(prefix: Tokens) -> NDArray[np.int64]:
-    """Branches still open after prefixes [n, t], by the rules' arities alone: [n]; 0 where closed or ended."""
+    """How many branches are open after prefixes [n, t], from the rules' numbers of premises alone: [n].
+
+    It is 0 if all branches are closed or the end token is written.
+    """
     change = np.append(ARITY, 0)[prefix] - 1
     left = np.concatenate((np.ones((len(prefix), 1), np.int64), 1 + np.cumsum(change, axis=1)), axis=1)
     over = (left <= 0).any(axis=1) | (prefix == END).any(axis=1)
@@ -133,8 +144,9 @@ def goals_left(prefix: Tokens) -> NDArray[np.int64]:
 
 
 def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
-    """The grammar as an action mask: prefixes [n, t] to tokens [n, V]; whether a rule applies is not its business."""
+    """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]. It does not tell whether a rule applies."""
     left = goals_left(prefix)
+    # Each open branch needs one more token at least, so a rule must not leave more branches than there is room.
     after = left[:, None] - 1 + ARITY  # [n, rules]
     mask = np.zeros((len(prefix), len(VOCABULARY)), np.int8)
     mask[:, :END] = (left[:, None] > 0) & (after <= HORIZON - prefix.shape[1] - 1)
@@ -143,7 +155,7 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
 
 
 def outline(tokens: Tokens) -> str:
-    """A sequence as a tree of rules, a line each, a premise's proof indented under a rule of two; unchecked."""
+    """A sequence as a tree of rules, one a line. The proofs of two premises are indented. Nothing is checked."""
     lines, indents = [], [0]
     for token in tokens[tokens != END]:
         indent = indents.pop() if indents else 0
@@ -182,5 +194,5 @@ def build_v0() -> Task:
 
 
 def build_hard() -> Task:
-    """ProofHard-v0: the same calculus and base policy, a theorem further from what that policy writes."""
+    """ProofHard-v0: the same calculus and base policy, and a theorem that this policy proves more rarely."""
     return _build("banel/ProofHard-v0", "hard")

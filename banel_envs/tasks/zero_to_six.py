@@ -1,14 +1,14 @@
 """ZeroToSix: a model of handwritten zeros must draw a six (BaNEL), on the 8x8 digits of scikit-learn.
 
-The 178 zeros and 181 sixes of `sklearn.datasets.load_digits` (extra `digits`, read offline when the reward is first
-asked) are turned by up to 16 degrees, moved by up to half a pixel and thresholded, in whole numbers, hence alike
-everywhere: 7,002 distinct zeros and 7,018 sixes, of which none coincide. Success: the image is one of the 3,599 sixes
-that differ from every zero in at least 8 of 64 pixels. Vocabulary 16 (2x2 patches, see patches.py; no end token),
-horizon 16, budget 7,500.
+The images are made from the 178 zeros and 181 sixes of `sklearn.datasets.load_digits` (extra `digits`; they are read
+offline when the reward is first asked). They are turned by up to 16 degrees, shifted by up to half a pixel and made black
+and white. That is computed in whole numbers, so it is the same on every machine. It gives 7,002 distinct zeros and 7,018
+distinct sixes, and no image is both. Success: the image is one of the 3,599 sixes that differ from every zero in at least
+8 of 64 pixels. Vocabulary 16 (2x2 patches, see patches.py; no end token), horizon 16, budget 7,500.
 
-Base success, exact: 10^-9.2506, carried by 66.5 sixes in effect. The base policy, a GRU of width 96, has 14.27 nats
-a zero; a nearest-neighbour classifier over all ten digits calls 99.0% of its samples zeros. The goldens are in
-tests/test_zero_to_six.py.
+Base success, exact: 10^-9.2506; its effective number of successes is 66.5. The base policy is a GRU of width 96. It needs
+14.27 nats for a zero, and a nearest-neighbour classifier over all ten digits takes 99.0% of its samples for zeros.
+tests/test_zero_to_six.py holds the exact numbers.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from banel_envs.tasks.shared.patches import Images
 SIDE = 8
 HORIZON = SIDE * SIDE // 4
 LEVELS = 16  # grey levels of the digits: 0..16
-DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"  # of all 1,797 images as bytes
+# SHA-256 of all 1,797 images as bytes. With other images the base policy and the success set would not fit together.
+DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
 BASE = "zero_to_six_base.safetensors"
 
-TURNS = ((1, 0, 1), (40, 9, 41), (40, -9, 41), (24, 7, 25), (24, -7, 25))  # (c, s, h), cos = c / h, sin = s / h
+# Turns as Pythagorean triples (c, s, h), with cos = c / h and sin = s / h, so that a turn needs whole numbers only.
+TURNS = ((1, 0, 1), (40, 9, 41), (40, -9, 41), (24, 7, 25), (24, -7, 25))
 SHIFTS = (-1, 0, 1)  # to the right, in half pixels
-THRESHOLDS = (4, 6, 8)  # the least grey level that is ink
-BLOCK = 500  # images compared at once, to bound memory
-CLEAR = 8  # pixels in which a six must differ from every zero
+THRESHOLDS = (4, 6, 8)  # the lowest grey level that is ink
+BLOCK = 500  # how many images are compared at once, so that the memory stays small
+CLEAR = 8  # in how many pixels a six must differ from every zero
 
 
 @cache
@@ -66,17 +68,18 @@ def digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def moved(images: NDArray[np.int64], turn: tuple[int, int, int], shift: int) -> NDArray[np.int64]:
-    """Images [n, 8, 8] turned about their centre, then shifted, by bilinear interpolation in whole numbers.
+    """Images [n, 8, 8] turned about their centre and then shifted, by bilinear interpolation in whole numbers.
 
     Returns:
-        Grey levels times (2h)²: where h is the denominator of the turn, that many parts has a pixel.
+        Grey levels times (2h)², where h is the denominator of the turn.
     """
     c, s, h = turn
-    part = 2 * h  # parts of a pixel
-    y, x = np.meshgrid(*(2 * np.arange(SIDE) - SIDE + 1,) * 2, indexing="ij")  # in half pixels about the centre
+    part = 2 * h  # a pixel is divided into so many parts in each direction
+    y, x = np.meshgrid(*(2 * np.arange(SIDE) - SIDE + 1,) * 2, indexing="ij")  # in half pixels from the centre
     x = x - shift
+    # For each new pixel, the place in the old image that it comes from: a pixel there, and the parts to its right and below.
     (row, below), (column, right) = (np.divmod(at + (SIDE - 1) * h, part) for at in (c * y - s * x, c * x + s * y))
-    padded = np.pad(images, ((0, 0), (SIDE, SIDE + 1), (SIDE, SIDE + 1)))  # no turn reaches farther
+    padded = np.pad(images, ((0, 0), (SIDE, SIDE + 1), (SIDE, SIDE + 1)))  # no place lies farther outside
     result = np.zeros_like(images)
     for down, weight_y in ((0, part - below), (1, below)):
         for over, weight_x in ((0, part - right), (1, right)):
@@ -85,7 +88,7 @@ def moved(images: NDArray[np.int64], turn: tuple[int, int, int], shift: int) -> 
 
 
 def variants(digit: int) -> Images:
-    """The distinct binary images [n, 8, 8] that a digit's images are multiplied to, in a fixed order."""
+    """The distinct binary images [n, 8, 8] that are made from the images of a digit, in a fixed order."""
     images, labels = digits()
     own = images[labels == digit]
     made = [
@@ -98,7 +101,7 @@ def variants(digit: int) -> Images:
 
 
 def zeros() -> Images:
-    """What the base policy was trained on: [n, 8, 8]."""
+    """The images that the base policy was trained on: [n, 8, 8]."""
     return variants(0)
 
 
@@ -107,7 +110,8 @@ def distances(images: Images, others: Images) -> NDArray[np.int64]:
     a, b = (x.reshape(len(x), -1).astype(np.float32) for x in (images, others))
     nearest = np.empty(len(a), np.int64)
     for rows in np.array_split(np.arange(len(a)), -(-len(a) // BLOCK)):
-        unlike = a[rows].sum(axis=1)[:, None] + b.sum(axis=1) - 2 * a[rows] @ b.T  # exact: whole numbers below 2^24
+        # Pixels that are ink in one image only. float32 products are fast, and exact for whole numbers below 2^24.
+        unlike = a[rows].sum(axis=1)[:, None] + b.sum(axis=1) - 2 * a[rows] @ b.T
         nearest[rows] = unlike.min(axis=1)
     return nearest
 
@@ -127,12 +131,12 @@ def _codes(tokens: Tokens) -> NDArray[np.uint64]:
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:
-    """1 where the image is one of the sixes: [n]."""
+    """1 for one of the sixes, else 0: [n]."""
     return np.isin(_codes(tokens), _sixes()).astype(np.int8)
 
 
 def successes() -> Tokens:
-    """Every six that is clear of the zeros: [N, T]."""
+    """Every six that differs enough from the zeros: [N, T]."""
     shifts = np.arange(4 * HORIZON - 4, -1, -4, dtype=np.uint64)
     return (_sixes()[:, None] >> shifts & np.uint64(15)).astype(np.int64)
 

@@ -1,21 +1,22 @@
 """ZeroToSix on MNIST: a model of handwritten zeros must draw a six (BaNEL, arXiv 2510.09596).
 
-Two sizes of binary image in 2x2 patches (16 tokens, see patches.py; no end token): 10x10, the central 20x20 pixels
-averaged two by two (horizon 25), and 28x28 (horizon 196); ink is what is at least half black. A *clean* six is
-one that a classifier, fitted to the other half of MNIST, calls a six with a probability of at least .95.
+The images are binary, in two sizes, and are written in 2x2 patches (16 tokens, see patches.py; no end token). The 10x10
+images are the central 20x20 pixels, averaged two by two (horizon 25); the others have 28x28 pixels (horizon 196). A pixel is
+ink if it is at least half black. A six is *clean* if a classifier, which was fitted to the other half of MNIST, calls it a
+six with a probability of at least .95.
 
-ZeroToSixMNIST: the image is one of the 5,907 clean sixes (of 6,868 distinct ones). Base success, exact: 10^-8.9601,
-carried by 27.7 of them in effect.
-ZeroToSixMNISTBall: it differs from one of 400 clean sixes in at most one pixel: 40,400 images, 10^-8.9659, carried by
-69.0 of them.
-ZeroToSixMNIST28: it is one of 1,500 clean sixes of 28x28. 10^-28.2403, carried by 4.9 of them.
-The parts of 400 and 1,500 are random ones: they keep an exact evaluation to a second or two. Budget 7,500;
-2,500 on 28x28, where a round of BaNEL takes about a minute on one core.
+ZeroToSixMNIST: the image is one of the 5,907 clean sixes (of 6,868 distinct ones). Base success, exact: 10^-8.9601; its
+effective number of successes is 27.7.
+ZeroToSixMNISTBall: the image differs from one of 400 clean sixes in at most one pixel. There are 40,400 such images; base
+success 10^-8.9659, effective number 69.0.
+ZeroToSixMNIST28: the image is one of 1,500 clean sixes of 28x28 pixels; base success 10^-28.2403, effective number 4.9.
+The 400 and the 1,500 are random ones. With so many an exact evaluation takes a second or two. The budget is 7,500, and
+2,500 with 28x28 pixels, where a round of BaNEL takes about a minute on one core.
 
-Base policies: GRUs of width 128 fitted to the distinct zeros, at 23.99 and 67.24 nats a zero; a classifier over all ten
-digits calls 97.0% and 98.4% of their samples zeros, and 99.1% and 100.0% of the real zeros.
-The images are not shipped. Rewards look up keyed 64-bit digests of the sixes; success rates and witnesses need
-`mnist.npz` (see banel_envs/data.py): its sixes whose digest is in the table are the success set.
+The base policies are GRUs of width 128, fitted to the distinct zeros. They need 23.99 and 67.24 nats for a zero. A classifier
+over all ten digits takes 97.0% and 98.4% of their samples for zeros, and 99.1% and 100.0% of the real zeros.
+The images are not shipped. Rewards look up keyed 64-bit digests of the sixes. Success rates and witnesses need `mnist.npz`
+(see banel_envs/data.py): those of its sixes whose digest is in the table are the success set.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from banel_envs.task import Task
 from banel_envs.tasks.shared import patches
 from banel_envs.tasks.shared.patches import Images
 
-KEY = b"banel/ZeroToSixMNIST"  # of the digests: unlike those of any other task
-HALF_BLACK = 127.5  # of the grey levels 0..255
-MARGIN = 4  # pixels that the crop leaves out on each side
-BALL = 400  # clean sixes with a ball around them: all would make an exact evaluation take minutes
-FULL = 1_500  # clean sixes of 28x28, for the same reason
+KEY = b"banel/ZeroToSixMNIST"  # with this key the digests differ from those of any other task
+HALF_BLACK = 127.5  # the middle of the grey levels 0..255
+MARGIN = 4  # how many pixels are cut off on each side
+BALL = 400  # the number of clean sixes with a ball; with all of them an exact evaluation would take minutes
+FULL = 1_500  # the number of clean sixes of 28x28 pixels, for the same reason
 
 
 def pooled(images: NDArray[np.uint8]) -> Images:
@@ -74,7 +75,8 @@ def digests(tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
 
 
 def ball(tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Each sequence [n, T] and all that differ from it in one pixel: [n, 1 + 4T, T]."""
+    """Each sequence [n, T], and all sequences that differ from it in one pixel: [n, 1 + 4T, T]."""
+    # A token has one bit for each pixel, so XOR with a single bit flips one pixel. The first row flips none.
     T = tokens.shape[1]
     flips = np.zeros((1 + 4 * T, T), np.uint8)
     flips[1 + np.arange(4 * T), np.arange(4 * T) // 4] = np.tile(patches.BITS, T)
@@ -83,7 +85,7 @@ def ball(tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the three tasks: its images, and which clean sixes count."""
+    """One of the three tasks: its images, and the clean sixes that count as successes."""
 
     id: str
     horizon: int
@@ -103,9 +105,10 @@ def counted(variant: Variant) -> NDArray[np.uint64]:
 
 
 def reward(variant: Variant, tokens: Tokens) -> NDArray[np.int8]:
-    """1 where a sequence, or one within the radius of it, is a clean six: [n]."""
+    """1 for a sequence that is a clean six, or within the radius of one, else 0: [n]."""
     if not variant.radius:
         return np.isin(digests(tokens), counted(variant)).astype(np.int8)
+    # Only digests of the sixes are known, so it is the neighbours of the sequence that are looked up.
     near = ball(tokens)
     known = np.isin(digests(near.reshape(-1, variant.horizon)), counted(variant)).astype(np.int8)
     hits: NDArray[np.int8] = known.reshape(near.shape[:2]).max(axis=1)
@@ -117,7 +120,7 @@ def sixes(variant: Variant) -> Tokens:
     """The clean sixes that count: [n, T].
 
     Raises:
-        DataMissing, DataAltered: without the images of MNIST.
+        DataMissing, DataAltered: the images of MNIST are missing or are not the original ones.
     """
     images = distinct(6, variant.binary, f"the successes of {variant.id}")
     clean: Tokens = images[np.isin(digests(images), counted(variant))]

@@ -72,8 +72,8 @@ def page(folder: Path, task: Task, row: dict[str, str], known: dict[str, Any] | 
     if known and known["base"].get("effective"):
         facts.append(("effective number of successes", f"{known['base']['effective']:,.1f}"))
     parts = [f"# {name}", escaped(first), table(("", ""), facts), picture(folder, task)]
-    if task.control:
-        parts.append(f"```{{note}}\nThis task is a negative control: {escaped(task.control)}.\n```")
+    if task.negative_control:
+        parts.append(f"```{{note}}\nThis task is a negative control: {escaped(task.negative_control)}.\n```")
     if row:
         parts.append(controls(folder, name, row))
     if name.startswith("AdditionAttack"):

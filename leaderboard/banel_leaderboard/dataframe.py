@@ -57,6 +57,7 @@ def read(folder: str | Path) -> pd.DataFrame:
         BadValue: it is not a folder, or there is no run in it.
         MissingExtra: pandas is not installed.
     """
+    # pandas is imported here, because it is an extra and slow to import, and only this function needs it.
     try:
         import pandas as pd
     except ModuleNotFoundError as error:

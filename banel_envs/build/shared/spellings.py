@@ -92,8 +92,8 @@ def _trees(neighbours: tuple[tuple[int, ...], ...], form: Form, cut: Bond) -> It
 
 def _closed(tree: str, sign: str) -> set[str]:
     """The tree with the cut bond's sign at either of its two marks."""
-    begin, middle, end = tree.split(MARK)
-    return {f"{begin}{sign}{MARK}{middle}{MARK}{end}", f"{begin}{MARK}{middle}{sign}{MARK}{end}"}
+    before, middle, after = tree.split(MARK)
+    return {f"{before}{sign}{MARK}{middle}{MARK}{after}", f"{before}{MARK}{middle}{sign}{MARK}{after}"}
 
 
 def _sign(form: Form, a: int, b: int) -> str:

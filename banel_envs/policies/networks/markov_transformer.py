@@ -45,6 +45,7 @@ class ChainedTransformer(TeacherForced):
         """Draw new weights for the transformer from rng, and set the head to the chain: the policy is the chain again."""
         self.body.initialise(rng)
         with torch.no_grad():
+            # With zero weights on its features the transformer changes nothing until it is trained.
             for weight in self.head.parameters():
                 weight.zero_()
             self.head.weight[:, self.config.width :] = self.chain.T

@@ -64,7 +64,7 @@ class Net(ctypes.Structure):
     )
 
 
-def begin(network: Any) -> State | None:
+def start(network: Any) -> State | None:
     """The state of the empty prefix; None where the kernel does not compute this network's steps."""
     return State(Walk(network), np.full(1, -1), 0) if takes(network) else None
 
@@ -183,7 +183,7 @@ class Walk:
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or stored: a copy would read memory that the next walk has taken over."""
-        raise BadValue("the state of a walk is neither copied nor stored; begin another with policy.start()")
+        raise BadValue("the state of a walk is neither copied nor stored; start another with policy.start()")
 
     def step(self, last: Ints, position: int, parents: Ints, temperature: float) -> tuple[Floats, Ints]:
         """Append the tokens `last` [m] to the prefixes in rows `parents` [m].
@@ -199,20 +199,20 @@ class Walk:
         log_probs = np.empty((m, self.vocabulary))
         with self._lock:
             self._reserve(m, len(inputs), self.horizon - 1 - position)
-            begin, first = self.used, self.used_first
-            self._parents[begin : begin + m] = parents
-            np.add(taken, first, out=self._entered[begin : begin + m])
+            offset, first = self.used, self.used_first
+            self._parents[offset : offset + m] = parents
+            np.add(taken, first, out=self._entered[offset : offset + m])
             wrong = self._function(
-                *(self._address, last.ctypes.data, position, m, begin, inputs.ctypes.data, len(inputs), first),
+                *(self._address, last.ctypes.data, position, m, offset, inputs.ctypes.data, len(inputs), first),
                 *(taken.ctypes.data, temperature, log_probs.ctypes.data),
             )
             if wrong < 0:
-                self.used, self.used_first = begin + m, first + len(inputs)
+                self.used, self.used_first = offset + m, first + len(inputs)
         if wrong >= 0:
             raise BadTokens(
                 f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
             )
-        return log_probs, np.arange(begin, begin + m)
+        return log_probs, np.arange(offset, offset + m)
 
 
 class State(NamedTuple):

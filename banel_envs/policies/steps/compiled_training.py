@@ -140,7 +140,8 @@ class CompiledTraining:
         self._end, self._temperature = end, temperature
         self.tensors = list(network.parameters())
         sizes = [tensor.numel() for tensor in self.tensors]
-        self.gradient, self._mean, self._square = np.zeros((3, sum(sizes)), np.float32)
+        self.gradient: Singles = np.zeros(sum(sizes), np.float32)
+        self._mean, self._square = np.zeros_like(self.gradient), np.zeros_like(self.gradient)
         starts = np.cumsum([0, *sizes[:-1]])
         self._places = {id(t): int(i) for t, i in zip(self.tensors, starts, strict=True)}
         self._sizes = np.array(sizes, np.int64)

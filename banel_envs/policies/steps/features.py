@@ -26,8 +26,8 @@ class PrefixFeatures:
         """Features [n, width] after the first `lengths` [n] of tokens [n, T], each at most T - 1; later tokens are not read."""
         if self._training is None:
             width = int(lengths.max()) + 1
-            features = self.network.features(tokens[:, : width - 1].long())  # [n, t, width]
-            return features[torch.arange(len(features), device=features.device), lengths]
+            everywhere: Tensor = self.network.features(tokens[:, : width - 1].long())  # [n, t, width]
+            return everywhere[torch.arange(len(everywhere), device=everywhere.device), lengths]
         written = tokens.numpy().astype(np.int64)
         ends = np.ascontiguousarray(lengths.numpy(), np.int64)
         written[np.arange(written.shape[1]) >= ends[:, None]] = 0  # so that equal prefixes are neighbours when sorted

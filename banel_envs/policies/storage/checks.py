@@ -1,4 +1,4 @@
-"""What a stored policy may be: sizes and numbers are held against what is in the file, before anything is made of them.
+"""The limits of a stored policy. Sizes and numbers of a file are checked before anything is made of them.
 
 Each function raises ValueError with the name, the value and the limit.
 """
@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from banel_envs.visible import shown
 
-MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens; of a policy that has no array of that size
-MOST_LAYERS = 256  # of a network, each with 4 arrays at least
-MOST_PARTS = 1_000  # policies that one is made of
-MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # to weigh what a policy excludes; see `work`
-COLDEST = 1e-100  # temperature; its inverse is the highest. Further out logits overflow
+# A network's sizes are bounded by its arrays, which are in the file. These bound policies that have no array of that size.
+MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens
+MOST_LAYERS = 256  # layers of a network; each has at least 4 arrays
+MOST_PARTS = 1_000  # policies that one policy is made of
+MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # the work of an excluding policy, see `work`
+COLDEST = 1e-100  # the lowest temperature; its inverse is the highest. Beyond them logits overflow
 
 Array = NDArray[Any]
 
 
 def keys(where: str, found: Any, wanted: Collection[str]) -> None:
-    """A table with exactly these keys."""
+    """Check that a table has exactly these keys."""
     if not isinstance(found, dict):
         raise ValueError(f"{where} is {shown(found)}, not a table")
     if odd := sorted(set(wanted) ^ found.keys()):
@@ -32,31 +33,32 @@ def keys(where: str, found: Any, wanted: Collection[str]) -> None:
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
-    """A whole number from low to high."""
+    """Check a whole number from low to high."""
+    # `type` and not isinstance, because True is an int.
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{name} is {shown(value)}; it is a whole number from {low} to {high:,}")
     return value
 
 
 def number(name: str, value: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> float:
-    """A finite number from low to high."""
+    """Check a finite number from low to high."""
     if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"{name} is {shown(value)}; it is a number from {low:g} to {high:g}")
     return float(value)
 
 
 def temperature(value: Any) -> float:
-    """A temperature that no logit overflows by."""
+    """Check a temperature; no logit may overflow by it."""
     return number("temperature", value, COLDEST, 1 / COLDEST)
 
 
 def end(value: Any, vocabulary: int) -> int | None:
-    """The index of the end token, or None."""
+    """Check the index of the end token, or None."""
     return None if value is None else whole("end", value, 0, vocabulary - 1)
 
 
 def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int | None = None) -> None:
-    """Token sequences [.., T] of this vocabulary."""
+    """Check token sequences [.., T] of this vocabulary."""
     if array.dtype != np.int64 or array.ndim != axes or horizon not in (None, array.shape[-1]):
         wanted = f"{axes} axes, the last of {horizon or 'T'}"
         raise ValueError(f"{name} has {array.dtype} {shown(list(array.shape))}; it is int64 with {wanted}")
@@ -67,7 +69,11 @@ def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int 
 
 
 def work(rows: int, parts: int, horizon: int, vocabulary: int, chunk: int) -> None:
-    """What it takes to weigh excluded sequences: every part scores each, `chunk` of them at once, token by token."""
+    """Check the work that an excluding policy takes, which grows with the excluded sequences and is not seen in the file's size.
+
+    To find the probability that is left over, every part scores every excluded sequence, `chunk` of them at once and token
+    by token.
+    """
     scores, steps = rows * parts, -(-rows // chunk) * parts * horizon
     at_once = min(rows, chunk) * vocabulary * 8
     if scores > MOST_SCORED or steps > MOST_STEPS or at_once > MOST_BYTES:

@@ -1,11 +1,11 @@
-"""The safetensors file of a policy, read without trust: what its header claims is checked before an array is made.
+"""Read the safetensors file of a policy. The file is not trusted: its header is checked before an array is made.
 
     8 bytes    length of the header, little-endian
     header     JSON: {"__metadata__": {"policy": STRUCTURE}, NAME: {"dtype", "shape", "data_offsets"}, ...}
     data       the arrays, one after the other, without a gap
 
-Stricter than the format: one meaning of the JSON, three dtypes, every byte belongs to one array. Nothing is allocated that
-is not in the file. Source: https://github.com/huggingface/safetensors.
+The checks are stricter than the format: the JSON has one meaning, there are three dtypes, and every byte belongs to one
+array. No memory is allocated beyond what is in the file. Source: https://github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from banel_envs.visible import shown
 
 Arrays = dict[str, NDArray[Any]]
 
-DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}  # weights, the empty mark of a policy without any, sequences
-MOST_HEADER = 2**22  # bytes; a mixture of 1,000 transformers of 30 arrays has 3 million
+# Weights are F32, sequences are I64, and the empty array of a policy without arrays is F64.
+DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}
+MOST_HEADER = 2**22  # bytes; the header of a mixture of 1,000 transformers with 30 arrays each has 3 million
 MOST_AXES = 8
 METADATA = "__metadata__"
 
@@ -31,7 +32,7 @@ def split(content: bytes) -> tuple[Any, Arrays]:
     """A policy's structure, and its arrays as views of the content.
 
     Raises:
-        ValueError: the content is not such a file; says what it claims and what is there.
+        ValueError: the content is not such a file. The message gives what the header says and what is there.
     """
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > len(content) - 8:
@@ -48,7 +49,7 @@ def split(content: bytes) -> tuple[Any, Arrays]:
 
 
 def _arrays(header: dict[str, Any], data: memoryview) -> Arrays:
-    """The arrays, each behind the last, until the data ends."""
+    """The arrays, one after the other until the data ends."""
     found: Arrays = {}
     at = 0
     for name, claim in sorted(header.items(), key=lambda item: _offsets(*item)):
@@ -56,6 +57,7 @@ def _arrays(header: dict[str, Any], data: memoryview) -> Arrays:
         dtype, shape = claim["dtype"], claim["shape"]
         if dtype not in DTYPES:
             raise ValueError(f"{shown(name)} is of the type {shown(dtype)}; a policy has {', '.join(DTYPES)}")
+        # Without gaps and overlaps no array can be read twice, and nothing can hide between two arrays.
         if start != at or end > len(data):
             raise ValueError(f"{shown(name)} claims bytes {start:,} to {end:,}; {at:,} of {len(data):,} come next")
         if math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize != end - start:
@@ -68,10 +70,11 @@ def _arrays(header: dict[str, Any], data: memoryview) -> Arrays:
 
 
 def _offsets(name: str, claim: Any) -> tuple[int, int]:
-    """Where an array's bytes begin and end; ValueError unless the claim is of whole numbers in the right places."""
+    """The first byte of an array and the byte after its last; ValueError if the header describes the array in another way."""
     if not isinstance(claim, dict) or claim.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{shown(name)} is not described by dtype, shape and data_offsets")
     offsets, shape = claim["data_offsets"], claim["shape"]
+    # 2**48 is far above any file. The limit keeps the product of the shape, which is computed later, from growing huge.
     numbers = [*offsets, *shape] if isinstance(offsets, list) and isinstance(shape, list) else [None]
     if len(numbers) > 2 + MOST_AXES or not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise ValueError(f"{shown(name)} has the shape {shown(shape)} at {shown(offsets)}")

@@ -1,7 +1,7 @@
-"""Forms: how the structure and the arrays of a policy are written and read, one class for each way of being stored.
+"""Forms: one class for each way in which a policy is stored. A form writes and reads the structure and the arrays.
 
-What is read may come from a stranger: a form checks the names and values of a structure before it makes anything of them, and
-raises ValueError for what no policy of the form has.
+A file may come from a stranger. So a form checks the names and values of a structure before it makes anything of them, and
+it raises ValueError for what no policy of this form has.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from banel_envs.policies.storage import checks
 from banel_envs.visible import shown
 
 Sizes: TypeAlias = tuple[int, int, "int | EllipsisType | None"]
-"""Vocabulary V, horizon T and end token; ... where a policy does not know its end token."""
+"""Vocabulary V, horizon T and end token; the end token is ... if a policy does not know it."""
 
 
 class Writer(Protocol):
-    """Takes what a form writes of a policy."""
+    """Takes what a form writes."""
 
     def part(self, policy: Any, prefix: str) -> dict[str, Any]:
-        """The structure of a policy that the one being written is made of."""
+        """The structure of a policy that is inside the one being written."""
 
     def array(self, name: str, array: NDArray[Any]) -> None:
         """Keep an array under its full name."""
@@ -43,23 +43,23 @@ class Reader(Protocol):
         """The policy of this structure."""
 
     def take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
-        """The arrays whose names begin so, by the rest of their names; with `exactly` the one of this name."""
+        """The arrays whose names begin with the prefix, by the rest of their names; with `exactly` the one of that name."""
 
     def sizes(self, policy: Any) -> Sizes:
         """The sizes of a policy that was read."""
 
 
 class Form(Protocol):
-    """One way of being stored."""
+    """One way in which a policy is stored."""
 
     def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
-        """The policy's structure beside its kind; its arrays go to the writer."""
+        """The policy's structure without its kind. The arrays go to the writer."""
 
     def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
-        """The inverse: a policy of the class `made`."""
+        """The inverse of `pack`: a policy of the class `made`."""
 
     def member(self, policy: Any) -> Any:
-        """The policy inside whose sizes are this one's; None where the policy knows its own."""
+        """The policy inside this one that has the same sizes; None if the policy knows its sizes itself."""
 
 
 class _Leaf:
@@ -78,18 +78,18 @@ class _Leaf:
         return None
 
     def _check(self, policy: Any, name: str, array: NDArray[Any]) -> None:
-        """Any precision will do."""
+        """Raise nothing: any precision can be stored."""
 
 
 class _Bare(_Leaf):
-    """A policy that is its structure, without arrays."""
+    """A policy that consists of its structure and has no arrays."""
 
     def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
         return made.from_spec(spec, {})
 
 
 class _Network(_Leaf):
-    """A network, stored by the TorchPolicy around it; its weights are float32."""
+    """A network. The TorchPolicy around it stores it, and its weights are float32."""
 
     def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
         from banel_envs.policies.torch_policy import TorchPolicy
@@ -136,6 +136,7 @@ class _Excluding:
 
     def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
         checks.keys("an excluding policy", spec, ("kind", "policy"))
+        # What excluding costs depends on how many policies the inner one is made of; see checks.work.
         before = reader.parts
         inner = reader.part(spec["policy"], f"{prefix}policy.")
         excluded = reader.take(f"{prefix}excluded", exactly=True)[""]
@@ -180,8 +181,9 @@ def _several(specs: Any, prefix: str, reader: Reader) -> list[Policy]:
 
 
 def _alike(policies: Sequence[Policy], reader: Reader) -> list[Policy]:
-    """ValueError unless all write the same space of sequences."""
+    """The policies; ValueError if they do not all write the same space of sequences."""
     found = [reader.sizes(policy) for policy in policies]
+    # A policy that does not know its end token (...) fits to any.
     if len({(V, T) for V, T, _ in found}) > 1 or len({end for *_, end in found} - {...}) > 1:
         odd = next(size for size in found if size != found[0])
         raise ValueError(f"its parts differ in vocabulary, horizon or end token: {found[0]} and {odd}")

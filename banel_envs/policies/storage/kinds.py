@@ -1,7 +1,7 @@
-"""The one registry of policy kinds: what a kind is called in a stored policy, its class, and the form that it is stored in.
+"""The registry of policy kinds: the name of each kind in a stored policy, its class, and the form in which it is stored.
 
-A new kind is one line in KINDS. A policy made of other policies needs a Form of its own (forms.py); every other class has
-`spec()`, `arrays()` and `from_spec`, and a network is what `TorchPolicy` makes of it.
+To add a kind, add one line to KINDS. A policy that is made of other policies also needs a Form of its own (forms.py). Every
+other class needs `spec()`, `arrays()` and `from_spec`; for a network, `TorchPolicy` has them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Kind:
     """One kind of policy."""
 
     where: str
-    """Its class as "module:Class", imported when one is read; a network's own class where `form` is NETWORK."""
+    """Its class as "module:Class", or the class of the network if `form` is NETWORK. It is imported when a policy is read."""
     form: forms.Form
 
 
@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
 
 
 def class_of(kind: str) -> Any:
-    """The class of a kind; MissingExtra where it needs a package that is not installed."""
+    """The class of a kind; MissingExtra if it needs a package that is not installed."""
     module, name = KINDS[kind].where.split(":")
     try:
         return getattr(importlib.import_module(module), name)

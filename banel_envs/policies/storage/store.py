@@ -1,7 +1,8 @@
-"""Policies as safetensors files: weights as arrays, structure as JSON in the file's metadata. No pickle.
+"""Save and load policies as safetensors files: the weights as arrays, the structure as JSON in the metadata. No pickle.
 
-A file may come from a stranger. It is read whole, up to a size, and what it claims is checked from the outside in: the
-container (container.py), the structure, then each policy's sizes and arrays (checks.py), before anything is made of them.
+A file may come from a stranger. It is read whole, up to a largest size. Before anything is made of it, three things are
+checked, one after the other: the container (container.py), the structure, and the sizes and arrays of each policy
+(checks.py).
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from banel_envs.visible import shown
 if TYPE_CHECKING:
     from banel_envs.problem import Problem
 
-NO_ARRAYS = "none"  # the one array of a policy without any: a file of safetensors has at least one
+NO_ARRAYS = "none"  # an empty array that stands for no array at all, because a safetensors file holds at least one
 
 
 def save_policy(path: str | Path, policy: Policy) -> None:
-    """Write a policy as one safetensors file; BadValue if it is of a kind, or a precision, that has no stored form."""
+    """Write a policy as one safetensors file; BadValue if its kind or its precision has no stored form."""
     writer = _Writer()
     spec, arrays = writer.part(policy, ""), writer.arrays
     save_file(arrays or {NO_ARRAYS: np.zeros(0)}, path, metadata={"policy": json.dumps(spec)})
@@ -42,9 +43,13 @@ def save_policy(path: str | Path, policy: Policy) -> None:
 
 
 def digest(policy: Policy) -> str:
-    """SHA-256 of all that save_policy would write, not of its file; BadValue if there is no such thing."""
+    """SHA-256 of the policy's structure and arrays; BadValue if the policy has no stored form.
+
+    It is not the SHA-256 of the file that `save_policy` writes.
+    """
     writer = _Writer()
     spec, arrays = writer.part(policy, ""), writer.arrays
+    # The shapes are hashed too: the same bytes in another shape are other weights.
     shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
     found = hashlib.sha256(json.dumps([spec, shapes]).encode())
     for array in arrays.values():
@@ -60,17 +65,18 @@ def load_policy_file(
     links: bool = False,
     finite: bool = True,
 ) -> Policy:
-    """Read what save_policy wrote.
+    """Read a policy that save_policy wrote.
 
     Args:
         path: the file, of at most safe_files.POLICY bytes.
-        problem: whose sequences it must write: one of another size could take any memory when it is asked.
-        below: a folder that the path is below: no folder between the two may be a link.
+        problem: the policy must write sequences of this problem. A policy of another size could need any amount of memory.
+        below: a folder above the file. No folder between the two may be a link.
         links: whether the file itself may be a link.
-        finite: refuse weights that are NaN or infinite.
+        finite: whether weights that are NaN or infinite are refused.
 
     Raises:
-        AssetError: missing, no regular file, not safetensors, or not a policy; nothing larger than the file was made of it.
+        AssetError: the file is missing, is no regular file, is not safetensors or holds no policy. Until then no object
+            larger than the file was made.
     """
     try:
         spec, arrays = split(safe_files.read(path, safe_files.POLICY, below=below, links=links))
@@ -83,23 +89,24 @@ def load_policy_file(
         return policy
     except FileRefused as error:
         raise AssetError(str(error)) from error
+    # What a stranger's file makes the reader raise is a fault of the file, whatever its type.
     except (BadJson, BadValue, BadTokens, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise AssetError(f"{path} is not a stored policy: {error}") from error
 
 
 def shipped_policy(name: str) -> Policy:
-    """A fresh copy of a shipped policy, by its file's name; raises what `asset` and `load_policy_file` raise."""
-    return load_policy_file(asset(name), links=True)  # an installer may link what it installs
+    """A new copy of a shipped policy, by the name of its file; raises what `asset` and `load_policy_file` raise."""
+    return load_policy_file(asset(name), links=True)  # some installers install links instead of files
 
 
 @dataclass
 class _Writer:
-    """Collects the arrays of a policy and of those that it is made of."""
+    """Collects the arrays of a policy and of the policies that it is made of."""
 
     arrays: Arrays = field(default_factory=dict)
 
     def part(self, policy: Any, prefix: str) -> dict[str, Any]:
-        """Its structure."""
+        """The structure of a policy, whose arrays are collected under names that begin with the prefix."""
         kind = getattr(policy, "kind", None)
         if kind not in KINDS:
             raise BadValue(f"a {type(policy).__name__} cannot be stored; the kinds are {', '.join(KINDS)}")
@@ -112,7 +119,7 @@ class _Writer:
 
 @dataclass
 class _Reader:
-    """Makes policies of a structure, taking each array once."""
+    """Makes the policies that a structure describes. Each array is taken once."""
 
     arrays: Arrays
     finite: bool
@@ -120,7 +127,7 @@ class _Reader:
     names: list[str] = field(default_factory=list)  # of the arrays not yet taken, in order
 
     def policy(self, spec: Any) -> Policy:
-        """The whole; ValueError if an array is left over."""
+        """The policy of the whole structure; ValueError if an array is left over."""
         self.names = sorted(self.arrays)
         made: Policy = self.part(spec, "")
         left = [name for name in self.names if name != NO_ARRAYS or len(self.arrays) > 1 or self.arrays[name].size]
@@ -129,7 +136,8 @@ class _Reader:
         return made
 
     def part(self, spec: Any, prefix: str) -> Any:
-        """The policy of this structure, its arrays named from the prefix on."""
+        """The policy of this structure, whose arrays have names that begin with the prefix."""
+        # A few bytes of structure can nest a thousand policies, so they are counted and not only their bytes.
         self.parts += 1
         if self.parts > checks.MOST_PARTS:
             raise ValueError(f"it is made of more than {checks.MOST_PARTS:,} policies")
@@ -139,7 +147,8 @@ class _Reader:
         return KINDS[kind].form.read(class_of(kind), spec, prefix, self)
 
     def take(self, prefix: str, exactly: bool = False) -> dict[str, NDArray[Any]]:
-        """The arrays whose names begin so, by the rest of their names; with `exactly` the one of this name."""
+        """The arrays whose names begin with the prefix, by the rest of their names; with `exactly` the one of that name."""
+        # The names are sorted, so the ones with the prefix are neighbours. A loop over all names would be slow with many.
         first = bisect.bisect_left(self.names, prefix)
         last = first
         while last < len(self.names) and self.names[last].startswith(prefix) and not (exactly and last > first):
@@ -150,12 +159,13 @@ class _Reader:
         return {name.removeprefix(prefix): self.arrays[name] for name in taken}
 
     def sizes(self, policy: Any) -> Sizes:
-        """See `sizes`."""
+        """The sizes of a policy that was read, see the function `sizes`."""
         return sizes(policy)
 
 
 def sizes(policy: Any) -> Sizes:
-    """Vocabulary V, horizon T and end token of a policy that was read; ... where it does not know its end token."""
+    """Vocabulary V, horizon T and end token of a policy that was read; the end token is ... if the policy does not know it."""
+    # A policy around another one has no sizes of its own: they are those of the innermost policy.
     while (member := KINDS[policy.kind].form.member(policy)) is not None:
         policy = member
     return policy.vocabulary, policy.horizon, getattr(policy, "end", ...)

@@ -1,1 +1,1 @@
-"""What several tasks need: grammars, calculi and patches of images."""
+"""Code that several tasks use: a grammar, a calculus and patches of images."""

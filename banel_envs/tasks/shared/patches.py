@@ -1,8 +1,8 @@
-"""Binary images as token sequences: 2x2 patches, row by row, each one of 16 tokens.
+"""Binary images as token sequences: an image is cut into 2x2 patches, row by row, and each patch is one of 16 tokens.
 
-A patch's token has one bit a pixel: 8 top left, 4 top right, 2 bottom left, 1 bottom right. It is printed as a
-hexadecimal digit; a whole image as half blocks, one line of text for two rows of pixels. A likelihood over patches is
-an exact likelihood over images, in a quarter of the steps.
+A patch's token has one bit for each pixel: 8 top left, 4 top right, 2 bottom left, 1 bottom right. It is printed as a
+hexadecimal digit. A whole image is printed in half blocks, one line of text for two rows of pixels. A sequence of patches
+is the same as an image, so its probability is that of the image, and it has a quarter of the steps.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Images = NDArray[np.bool_]
 
 VOCABULARY = tuple("0123456789abcdef")
 BITS = np.array([8, 4, 2, 1])  # top left, top right, bottom left, bottom right
-HALF_BLOCKS = " ▄▀█"  # by 2 x upper + lower pixel
-INK, PAPER, BLANK = 0, 255, 160  # grey levels of a picture; BLANK where nothing is written yet
-PICTURE = 160  # pixels that a side of a picture has at least
+HALF_BLOCKS = " ▄▀█"  # the index is 2 x upper + lower pixel
+INK, PAPER, BLANK = 0, 255, 160  # grey levels of a picture; BLANK is what is not written yet
+PICTURE = 160  # the least number of pixels along a side of a picture
 
 
 def to_tokens(images: Images) -> Tokens:
@@ -52,7 +52,7 @@ def text(tokens: Tokens) -> str:
 
 
 def picture(tokens: Tokens) -> NDArray[np.uint8]:
-    """One image [T], V where nothing is written yet, as pixels [height, width, 3]: ink black, blanks grey."""
+    """One image [T] as pixels [height, width, 3]. Ink is black; a patch that is not written yet (token V) is grey."""
     blank = tokens == len(VOCABULARY)
     ink = to_images(np.where(blank, 0, tokens)[None])[0]
     unwritten = to_images(np.where(blank, BITS.sum(), 0)[None])[0]

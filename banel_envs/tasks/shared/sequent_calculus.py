@@ -1,9 +1,9 @@
-"""Gentzen's sequent calculus LK for classical propositional logic, cut-free: the kernel that checks proofs, and search.
+"""Gentzen's sequent calculus LK for classical propositional logic, without cut: checking proofs, and finding them.
 
-A sequent `A, B |- C, D` says: if all on the left hold, one on the right holds. A rule is applied backwards, from the
-conclusion to its premises, always to the *last* formula of the side that it names:
+A sequent `A, B |- C, D` says: if all formulas on the left hold, one on the right holds. A rule is applied backwards, from
+the conclusion to its premises, and always to the *last* formula of the side that it names:
 
-    ax   A |- A                       nothing beside it: what is not needed must be weakened away
+    ax   A |- A                       no other formula may be there: the others must be weakened away
     wL   G |- D         / G, A |- D   weakening            wR  likewise on the right
     cL   G, A, A |- D   / G, A |- D   contraction          cR
     xL   A, G |- D      / G, A |- D   exchange (rotation)  xR
@@ -12,8 +12,8 @@ conclusion to its premises, always to the *last* formula of the side that it nam
     &R   G |- D, A  and  G |- D, B  / G |- D, A&B          |L, |R1, |R2 are its mirror images
     >L   G |- D, A  and  G, B |- D  / G, A>B |- D          >R   G, A |- D, B  / G |- D, A>B
 
-Sound and complete. &L1, &L2, |R1, |R2 and the weakenings may lose what the proof needs.
-Source: Gentzen 1935, Untersuchungen ueber das logische Schliessen, with branches that share their context.
+The calculus is sound and complete. &L1, &L2, |R1, |R2 and the weakenings may drop a formula that the proof needs.
+Source: Gentzen 1935, Untersuchungen ueber das logische Schliessen. Here both branches of a rule keep the whole context.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from banel_envs.errors import BadValue
 
 Side: TypeAlias = tuple[int, ...]
 Sequent: TypeAlias = tuple[Side, Side]
-"""Numbers of formulas (see Formulas) left and right of the turnstile."""
+"""The numbers of the formulas (see Formulas) left and right of the turnstile."""
 Parts: TypeAlias = tuple[int, ...]
 
 LEFT, RIGHT = 0, 1
@@ -46,8 +46,8 @@ LOGICAL: dict[str, tuple[str, int, tuple[tuple[Parts, Parts], ...]]] = {
     ">L": (">", LEFT, (((), (0,)), ((1,), ()))),
     ">R": (">", RIGHT, (((0,), (1,)),)),
 }
-"""Rule -> the connective it takes apart, the side, and which parts each premise gains left and right."""
-STRUCTURAL = {kind + name: (kind, side) for kind in "wcx" for side, name in enumerate("LR")}
+"""For each rule: the connective that it takes apart, its side, and for each premise the parts that are added left and right."""
+STRUCTURAL = {letter + name: (letter, side) for letter in "wcx" for side, name in enumerate("LR")}
 RULES = ("ax", *LOGICAL, *STRUCTURAL)
 PREMISES = {rule: len(LOGICAL[rule][2]) if rule in LOGICAL else int(rule != "ax") for rule in RULES}
 """How many branches a rule leaves to prove."""
@@ -67,10 +67,10 @@ class Formula(NamedTuple):
 
 
 def parse(text: str) -> Formula:
-    """Text such as `(p>q)>~(p&~q)` to a Formula; `~` binds closest, other connectives need brackets when nested.
+    """The Formula of a text such as `(p>q)>~(p&~q)`. `~` binds closest; other connectives need brackets inside each other.
 
     Raises:
-        BadValue: names where the text stops making sense.
+        BadValue: the text is no formula. The message names the first symbol that does not fit.
     """
     symbols = [c for c in text if not c.isspace()]
     formula, rest = _binary(symbols, 0, text)
@@ -80,6 +80,7 @@ def parse(text: str) -> Formula:
 
 
 def _binary(symbols: list[str], at: int, text: str) -> tuple[Formula, int]:
+    """The formula from this place on, with one connective at most outside brackets, and the place behind it."""
     first, at = _unary(symbols, at, text)
     if at < len(symbols) and symbols[at] in "&|>":
         second, end = _unary(symbols, at + 1, text)
@@ -88,6 +89,7 @@ def _binary(symbols: list[str], at: int, text: str) -> tuple[Formula, int]:
 
 
 def _unary(symbols: list[str], at: int, text: str) -> tuple[Formula, int]:
+    """The atom, the negation or the bracketed formula from this place on, and the place behind it."""
     symbol = symbols[at] if at < len(symbols) else "its end"
     if symbol == "~":
         part, at = _unary(symbols, at + 1, text)
@@ -103,16 +105,17 @@ def _unary(symbols: list[str], at: int, text: str) -> tuple[Formula, int]:
 
 
 class Formulas:
-    """The distinct subformulas of some formulas, numbered: a cut-free proof holds no others."""
+    """The distinct subformulas of some formulas, with numbers. A proof without cut contains no other formulas."""
 
     def __init__(self, *formulas: Formula) -> None:
         self.number: dict[Formula, int] = {}
         self.head: list[str] = []
         self.parts: list[tuple[int, ...]] = []
         atoms = sorted({f.head for formula in formulas for f in subformulas(formula) if not f.parts})
-        self.rows: int = 1 << len(atoms)  # of the truth table
+        # A truth table is one whole number with one bit for each row. So connectives are bit operations on whole tables.
+        self.rows: int = 1 << len(atoms)
         self._columns = {atom: _column(k, self.rows) for k, atom in enumerate(atoms)}
-        self.truth: list[int] = []  # each formula's truth table, a bit a row
+        self.truth: list[int] = []  # the truth table of each formula
         for formula in formulas:
             self._add(formula)
         self.formulas = list(self.number)
@@ -147,9 +150,13 @@ class Formulas:
         return not holds & ~reduce(int.__or__, (self.truth[f] for f in right), 0)
 
     def premises(self, sequent: Sequent, rule: str) -> tuple[Sequent, ...] | None:
-        """The kernel: what a rule leaves to prove of a sequent, () where it closes it; None where it does not apply."""
+        """The premises that a rule leaves of a sequent: () if the rule closes it, None if the rule does not apply to it.
+
+        Checking a proof needs nothing else than this function.
+        """
         if rule == "ax":
             return () if sequent[LEFT] == sequent[RIGHT] and len(sequent[LEFT]) == 1 else None
+        # The structural rules apply to any formula and do not look at its connective.
         if rule in STRUCTURAL:
             return _structural(sequent, *STRUCTURAL[rule])
         connective, side, gained = LOGICAL[rule]
@@ -184,16 +191,16 @@ def _replace(sequent: Sequent, side: int, new: Side) -> Sequent:
     return (new, sequent[RIGHT]) if side == LEFT else (sequent[LEFT], new)
 
 
-def _structural(sequent: Sequent, kind: str, side: int) -> tuple[Sequent] | None:
+def _structural(sequent: Sequent, letter: str, side: int) -> tuple[Sequent] | None:
     old = sequent[side]
-    if not old or (kind == "x" and len(old) == 1):
+    if not old or (letter == "x" and len(old) == 1):
         return None
-    new = {"w": old[:-1], "c": (*old, old[-1]), "x": (old[-1], *old[:-1])}[kind]
+    new = {"w": old[:-1], "c": (*old, old[-1]), "x": (old[-1], *old[:-1])}[letter]
     return (_replace(sequent, side, new),)
 
 
 class Proofs:
-    """All proofs of a given length of any sequent over some formulas: counted, listed, drawn."""
+    """Counts, lists and draws the proofs of a given length of any sequent over some formulas."""
 
     def __init__(self, formulas: Formulas) -> None:
         self.formulas = formulas
@@ -201,7 +208,8 @@ class Proofs:
         self._counts: dict[tuple[Sequent, int], int] = {}
 
     def steps(self, sequent: Sequent) -> list[tuple[str, tuple[Sequent, ...]]]:
-        """The rules that apply with premises that hold, each with its premises."""
+        """The rules that apply to a sequent and leave premises that hold, each with these premises."""
+        # A premise that does not hold has no proof, because the calculus is sound. Leaving it out makes the search fast.
         if sequent not in self._steps:
             kernel = self.formulas
             found = ((rule, kernel.premises(sequent, rule)) for rule in RULES)
@@ -211,9 +219,11 @@ class Proofs:
         return self._steps[sequent]
 
     def count(self, sequent: Sequent, length: int) -> int:
-        """How many proofs of exactly `length` rules a sequent that holds has."""
-        if length < len(sequent[LEFT]) + len(sequent[RIGHT]) - 1:  # a rule removes one formula at most, ax needs two
+        """How many proofs with exactly `length` rules a sequent that holds has."""
+        # A rule removes one formula at most, and ax needs two. So a longer sequent has no proof of this length.
+        if length < len(sequent[LEFT]) + len(sequent[RIGHT]) - 1:
             return 0
+        # The same sequents come up in very many proofs, so each count is computed once.
         key = sequent, length
         if key not in self._counts:
             self._counts[key] = sum(self._count_all(premises, length - 1) for _, premises in self.steps(sequent))
@@ -226,14 +236,15 @@ class Proofs:
         return sum(n * self.count(goals[1], length - k) for k, n in firsts if n)
 
     def written(self, sequent: Sequent, length: int) -> Iterator[tuple[str, ...]]:
-        """Every proof of exactly `length` rules in prefix order: a rule, then the proofs of its premises."""
+        """Every proof with exactly `length` rules in prefix order: a rule, and then the proofs of its premises."""
         for rule, premises in self.steps(sequent):
             for lengths in self._splits(premises, length - 1):
                 branches = (self.written(*goal) for goal in zip(premises, lengths, strict=True))
                 yield from ((rule, *chain(*proofs)) for proofs in product(*branches))
 
     def draw(self, sequent: Sequent, length: int, rng: np.random.Generator) -> tuple[str, ...]:
-        """One of them, each as likely as the others; count must not be 0."""
+        """One proof with exactly `length` rules, each as probable as the others. There must be one: `count` is not 0."""
+        # Each way to go on is drawn with the number of proofs that it leads to, so that every proof is equally probable.
         options, weights = [], []
         for rule, premises in self.steps(sequent):
             for lengths in self._splits(premises, length - 1):
@@ -243,7 +254,7 @@ class Proofs:
         return rule, *chain(*(self.draw(*goal, rng) for goal in zip(premises, lengths, strict=True)))
 
     def _splits(self, goals: tuple[Sequent, ...], length: int) -> list[tuple[int, ...]]:
-        """How `length` rules can be shared among the goals so that each has a proof."""
+        """The ways to share `length` rules among the goals so that each goal has a proof."""
         if len(goals) < 2:
             lengths = [(length,) * len(goals)] if goals or not length else []
         else:

@@ -1,10 +1,10 @@
-"""SMILES over a small vocabulary: tokens, the grammar as an action mask, pictures. What both molecule tasks share.
+"""SMILES over a small vocabulary, for both molecule tasks: tokens, the grammar as an action mask, and pictures.
 
 Vocabulary 22: the neutral organic subset C c N n O o S s F Cl Br [nH], bonds = # - (the single bond between aromatic
-atoms), branches ( ), ring closures 1 to 4, and $, the end. No charges, isotopes, stereochemistry or disconnected parts.
-Horizon 40: 39 tokens and the end, or 40 tokens. The grammar is OpenSMILES restricted to these tokens; it knows nothing
-of valence or aromaticity, so that a well-formed string may still be no molecule. Only parsing to a molecule and
-pictures need rdkit, which is imported when first used.
+atoms), branches ( ), ring closures 1 to 4, and the end token $. There are no charges, isotopes, stereochemistry or separate
+parts. Horizon 40: 39 tokens and the end, or 40 tokens. The grammar is that of OpenSMILES for these tokens. It ignores
+valence and aromaticity, so a well-formed string may still be no molecule. rdkit is needed only to read a string as a
+molecule and to draw it, and it is imported when it is first needed.
 Source: Weininger 1988; OpenSMILES specification 1.0.
 """
 
@@ -33,18 +33,18 @@ OPEN, CLOSE, END = INDEX["("], INDEX[")"], INDEX["$"]
 HORIZON = 40
 BASE = "molecule_base.safetensors"  # trained on the molecules of ZINC that this vocabulary can write
 
-START, ATOM, BOND, OPENED, CLOSED, DIGIT = range(6)  # what a prefix ends in
-KIND = np.array([ATOM] * len(ATOMS) + [BOND] * len(BONDS) + [OPENED, CLOSED] + [DIGIT] * len(RINGS) + [START])
+START, ATOM, BOND, OPENED, CLOSED, DIGIT = range(6)  # what a token is for; a prefix is told by the role of its last one
+ROLE = np.array([ATOM] * len(ATOMS) + [BOND] * len(BONDS) + [OPENED, CLOSED] + [DIGIT] * len(RINGS) + [START])
 FIRST_RING = INDEX["1"]
 HEAVY = np.array([12.011, 12.011, 14.007, 14.007, 15.999, 15.999, 32.06, 32.06, 18.998, 35.45, 79.904, 14.007])
-"""Mass of each atom token without its hydrogens, in Da."""
+"""The mass of each atom token without its hydrogens, in Da."""
 
 WORD = re.compile(r"\[nH\]|Cl|Br|.")
 PICTURE = (300, 300)  # width and height in pixels
 
 
 def tokenise(text: str) -> list[int] | None:
-    """A SMILES as token numbers, without end token; None where it needs a token that is not in the vocabulary.
+    """A SMILES as token numbers without the end token; None if it needs a token that is not in the vocabulary.
 
     >>> tokenise("Clc1c[nH]")
     [9, 1, 17, 1, 11]
@@ -57,7 +57,7 @@ def encode(texts: Sequence[str]) -> Tokens:
     """SMILES to tokens [n, T], padded with the end token.
 
     Raises:
-        BadValue: a text with a token outside the vocabulary, or longer than the horizon.
+        BadValue: a text has a token outside the vocabulary, or is longer than the horizon.
     """
     tokens = np.full((len(texts), HORIZON), END, np.int64)  # [n, T]
     for row, text in zip(tokens, texts, strict=True):
@@ -69,25 +69,25 @@ def encode(texts: Sequence[str]) -> Tokens:
 
 
 def text_of(tokens: Tokens) -> str:
-    """One sequence [t] as a SMILES, up to its end or to what is not written yet (V)."""
+    """One sequence [t] as a SMILES, without the end token and without places that are not written yet (V)."""
     return "".join(VOCABULARY[t] for t in tokens if t not in (END, V))
 
 
 def grammar(prefix: Tokens) -> NDArray[np.int8]:
     """The grammar as an action mask: prefixes [n, t] to the tokens [n, V] that can follow.
 
-    A branch opens after an atom and closes after one; a ring digit stands behind its atom, with or without a bond, and
-    does not close on the atom that opened it; the end needs every branch and ring closed.
+    A branch opens after an atom and closes after an atom. A ring digit comes after its atom, with or without a bond sign, and
+    it cannot close on the atom that opened it. The end token needs every branch and every ring to be closed.
     """
     n, t = prefix.shape
-    last = KIND[prefix[:, -1]] if t else np.full(n, START)
+    last = ROLE[prefix[:, -1]] if t else np.full(n, START)
     depth = (prefix == OPEN).sum(axis=1) - (prefix == CLOSE).sum(axis=1)
     atom = _last(prefix < len(ATOMS))  # [n], -1 for none
     ring_at = np.stack([_last(prefix == FIRST_RING + d) for d in range(len(RINGS))], axis=1)  # [n, 4]
     ring_open = np.stack([(prefix == FIRST_RING + d).sum(axis=1) % 2 == 1 for d in range(len(RINGS))], axis=1)
     complete = (last == ATOM) | (last == DIGIT) | (last == CLOSED)  # an atom with all that belongs to it
     # A bond can carry a ring digit where it stands behind the atom itself, not behind a bracket.
-    behind = np.isin(KIND[prefix[:, -2]], (ATOM, DIGIT)) if t > 1 else np.zeros(n, bool)
+    behind = np.isin(ROLE[prefix[:, -2]], (ATOM, DIGIT)) if t > 1 else np.zeros(n, bool)
     takes_digit = (last == ATOM) | (last == DIGIT) | ((last == BOND) & behind)
 
     mask = np.zeros((n, V), np.int8)
@@ -104,7 +104,7 @@ def grammar(prefix: Tokens) -> NDArray[np.int8]:
 
 
 def _last(found: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The last column that holds True in each row: [n, t] to [n], -1 for none."""
+    """The last True in each row: [n, t] to columns [n], with -1 for none."""
     if not found.shape[1]:
         return np.full(len(found), -1)
     at: NDArray[np.int64] = found.shape[1] - 1 - found[:, ::-1].argmax(axis=1)
@@ -112,8 +112,8 @@ def _last(found: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def well_formed(tokens: Tokens) -> NDArray[np.bool_]:
-    """Which sequences [n, T] are whole SMILES by the grammar, ended or of T tokens: [n]."""
-    rows = np.flatnonzero(_balanced(tokens))
+    """Which sequences [n, T] are whole SMILES by the grammar, with the end token or with T other tokens: [n]."""
+    rows = np.flatnonzero(_balanced(tokens))  # a cheap test, which most malformed sequences fail
     for t in range(tokens.shape[1]):
         if not len(rows):
             break
@@ -125,7 +125,7 @@ def well_formed(tokens: Tokens) -> NDArray[np.bool_]:
 
 
 def _balanced(tokens: Tokens) -> NDArray[np.bool_]:
-    """Which sequences have as many brackets opened as closed and every ring digit an even number of times: [n]."""
+    """Which sequences open as many brackets as they close, and have every ring digit an even number of times: [n]."""
     good: NDArray[np.bool_] = (tokens == OPEN).sum(axis=1) == (tokens == CLOSE).sum(axis=1)
     for d in range(len(RINGS)):
         good &= (tokens == FIRST_RING + d).sum(axis=1) % 2 == 0
@@ -133,19 +133,22 @@ def _balanced(tokens: Tokens) -> NDArray[np.bool_]:
 
 
 def ring_count(tokens: Tokens) -> NDArray[np.int64]:
-    """Independent cycles of well-formed sequences [n, T], two digits each; in cages rdkit counts more."""
+    """The number of independent cycles of well-formed sequences [n, T]: [n]. A cycle has two digits.
+
+    For cages rdkit counts more.
+    """
     digits: NDArray[np.int64] = ((tokens >= FIRST_RING) & (tokens < END)).sum(axis=1) // 2
     return digits
 
 
 def heavy_mass(tokens: Tokens) -> NDArray[np.float64]:
-    """Mass of the heavy atoms of sequences [n, T] in Da: [n]."""
+    """The mass of the heavy atoms of sequences [n, T] in Da: [n]."""
     mass: NDArray[np.float64] = np.append(HEAVY, np.zeros(V - len(ATOMS)))[tokens].sum(axis=1)
     return mass
 
 
 def printer(tokens: Tokens) -> str:
-    """One sequence [T] as its SMILES and what can be counted on it.
+    """One sequence [T] as its SMILES, with its numbers of atoms and rings.
 
     >>> printer(encode(["Oc1ccccc1"])[0])
     'Oc1ccccc1  (7 heavy atoms, 1 ring)'
@@ -188,16 +191,16 @@ def rdkit() -> SimpleNamespace:
 
 
 def molecule(text: str) -> Any:
-    """The rdkit molecule of a SMILES; None where it is none. rdkit's complaints are not printed."""
+    """The rdkit molecule of a SMILES; None if it is no molecule. rdkit's messages about that are not printed."""
     kit = rdkit()
     with kit.BlockLogs():
         return kit.Chem.MolFromSmiles(text) if text else None
 
 
 def image(tokens: Tokens) -> NDArray[np.uint8]:
-    """One sequence [T], V where nothing is written yet, as a picture [300, 300, 3]: its longest beginning that is one.
+    """One sequence [T] as a picture [300, 300, 3]: the longest beginning of it that is a molecule.
 
-    The whole text stands below.
+    Its whole text is below the molecule. A place that is not written yet (V) is left out.
     """
     kit = rdkit()
     words = [VOCABULARY[t] for t in tokens if t not in (END, V)]
@@ -208,7 +211,7 @@ def image(tokens: Tokens) -> NDArray[np.uint8]:
 
 
 def problem(id: str, printer: Callable[[Tokens], str] = printer) -> Problem:
-    """What both molecule tasks ask: a SMILES, in 5,000 evaluations."""
+    """The Problem of both molecule tasks: write a SMILES, with a budget of 5,000."""
     return Problem(
         id=id,
         vocabulary=VOCABULARY,

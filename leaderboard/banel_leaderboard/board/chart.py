@@ -105,6 +105,7 @@ def _curve(row: Row) -> Curve:
         lows.append(at_or_before(nre, values, grid))
         highs.append(at_or_before(nre, np.array([rate.at("high") for rate in rates]), grid))
         bests.append((int(nre[values.argmax()]), float(values.max())))
+    # A rate may be known as an interval only. The band then reaches from the lower ends to the upper ends.
     middle, low, _ = band(np.stack(lows))
     _, _, high = band(np.stack(highs))
     return Curve(row.first.agent, grid, middle, low, high, tuple(bests), row.final.upper)
@@ -119,6 +120,7 @@ def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, 
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    # The salt and the missing date make the same runs give the same bytes. Text stays text, in the page's own font.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 13 if width > 500 else 11}):
         figure = Figure((width / 72, height / 72), layout="constrained")
         figure.patch.set_alpha(0)
@@ -143,6 +145,7 @@ def figure_png(panels: Sequence[Panel]) -> bytes:
             axes = figure.add_subplot(down, across, i + 1)
             draw(axes, panel, styles)
             title = visible(f"{panel.task}, feedback: {panel.regime}")
+            # Names are not the package's own: a "$" in one would be read as a formula.
             axes.set_title(title, loc="left", color=INK, fontsize=10.5, parse_math=False)
         handles = [_handle(style, visible(agent, MOST_LABEL)) for agent, style in styles.items()]
         handles.append(Line2D([], [], **BASE_LINE, label="base policy at NRE 0"))
@@ -232,6 +235,7 @@ def _nre_axis(axes: Any, grid: np.ndarray[Any, np.dtype[np.int64]]) -> None:
 
     budget = int(grid[-1])
     first = int(grid[1]) if len(grid) > 1 else 1
+    # Logarithmic, but linear up to the first point of the grid, so that NRE 0 has a place.
     axes.set_xscale("symlog", linthresh=first, linscale=0.35)
     round_numbers = [m * 10**k for k in range(10) for m in (1, 2, 5)]
     ticks = [0, *(t for t in round_numbers if first <= t <= budget / 1.6), budget]
@@ -254,7 +258,7 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # HTML knows SVG without a namespace
     svg = re.sub(r'\bid="agent-(\d+)-(band|line|best)"', r'class="a\1 \2"', svg)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)

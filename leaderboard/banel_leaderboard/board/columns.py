@@ -85,6 +85,7 @@ def log10_text(value: float, sign: bool = False) -> str:
     """A log10 rate or a gain as text: two decimals, the typographic minus sign, and −∞ for a rate of zero."""
     if math.isinf(value):
         return "−∞" if value < 0 else "+∞"
+    # A value such as -0.001 is rounded to -0.00, which would look like a loss.
     return f"{value + 0.0:{'+' if sign else ''}.2f}".replace("-0.00", "0.00").replace("+0.00", "0.00").replace("-", "−")
 
 

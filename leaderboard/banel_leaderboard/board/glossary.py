@@ -54,13 +54,13 @@ GLOSSARY = {
 
 def board_title(board: Board) -> str:
     """A board's heading."""
-    return f"{TITLES[board.kind]}, " + ("oracle-free twins" if board.regime == "twin" else f"feedback “{board.regime}”")
+    return f"{TITLES[board.name]}, " + ("oracle-free twins" if board.regime == "twin" else f"feedback “{board.regime}”")
 
 
 def board_note(board: Board) -> str:
     """What a reader must know before comparing the rows of a board."""
     regime = REGIMES[board.regime]
-    note = f"{NOTES[board.kind]} {regime.partition(' Ranked')[0] if board.kind == 'off' else regime}"  # off: no ranks
+    note = f"{NOTES[board.name]} {regime.partition(' Ranked')[0] if board.name == 'off' else regime}"  # off: no ranks
     if board.regime == "twin" or any(row.met or row.missing for table in board.tables for row in table.rows):
         return note
     other = "full" if board.regime == "failures" else "failures"

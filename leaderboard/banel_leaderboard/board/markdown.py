@@ -6,7 +6,7 @@ from banel_leaderboard.board.columns import NONE, Cell, columns
 from banel_leaderboard.board.escape import code
 from banel_leaderboard.board.escape import markdown as escaped
 from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
-from banel_leaderboard.board.negative_control import control_note
+from banel_leaderboard.board.negative_control import negative_control_note
 from banel_leaderboard.board.ranking import Board, make_boards, marks
 from banel_leaderboard.proving.load import Loaded
 
@@ -39,7 +39,7 @@ def _board(board: Board) -> str:
             lines.append(_line([task, rank, name, *(_cell(c.cell(row)) for c in shown)]))
     said = [
         board_note(board),
-        *(escaped(f"{t.task}: {note}", MOST_NOTE) for t in board.tables if (note := control_note(t))),
+        *(escaped(f"{t.task}: {note}", MOST_NOTE) for t in board.tables if (note := negative_control_note(t))),
     ]
     text = f"## {board_title(board)}\n\n" + "\n\n".join(said) + "\n\n" + "\n".join(lines)
     return text + "".join(f"\n\n({i}) {note}" for i, note in enumerate(notes, 1))

@@ -79,14 +79,14 @@ def judge(differences: Sequence[Floats]) -> list[Verdict]:
     ]
 
 
-def controls_for(table: TaskTable) -> str | None:
+def controlled_for(table: TaskTable) -> str | None:
     """Why no agent can beat chance on a negative control; None for any other task, and for one not registered here."""
-    return TASKS[table.task].control if table.task in TASKS else None
+    return TASKS[table.task].negative_control if table.task in TASKS else None
 
 
-def control_note(table: TaskTable) -> str | None:
+def negative_control_note(table: TaskTable) -> str | None:
     """The sentence above the table of a negative control; None for any other task."""
-    about = controls_for(table)
+    about = controlled_for(table)
     ranked = [row for row in table.rows if row.rank is not None]
     if about is None or not ranked:
         return None

@@ -15,7 +15,7 @@ from banel_leaderboard.board import escape
 from banel_leaderboard.board.chart import Style, panel_of, panel_svg, styles_of
 from banel_leaderboard.board.columns import Cell, Column, columns, interval_text, log10_text, value_text
 from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
-from banel_leaderboard.board.negative_control import control_note, controls_for
+from banel_leaderboard.board.negative_control import controlled_for, negative_control_note
 from banel_leaderboard.board.ranking import Board, Row, TaskTable, charted, make_boards, marks
 from banel_leaderboard.proving.load import Loaded
 
@@ -97,9 +97,10 @@ def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style
     wide = narrow = None
     if charted(board):
         panel = panel_of(board, table)
+        # Two drawings, of which the page shows one: a wide one made small could not be read on a telephone.
         wide = Markup(panel_svg(panel, styles, f"{name}w", 1150, 420))
         narrow = Markup(panel_svg(panel, styles, f"{name}n", 350, 330))
-    return TableView(name, table.task, table.budget, control_note(table), shown, rows, wide, narrow)
+    return TableView(name, table.task, table.budget, negative_control_note(table), shown, rows, wide, narrow)
 
 
 def _facts(loaded: Loaded) -> list[tuple[str, str]]:
@@ -121,7 +122,7 @@ def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
     None if no row is ranked, and None for a negative control, where the first place is luck.
     """
     ranked = [row for row in table.rows if row.rank == 1]
-    if not ranked or controls_for(table) is not None:
+    if not ranked or controlled_for(table) is not None:
         return None
     final = ranked[0].final
     base = next((row.final for row in table.rows if row.first.agent == "base" and row.rank), None)

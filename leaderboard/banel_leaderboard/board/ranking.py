@@ -1,6 +1,6 @@
 """Gather verified runs into rows, one for each agent and its settings, and rank the rows within each task.
 
-Rows are never compared across boards. There is one board for each kind and regime. The kinds are `fixed` (default
+Rows are never compared across boards. There is one board for each name and regime. The names are `fixed` (default
 settings and the task's own budget), `tuned` (other settings) and `off` (another budget, or inherited answers). The
 regimes are "failures", ranked by success; "full", ranked by fresh success, because an agent that repeats its first
 success for ever would win otherwise; and "twin", told "failure" for everything. A run that was told no success is the
@@ -26,7 +26,7 @@ from banel_leaderboard.proving.load import Identity, Run
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.records.record import RunRecord
 
-Kind: TypeAlias = Literal["fixed", "tuned", "off"]
+BoardName: TypeAlias = Literal["fixed", "tuned", "off"]
 Regime: TypeAlias = Literal["failures", "full", "twin"]
 RateName: TypeAlias = Literal["success", "fresh"]
 Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
@@ -145,31 +145,31 @@ class TaskTable:
 
 @dataclass(frozen=True)
 class Board:
-    """All tables of one kind and regime. Only rows of the same table are ranked against each other."""
+    """All tables of one name and regime. Only rows of the same table are ranked against each other."""
 
-    kind: Kind
+    name: BoardName
     regime: Regime
     rate: RateName
     tables: tuple[TaskTable, ...]
 
 
 def make_boards(runs: Sequence[Run]) -> list[Board]:
-    """Every board that has at least one row, for each kind and regime."""
+    """Every board that has at least one row, for each name and regime."""
     twins = {(r.identity, r.record.seed): r.record for r in runs if r.record.twin}
     boards = []
-    for kind in get_args(Kind):
-        own = [r for r in runs if kind_of(r.record) == kind]
-        boards += [_board(kind, regime, own, twins) for regime in get_args(Regime)]
+    for name in get_args(BoardName):
+        own = [r for r in runs if board_of(r.record) == name]
+        boards += [_board(name, regime, own, twins) for regime in get_args(Regime)]
     return [board for board in boards if board.tables]
 
 
 def charted(board: Board) -> bool:
     """Whether the board's curves are drawn: only those of the fixed boards of the two feedbacks are."""
-    return board.kind == "fixed" and board.regime != "twin"
+    return board.name == "fixed" and board.regime != "twin"
 
 
-def kind_of(record: RunRecord) -> Kind:
-    """The kind of the board that a run stands on."""
+def board_of(record: RunRecord) -> BoardName:
+    """The name of the board that a run stands on."""
     if record.off_board:
         return "off"
     return "tuned" if record.tuned else "fixed"
@@ -208,13 +208,13 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
         same = {r.record.seed: r for r in others if r.record.successes_asked == 0}
         if not own and (regime == "twin" or not same):
             continue
-        served = same | own
+        served = same | own  # a run of the own regime comes before one that would have been the same
         missing = {r.record.seed for r in others} - served.keys() if same else set()
         rows.append(([served[seed] for seed in sorted(served)], tuple(sorted(missing))))
     return rows
 
 
-def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
+def _board(name: BoardName, regime: Regime, runs: list[Run], twins: Twins) -> Board:
     rate: RateName = "fresh" if regime == "full" else "success"
     digests: dict[str, set[str]] = defaultdict(set)
     for run in runs:
@@ -223,14 +223,15 @@ def _board(kind: Kind, regime: Regime, runs: list[Run], twins: Twins) -> Board:
     for served, missing in serve(runs, regime):
         task, digest = served[0].record.task, served[0].record.digest
         # Runs of one task id on other assets are on another task, so they get a table of their own.
-        name = task if len(digests[task]) == 1 else f"{task} ({digest[:8]})"
-        by_task[name].append(_row(served, regime, rate, missing, twins))
+        title = task if len(digests[task]) == 1 else f"{task} ({digest[:8]})"
+        by_task[title].append(_row(served, regime, rate, missing, twins))
     tasks = sorted(by_task.items())
-    tables = tuple(TaskTable(task, rows[0].first.budget, _ranked(rows, fair=kind != "off")) for task, rows in tasks)
-    return Board(kind, regime, rate, tables)
+    tables = tuple(TaskTable(task, rows[0].first.budget, _ranked(rows, fair=name != "off")) for task, rows in tasks)
+    return Board(name, regime, rate, tables)
 
 
 def _row(runs: list[Run], regime: Regime, rate: RateName, missing: tuple[int, ...], twins: Twins) -> Row:
+    # The seed set is checked before copies are left out, since an agent without randomness has copies for all seeds.
     wrong = incomplete(runs[0].record.task, [r.record.seed for r in runs])
     runs, copies = without_copies(runs)
     records = [r.record for r in runs]
@@ -269,6 +270,7 @@ def _gain(run: Run, rate: RateName, twins: Twins) -> Span | None:
     mine, theirs = ((r.final(rate, "low"), r.final(rate, "high")) for r in (run.record, twin))
     if mine == theirs and mine[0] == mine[1]:
         return 0.0, 0.0
+    # -inf - -inf is NaN: the gain between two rates that may both be zero is not bounded on that side.
     low, high = mine[0] - theirs[1], mine[1] - theirs[0]
     return (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
 
@@ -280,6 +282,7 @@ def _ranked(rows: list[Row], fair: bool) -> tuple[Row, ...]:
     `fair` is false. A row that is only reported has no rank beside rows that were recomputed or replayed.
     """
     whole = [r for r in rows if fair and not r.missing and r.incomplete is None]
+    # A board on which nothing could be recomputed is ranked by what is reported. One recomputed row raises the bar for all.
     bar = min(Standing.RECOMPUTED, max((r.rates for r in whole), default=Standing.REPORTED))
     values = [r.final.value for r in whole if r.rates >= bar]
 

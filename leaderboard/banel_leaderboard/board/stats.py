@@ -32,6 +32,7 @@ def quantile(values: Floats, q: float, side: Side = "low") -> Floats:
     ordered = _ordered(values)
     at = q * (ordered.shape[-1] - 1)
     below, above = ordered[..., int(np.floor(at))], ordered[..., int(np.ceil(at))]
+    # Between -inf and a number no value is meaningful, and -inf - -inf is NaN. So only finite neighbours are interpolated.
     finite = np.isfinite(below) & np.isfinite(above)
     with np.errstate(invalid="ignore"):
         between = below + (at - np.floor(at)) * (above - below)
@@ -81,6 +82,7 @@ def bootstrap_interval(
     """
     if not strata:
         raise BadValue("there are 0 strata to resample; give at least 1")
+    # Each task is resampled by itself, so that every resample has as many runs of each task as the data.
     tail = (1 - confidence) / 2
     drawn = [_ordered(s)[rng.integers(np.shape(s)[-1], size=(resamples, np.shape(s)[-1]))] for s in strata]
     results = statistic(np.concatenate(drawn, axis=-1))  # [resamples]
@@ -107,6 +109,7 @@ def band(values: Floats) -> tuple[Floats, Floats, Floats]:
     The ends are the quartiles, or the full range below 4 seeds.
     """
     runs = np.asarray(values, np.float64).T  # [G, n]
+    # Of three runs or fewer the quartiles would lie between runs, where nothing was observed.
     edge = 0.25 if runs.shape[-1] >= 4 else 0.0
     return median(runs), quantile(runs, edge, "low"), quantile(runs, 1 - edge, "high")
 

@@ -1,4 +1,8 @@
-"""The `banel` command: list, run, bench, board, show, data, replay, pack, unpack."""
+"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack.
+
+What the commands do stands in commands.py. This module imports neither PyTorch nor the agents, so that `banel --help`
+answers at once.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +37,15 @@ EXAMPLES = {
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
+# Packages that an extra brings. If one of them is missing, the person is told which extra to install.
 EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
 
 
-_Help = argparse.RawDescriptionHelpFormatter  # keeps the examples' lines as they are
+_Help = argparse.RawDescriptionHelpFormatter  # it does not join the lines of the examples
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors in one line."""
+    """An argparse parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
@@ -52,15 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 done; 1 a run failed, or was disproved; 2 bad input; 3 a run could not be proved here; 75 waiting for the answers of
-        an external oracle.
+        The exit status. 0: done. 1: a run failed or was disproved. 2: the input is bad. 3: a run could not be proved here.
+        75: the answers of an external oracle are awaited.
     """
     options = parser().parse_args(arguments)
-    os.environ["PYTHONSAFEPATH"] = (
-        "1"  # for the processes started from here: no module of the working folder comes first
-    )
+    # The processes that are started from here must not import a module of the working folder instead of an installed one.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        kernel.kind()  # a bad word in the environment is bad input, not a failure of every run
+        # An unknown kernel in the environment is bad input. Without this line every run of a sweep would fail of it.
+        kernel.kind()
         return int(options.command(options))
     except BanelError as error:
         print(f"banel: {terminal(error)}", file=sys.stderr)
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"banel: it needs {error.name}: pip install 'banel-envs[agents,leaderboard]'", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except BrokenPipeError:  # the reader of a pipe has what it wanted
+    except BrokenPipeError:  # the program that reads from us, such as `head`, has ended
+        # Python flushes stdout when it ends, which would raise the same error once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return commands.EXIT_RUN_FAILED
     except KeyboardInterrupt:
@@ -79,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """Every command and option."""
+    """The parser with every command and every option."""
     top = Parser(prog="banel", description="Learning from failure: run agents under a metered oracle, draw the board.")
     top.add_argument("--version", action="version", version=__version__)
     top.epilog, top.formatter_class = _examples(EXAMPLES["bench"][:1] + EXAMPLES["board"]), _Help
@@ -151,6 +157,7 @@ def parser() -> Parser:
 
 
 def _add_packing(subparsers: Any) -> None:
+    """Add the commands that pack and unpack a submission."""
     pack = _command(subparsers, "pack", "finished runs into a few files, the form in which a submission is handed in")
     pack.add_argument("folder", type=Path, help="the folder that was handed to --out of `banel bench`")
     pack.add_argument("--out", type=Path, required=True, help="a new folder")
@@ -164,7 +171,7 @@ def _add_packing(subparsers: Any) -> None:
 
 
 def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:
-    """Code of a person's own that a name in the folder may stand for; nothing else outside the package is ever imported."""
+    """Add the options that name a person's own code. No other code outside the package is imported for a name in a folder."""
     command.add_argument(
         "--task",
         action="append",
@@ -183,7 +190,7 @@ def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None
 
 
 def _command(subparsers: Any, name: str, about: str) -> argparse.ArgumentParser:
-    """A command whose help says what it does, and ends with an example."""
+    """Add a command. Its help says what it does and ends with an example."""
     description = f"{about[0].upper()}{about[1:]}."
     epilog = _examples(EXAMPLES[name])
     made: Parser = subparsers.add_parser(
@@ -197,6 +204,7 @@ def _examples(commands: Sequence[str]) -> str:
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
+    """Add the options of every command that makes runs."""
     command.add_argument("--out", type=Path, required=True, help="the folder that holds all runs")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
     command.add_argument("--timeout", type=float, help="seconds after which a run is stopped and counted as failed")
@@ -204,7 +212,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
         "--log",
         action="append",
         default=[],
-        metavar="KIND:WHERE",
+        metavar="SINK:WHERE",
         help="show the points while runs go on: tensorboard:DIR, or wandb:PROJECT (offline by default)",
     )
     command.add_argument("--isolate", action="store_true", help="keep the reward out of the agents' processes")

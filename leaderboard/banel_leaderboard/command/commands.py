@@ -1,4 +1,7 @@
-"""What each command of `banel` does with its options: it prints, and returns an exit status."""
+"""The commands of `banel`. Each of them takes the options, prints what it has to say, and returns an exit status.
+
+Modules that need PyTorch, pandas or the agents are imported in the command that needs them, so that the others start fast.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
 
 EXIT_RUN_FAILED = 1
 EXIT_NOT_PROVED = 3
-MOST_SHOWN = 100_000  # samples at once
+MOST_SHOWN = 100_000  # samples that `show` draws at most, because all of them are in memory at once
 
 
 def listing(options: argparse.Namespace) -> int:
-    """What can be run: tasks, agents and suites."""
+    """List what can be run: tasks, agents and suites."""
     from banel_agents import AGENTS
     from banel_envs import TASKS
     from banel_leaderboard.sweeping.measured_costs import measured
@@ -51,7 +54,7 @@ def listing(options: argparse.Namespace) -> int:
 
 
 def _base(known: dict[str, Any] | None) -> str:
-    """A measured base success rate in words."""
+    """A measured base success rate in words; only its ends where the rate itself is not known."""
     if known is None:
         return "not measured"
     base = known["base"]
@@ -64,11 +67,12 @@ def _base(known: dict[str, Any] | None) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One agent on one task, one run a seed."""
+    """Run one agent on one task, one run for each seed."""
     from banel_leaderboard.records.spec import Spec
     from banel_leaderboard.running.lookup import allow_own_modules
 
     allow_own_modules([options.task, options.agent])
+    # "full" comes first: a run that met no success there serves the run with the feedback "failures", which is the same.
     feedbacks = ("full", "failures") if options.feedback == "both" else (options.feedback,)
     settings = read_settings(options.config, options.set)
     lanes = [
@@ -94,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """A suite, or its plan."""
+    """Run a suite, or print its plan."""
     from banel_leaderboard.sweeping.plan import describe_plan, make_plan, shard_of
     from banel_leaderboard.sweeping.suites import get_suite
     from banel_leaderboard.sweeping.sweep import lanes_of
@@ -113,7 +117,7 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Engine | None:
-    """Where the lanes of a suite run; None for this machine."""
+    """The engine that runs the lanes of a suite; None for processes on this machine."""
     if options.engine == "local":
         for name in ("address", "retries"):
             if getattr(options, name) is not None:
@@ -128,13 +132,16 @@ def _engine(options: argparse.Namespace) -> Engine | None:
 
 
 def _check_running(options: argparse.Namespace) -> None:
+    """Check the options that every command that makes runs has; BadValue for the first bad one."""
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    # Python's waiting functions raise OverflowError for a longer time.
     if options.timeout is not None and not 0 < options.timeout < threading.TIMEOUT_MAX:
         raise BadValue(f"--timeout is {options.timeout}; it must be a number of seconds above 0")
 
 
 def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
+    """Make the runs, print one line for each and then how many there are of each outcome; the exit status."""
     from banel_leaderboard.running.sinks import VARIABLE, parse
     from banel_leaderboard.sweeping.sweep import check, records_of, sweep
     from banel_leaderboard.sweeping.worker import WAITING
@@ -143,7 +150,7 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
     check(lanes, options.out)
     if options.log:
         parse(",".join(options.log))
-        os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes inherit it
+        os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes read it there
     if options.isolate and not isolation_wall.version():
         print(f"--isolate: {isolation_wall.MISSING}", file=sys.stderr)
     how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
@@ -162,19 +169,20 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
         status: sum(o.status == status for o in outcomes) for status in ("done", "kept", "served", "waiting", "failed")
     }
     print(", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" in {options.out}")
+    # A failure comes before waiting: it needs a person, and the answers that are awaited come anyway.
     if counts["failed"]:
         return EXIT_RUN_FAILED
     return WAITING if counts["waiting"] else 0
 
 
 def _ends(rate: Callable[..., float]) -> str:
-    """A log10 rate, or both ends where only an interval is known."""
+    """A log10 rate, or both ends of its interval if only an interval is known."""
     low, high = ("zero" if value == -math.inf else f"{value:.3f}" for value in (rate("low"), rate("high")))
     return low if low == high else f"[{low}, {high}]"
 
 
 def board(options: argparse.Namespace) -> int:
-    """The page, table or figure of a folder of runs."""
+    """Write the page, the table or the figure of a folder of runs."""
     from banel_leaderboard.board import write
     from banel_leaderboard.proving.load import load_runs
     from banel_leaderboard.proving.standing import read_attestations
@@ -195,7 +203,7 @@ def board(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Samples of a run's final policy."""
+    """Print samples of a run's final policy with their log-probabilities."""
     import numpy as np
 
     from banel_leaderboard.records.find_runs import opened_run
@@ -220,7 +228,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def data(options: argparse.Namespace) -> int:
-    """Fetch raw data."""
+    """Fetch raw data that is not shipped."""
     from banel_leaderboard.command.fetch_mnist import fetch_mnist
 
     folder = options.out or (Path(os.environ["BANEL_DATA"]) if os.environ.get("BANEL_DATA") else None)
@@ -232,15 +240,16 @@ def data(options: argparse.Namespace) -> int:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Prove finished runs; what does not replay is listed and the rest goes on."""
+    """Prove finished runs. A run that is not proved is listed on stderr, and the others are proved all the same."""
     from banel_leaderboard.proving.parallel import Proving, draw, prove_all
     from banel_leaderboard.proving.standing import write_attestations
     from banel_leaderboard.records.find_runs import finished_runs
 
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
+    # Whoever submits a folder could write attestations into it. So none inside a folder is believed, and none is written there.
     if options.attest is not None and options.attest.resolve().is_relative_to(options.folder.resolve()):
-        raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, which it speaks of")
+        raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, whose runs are proved")
     proving = Proving(tuple(options.task), tuple(options.agent))
     with finished_runs(options.folder) as found:
         folders = [place.folder for place in found.runs]
@@ -269,7 +278,7 @@ def replay(options: argparse.Namespace) -> int:
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Finished runs into a packed submission."""
+    """Pack the finished runs of a folder into a submission."""
     from banel_leaderboard.records.pack import pack as packed
 
     done = packed(options.folder, options.out, not options.without_policies)
@@ -282,7 +291,7 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def unpack(options: argparse.Namespace) -> int:
-    """A packed submission back into run folders."""
+    """Unpack a packed submission into run folders."""
     from banel_leaderboard.records.unpack import unpack as unpacked
 
     print(f"unpacked {unpacked(options.folder, options.out):,} runs into {options.out}")

@@ -45,6 +45,7 @@ def sources() -> str:
     for package in (banel_envs, banel_agents, banel_leaderboard):
         root = Path(str(package.__file__)).parent
         for path in sorted(root.rglob("*.py")):
+            # The name is hashed with the content: the same code in another module can do something else.
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -73,6 +74,7 @@ def _database() -> Any:
     if place is not None:
         with contextlib.suppress(OSError, sqlite3.Error):
             place.mkdir(parents=True, exist_ok=True)
+            # Without transactions each entry is kept at once, so a check that passed is not lost if the process is killed.
             connection = sqlite3.connect(place / "verified.sqlite", timeout=PATIENCE, isolation_level=None)
             connection.execute("CREATE TABLE IF NOT EXISTS passed (key TEXT PRIMARY KEY)")
     try:

@@ -125,6 +125,7 @@ def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[
     ledger = Ledger.read(folder / "ledger.jsonl", below=below)
     verify(record, ledger)
     version = ledger.header.get("version", "unknown")
+    # The version is part of a row's identity and is shown on the page, so it must not be any text.
     if not isinstance(version, str) or not re.fullmatch(VERSION, version):
         raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
     proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)))
@@ -149,10 +150,12 @@ def how_far(
             return False
         return True
 
+    # These are checked even if the answers cannot be, because they need neither the reward nor the judges.
     holds(lambda: check_package_facts(record, known))
     if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
     check_policy_file(record, folder)
+    # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:
         return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
     again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))

@@ -96,10 +96,11 @@ def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[
         yield from map(proving.verdict, folders)
         return
     waiting = list(folders)
+    # "spawn", because a forked child of a process that has started PyTorch's threads can hang.
     context = multiprocessing.get_context("spawn")
     while waiting:
-        with ProcessPoolExecutor(jobs, context) as pool:
-            places: dict[Future[Verdict], Path] = {pool.submit(proving.verdict, f): f for f in waiting}
+        with ProcessPoolExecutor(jobs, context) as processes:
+            places: dict[Future[Verdict], Path] = {processes.submit(proving.verdict, f): f for f in waiting}
             lost: list[Path] = []
             for future in as_completed(places):
                 try:
@@ -115,9 +116,9 @@ def _verdicts(folders: Sequence[Path], proving: Proving, jobs: int) -> Iterator[
 
 def _alone(folder: Path, proving: Proving) -> Verdict:
     """A verdict from a process of its own; if the process dies, no other replay is lost."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
         try:
-            return pool.submit(proving.verdict, folder).result()
+            return processes.submit(proving.verdict, folder).result()
         except BrokenProcessPool:
             return Verdict(folder, "not proved here", "its process ended before its replay did")
 

@@ -110,6 +110,7 @@ def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
     shipped = record.task in SHIPPED  # the cache's key covers the code of shipped tasks only
     if shipped and cache.passed(entry):
         return
+    # A twin is told "failure" to everything, so that is what its ledger must hold, whatever the reward says.
     meter = task.blind() if record.twin else task
     start = 0
     for number, asks in _chunks(ledger.asks):
@@ -151,6 +152,7 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
         raise CannotTell("its final policy has no stored form")
     if found is None:
         raise CannotTell(f"its final policy is not in the folder ({FINAL})")
+    # What the record says is part of the cache's key: a check of other numbers on the same policy is another check.
     last = record.points[-1]
     said = [last.success.model_dump(), last.fresh.model_dump()]
     entry = cache.key("rates", found, ledger.sha256, record.task, task.digest, record.seed, said, judges_here(task))
@@ -212,7 +214,7 @@ def _versions(found: Any) -> str:
 def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
     """The questions in groups of at most about CHUNK sequences; each group with the number of its first question."""
     groups: list[tuple[int, list[Ask]]] = []
-    rows = CHUNK
+    rows = CHUNK  # as if a group were full, so that the first question starts one
     for number, ask in enumerate(asks):
         if rows + ask.n > CHUNK:
             groups.append((number, []))
@@ -232,7 +234,9 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
     wrong = said != rewards
     if task.threshold is not None:
         real = np.concatenate([np.full(ask.n, np.nan) if ask.values is None else ask.values for ask in asks])
+        # NaN stands on both sides where the reward raised an error. NaN is not equal to itself.
         wrong |= ~((real == values) | (np.isnan(real) & np.isnan(values)))
+    # Errors are named by their row in the question, and here all questions of the group lie one behind the other.
     offsets = np.cumsum([0, *(ask.n for ask in asks)])
     named = {int(k) + row: name for k, ask in zip(offsets, asks, strict=False) for row, name in ask.errors.items()}
     wrong[[row for row in {*named, *errors} if named.get(row) != errors.get(row)]] = True

@@ -1,12 +1,12 @@
-"""replay: prove a finished run by running its agent again over its own ledger.
+"""Prove a finished run by running its agent again over its own ledger.
 
-First what can be computed without the agent: the record follows from its ledger, and every answer is the task's (see
-recompute.py). Then the agent is run again: it must ask exactly the recorded questions; the ledger answers, the reward is never
-called, and the record that comes out must equal the one that was submitted but for its `execution` block.
+First comes what needs no agent: the record must follow from its ledger, and every answer must be the task's own (see
+recompute.py). Then the agent runs again. It must ask exactly the questions in the ledger. The ledger answers them, and the
+reward is never called. The record that comes out must equal the submitted one, apart from its `execution` block.
 
-The questions and the final policy must be equal to the bit, and every number of the record to within TOLERANCE. A portable agent's
-run comes out the same on every processor. For other runs this holds for the same libraries, kernel and kind of processor. Where one
-of them differs and the run does not come out the same, it is *not proved here*, which is not the same as *disproved*.
+The questions and the final policy must be equal to the bit, and every number of the record to within TOLERANCE. A portable
+agent's run comes out the same on every processor. For other runs this holds for the same libraries, kernel and kind of
+processor. If one of them differs and the run comes out different, it is *not proved here*. That is not the same as *disproved*.
 """
 
 from __future__ import annotations
@@ -70,18 +70,19 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
     """Replay one run.
 
     Args:
-        folder: of the run.
-        known: tasks and agents of your own, see lookup.own_code; names in the folder stand for nothing else.
+        folder: the folder of the run.
+        known: tasks and agents of your own, see lookup.own_code. Other names in the folder are looked up in the registries.
 
     Raises:
-        CannotTell: it can be neither proved nor disproved here; says what is missing or differs.
-        Disproved: it is not what it says; names the first difference.
-        BanelError: a file of it is damaged or breaks a rule, which disproves it too.
+        CannotTell: the run can be neither proved nor disproved here. The message says what is missing or differs.
+        Disproved: the run is not what its record says. The message names the first difference.
+        BanelError: a file of the run is damaged or breaks a rule, which disproves it too.
     """
     known = known or Known()
     record = RunRecord.load(folder / RECORD)
     ledger = Ledger.read(folder / LEDGER)
     verify(record, ledger)
+    # The cheap checks come first, so that a record which contradicts its ledger or its task is refused without a run.
     answers = None
     try:
         check_answers(record, ledger, recorded_task(record, ledger, known))
@@ -90,6 +91,7 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
     check_package_facts(record, known)
     check_policy_file(record, folder)
     with tempfile.TemporaryDirectory() as scratch:
+        # The replay measures into a copy, because an oracle writes to its folder and a submission must stay as it is.
         copy = Path(scratch)
         (copy / LEDGER).write_bytes(safe_files.read(folder / LEDGER, safe_files.LEDGER))
         try:
@@ -107,6 +109,7 @@ def prove(folder: Path, known: Known | None = None) -> Proof:
 
 
 def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path, known: Known) -> RunRecord:
+    """Run the agent over the copied ledger in a folder; the record of that."""
     spec = Spec(
         task=record.task,
         agent=record.agent,
@@ -119,7 +122,7 @@ def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path,
     )
     try:
         spec.check()
-    except BadValue as error:  # a device that is not here
+    except BadValue as error:  # the run's device does not exist on this machine
         raise CannotTell(str(error)) from error
     task, agent = _task(record, known), known.agent(record.agent, record.config)
     run = ResolvedRun(spec, task, agent, folder)
@@ -131,10 +134,11 @@ def _measure_again(record: RunRecord, ledger: Ledger, device: str, folder: Path,
 
 
 def _task(record: RunRecord, known: Known) -> Task:
-    """The task to measure on: where the answers came by files, nothing is evaluated off the meter."""
+    """The task to measure on. If the run's answers came by files, it is a task whose reward is never evaluated off the meter."""
     task = known.task(record.task).of_seed(record.seed)
     if record.digest == task.digest:
         return task
+    # A task that is answered by files has a digest of its own, which follows from the task's.
     if record.digest != digest_by_files(task):
         raise CannotTell(
             f"it was run on other assets of {record.task} than are here; BANEL_ASSETS names a folder with others"
@@ -157,7 +161,7 @@ def _answering(run: ResolvedRun, header: dict[str, Any]) -> Oracle:
 
 
 def _not_the_same(record: RunRecord, difference: str) -> CannotTell | Disproved:
-    """What to make of a run that came out different: on the same kind of machine it is disproved."""
+    """The error for a run that came out different. With the same versions and kind of processor the run is disproved."""
     here = versions() | {"kernel": kernel.nearest(record.execution.kernel)}
     made_with = record.execution.versions | {"kernel": record.execution.kernel}
     others = [

@@ -93,6 +93,7 @@ def read_attestations(path: Path, outside: Path | None = None) -> list[Attestati
     Raises:
         BadValue: the file does not exist or lies inside the folder `outside`, or a line is no attestation.
     """
+    # resolve() follows links, so that a link from outside into the folder is found too.
     if outside is not None and path.resolve().is_relative_to(outside.resolve()):
         raise BadValue(f"{path} lies inside {outside}; attestations are kept outside what they speak of")
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
@@ -108,6 +109,7 @@ def _lines(path: Path) -> list[str]:
 
 def _line(path: Path, number: int, line: str) -> Attestation:
     try:
+        # pydantic takes a key that stands twice. strict_json refuses it, because people and programs may read it differently.
         strict_json.loads(line)
         return Attestation.model_validate_json(line)
     except BadJson as error:

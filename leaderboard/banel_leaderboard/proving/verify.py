@@ -60,6 +60,7 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     _same("successes_asked", record.successes_asked, successes)
     _same("first_success", record.first_success, first)
     _same("errors", record.errors, sum(len(ask.errors) for ask in ledger.asks))
+    # A twin's ledger holds what it was told. One success in it would mean that it was told something true.
     if record.twin and successes:
         raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
     _check_curve(record)
@@ -78,6 +79,7 @@ def questions_digest(ledger: Ledger) -> str:
 
 
 def _same(name: str, recorded: Any, bound: Any) -> None:
+    # Compared as JSON text. In Python 1 == 1.0 == True, and a record could say one of them and its ledger another.
     if json.dumps(recorded, sort_keys=True) != json.dumps(bound, sort_keys=True):
         raise RunRefused(f"{name} is {recorded!r} in the record and {bound!r} in its ledger")
 
@@ -91,6 +93,7 @@ def _check_curve(record: RunRecord) -> None:
 
 
 def _check_rates(rates: Iterable[Rate]) -> None:
+    """Refuse a rate that contradicts itself: its number, its interval and its mark for zero must fit together."""
     for rate in rates:
         if rate.zero != (rate.log10 is None and rate.low is None):
             raise RunRefused(

@@ -1,7 +1,8 @@
-"""Where the finished runs of a folder are: a search that follows no link, and says on stderr what it passed over.
+"""Find the finished runs in a folder. The search follows no link, and says on stderr what it left out.
 
-Packed submissions are read as they are: while somebody reads them (`opened`), their runs lie unpacked in a temporary
-folder, and whatever is said of one names the place where it would stand if it were unpacked where it is.
+Packed submissions can be read without unpacking them first. While one is read (`opened`), its runs lie unpacked in a
+temporary folder. Messages about such a run do not name that folder, but the place that the run would have if the
+submission were unpacked where it is.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ from banel_leaderboard.records.unpack import Allowance, unpack_part
 class Place:
     """A finished run."""
 
-    folder: Path  # that its files are in
-    below: Path  # the folder below which no link is followed to them
-    shown: Path  # where it stands, for a message; of a packed run, where it would
+    folder: Path  # its files are here
+    below: Path  # no link is followed between this folder and the files
+    shown: Path  # the place that messages name; for a packed run, the place that it would have if it were unpacked
 
 
 @dataclass
 class Opened:
-    """What a folder holds, while it can be read."""
+    """The runs of a folder, as long as they can be read."""
 
     runs: list[Place] = field(default_factory=list)  # in order
     refused: list[tuple[Path, str]] = field(default_factory=list)  # folders that were not read, and why
-    unpacked: list[tuple[Path, Path]] = field(default_factory=list)  # temporary folder, and part that lies there
+    unpacked: list[tuple[Path, Path]] = field(default_factory=list)  # temporary folder, part that is unpacked there
 
     def told(self, what: object) -> str:
-        """Text about a run, without the temporary folder."""
+        """A text about a run, with the run's own place instead of the temporary folder."""
         text = str(what)
         for place, part in self.unpacked:
             text = text.replace(str(place), str(part))
@@ -51,15 +52,19 @@ class Opened:
 
 
 def find(folder: Path, *names: str) -> Found:
-    """Every record.json below a folder, or every file of these names, in order; FileRefused if there are too many files.
+    """Find every record.json below a folder, or every file of these names, in order.
 
-    A folder that could not be searched, or whose name cannot be shown, is among `refused`; links to folders are counted,
+    Folders that could not be searched, or whose names cannot be shown, are among `refused`. Links to folders are counted
     and not followed.
+
+    Raises:
+        FileRefused: there are too many files.
     """
     found = safe_files.find(folder, *(names or (RECORD,)))
     if found.links:
         many = "a link to a folder was" if found.links == 1 else f"{found.links} links to folders were"
         print(terminal(f"{many} not followed in {folder}; put the folders themselves there"), file=sys.stderr)
+    # A name with characters that cannot be seen could look like that of another run in a table or on the terminal.
     odd = {path for path in found.paths if not _can_be_shown(path.relative_to(folder))}
     found.refused += [(path.parent, "its name has characters that cannot be seen; give it another") for path in odd]
     found.paths = [path for path in found.paths if path not in odd]
@@ -71,26 +76,26 @@ def _can_be_shown(path: Path) -> bool:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether runs can stand there: a folder, or a path that leads on into a part of a packed submission."""
+    """Whether runs can be there: it is a folder, or a path that leads into a part of a packed submission."""
     return folder.is_dir() or _part_above(folder) is not None
 
 
 def _part_above(path: Path) -> Path | None:
-    """The part of a packed submission that a path which is not there leads into."""
+    """The part of a packed submission that a path leads into; None if the path exists or leads into no part."""
     there = next((place for place in path.parents if place.is_dir()), None)
     return there if there is not None and not os.path.lexists(path) and (there / LINES).is_file() else None
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Opened]:
-    """All finished runs of a folder, `folder` itself included, packed or not.
+    """All finished runs in a folder, packed or not; the folder itself may be a run.
 
     Args:
-        folder: of runs or of packed submissions, or inside a packed one where a run would stand.
+        folder: a folder of runs or of packed submissions, or a path inside a packed one, which a run would have.
 
     Raises:
-        BadValue: it is no folder.
-        FileRefused: it has too many files.
+        BadValue: there is no such folder.
+        FileRefused: the folder has too many files.
     """
     inside = None if folder.is_dir() else _part_above(folder)
     if not folder.is_dir() and inside is None:
@@ -109,7 +114,7 @@ def opened(folder: Path) -> Iterator[Opened]:
 
 
 def _search(folder: Path, made: Opened) -> dict[Path, list[Path]]:
-    """Note the runs that are not packed, and what was not read; the parts of each packed submission."""
+    """Note the runs that are not packed and the folders that were not read; return the parts of each packed submission."""
     found = find(folder, RECORD, LINES)
     made.refused = found.refused
     made.runs = [Place(path.parent, folder, path.parent) for path in found.paths if path.name == RECORD]
@@ -120,8 +125,9 @@ def _search(folder: Path, made: Opened) -> dict[Path, list[Path]]:
 
 
 def _open_submission(parts: list[Path], scratch: Path, made: Opened, only: str = "") -> None:
-    """Unpack the parts of one submission; each that is not as it should be is refused by itself."""
+    """Unpack the parts of one submission. A part that is damaged is refused, and the other parts are read all the same."""
     try:
+        # The limits on a submission count over all its parts, so they are checked before any part is unpacked.
         left = Allowance(parts)
     except BanelError as error:
         made.refused += [(part, str(error)) for part in parts]
@@ -130,7 +136,7 @@ def _open_submission(parts: list[Path], scratch: Path, made: Opened, only: str =
         place = scratch / f"{len(made.unpacked):08}"
         try:
             unpack_part(part, place, left, only)
-        except Exception as error:  # also a full disk, or what no check expected: the other runs are read all the same
+        except Exception as error:  # a full disk, or damage that no check foresaw, must not hide the other runs
             said = "" if isinstance(error, BanelError) else f"unpacking it raised {type(error).__name__}: "
             made.refused.append((part, f"{said}{error}".replace(str(place), str(part))))
             rmtree(place, ignore_errors=True)
@@ -142,10 +148,10 @@ def _open_submission(parts: list[Path], scratch: Path, made: Opened, only: str =
 
 @contextmanager
 def finished_runs(folder: Path) -> Iterator[Opened]:
-    """All finished runs of a folder, packed or not; what is passed over is said on stderr.
+    """All finished runs in a folder, packed or not. Folders that were refused are named on stderr.
 
     Raises:
-        BanelError: there is none.
+        BanelError: the folder holds no finished run.
     """
     with opened(folder) as found:
         for path, reason in found.refused:
@@ -157,10 +163,10 @@ def finished_runs(folder: Path) -> Iterator[Opened]:
 
 @contextmanager
 def opened_run(folder: Path) -> Iterator[Path]:
-    """The folder of one run: itself, or a temporary one where it stands in a packed submission.
+    """The folder of one run. For a run in a packed submission it is a temporary one.
 
     Raises:
-        BanelError: the part of the submission is not what `banel pack` writes; or what the body raised, with the run's name.
+        BanelError: the part of the submission is not what `banel pack` writes, or the body of the `with` raised a BanelError.
     """
     inside = None if folder.is_dir() else _part_above(folder)
     if inside is None:
@@ -178,7 +184,7 @@ def opened_run(folder: Path) -> Iterator[Path]:
 
 
 def valid_records(folder: Path) -> Iterator[RunRecord]:
-    """The records below a folder that are valid, packed or not; ledgers are not read, and nothing is proved."""
+    """The valid records below a folder, packed or not. Ledgers are not read, so nothing is proved."""
     for path in safe_files.find(folder, RECORD, LINES).paths:
         try:
             if path.name == RECORD:
@@ -186,4 +192,4 @@ def valid_records(folder: Path) -> Iterator[RunRecord]:
             else:
                 yield from packed.records(path.parent)
         except BanelError:
-            continue  # it is named when the board or the sweep reads it
+            continue  # the board and the sweep name a bad record when they read it

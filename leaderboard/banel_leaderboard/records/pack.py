@@ -21,13 +21,13 @@ from banel_leaderboard.records.packed import MOST_FILE
 from banel_leaderboard.records.record import RecordError, RunRecord
 from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS
 
-TOGETHER = 12_000_000  # bytes of ledgers that one stream is begun for; of base64, they take about 9 million
+TOGETHER = 12_000_000  # bytes of ledgers that one stream is started for; of base64, they take about 9 million
 FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24},)
 
 
 @dataclass
 class Packing:
-    """What was packed."""
+    """How much was packed."""
 
     runs: int = 0
     files: int = 0
@@ -70,9 +70,9 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise BadValue(f"--out is {out}, which cannot be made: {error.strerror}") from error
     try:
         yield draft
-        draft.chmod(0o755)
+        draft.chmod(0o755)  # mkdtemp makes a folder that only its owner can read
         if out.is_dir():
-            out.rmdir()
+            out.rmdir()  # an empty one, which not every system replaces when the draft is renamed
         draft.rename(out)
     except OSError as error:
         raise BadValue(f"{out} cannot be written: {error.strerror or error}") from error
@@ -88,6 +88,7 @@ def _parts(folder: Path, done: Packing) -> dict[str, list[str]]:
     if found.refused:
         path, reason = found.refused[0]
         raise BadValue(f"{path}: {reason}; nothing was packed")
+    # Ledgers are looked for only to count the runs that are not finished.
     names = {name: [p.parent for p in found.paths if p.name == name] for name in (RECORD, LEDGER, LINES)}
     if names[LINES]:
         raise BadValue(f"{names[LINES][0]} is packed already; name a folder of runs")
@@ -178,6 +179,7 @@ class _Ledgers:
 
     def add(self, place: Path, content: bytes) -> dict[str, Any]:
         """Take a ledger in; its piece, in which the file's name is filled in later."""
+        # The hashes follow from the lines, and they would not compress: they are random bytes, most of a packed ledger.
         bare = packed.without_hashes(content)
         if self.waiting and sum(len(b) for _, _, b in self.waiting) + len(bare) > TOGETHER:
             self.flush()
@@ -194,6 +196,7 @@ class _Ledgers:
 
     def _write(self, group: list[tuple[Path, dict[str, Any], bytes]]) -> None:
         content = lzma.compress(b"".join(bare for _, _, bare in group), check=lzma.CHECK_CRC32, filters=FILTERS)
+        # How far ledgers compress is known only afterwards. A stream that became too large is written as two.
         if len(content) > MOST_FILE and len(group) > 1:
             self._write(group[: len(group) // 2])
             self._write(group[len(group) // 2 :])
@@ -219,6 +222,7 @@ class _Policies:
     def add(self, place: Path, content: bytes) -> dict[str, Any]:
         """Take a policy in; its piece."""
         name = hashlib.sha256(content).hexdigest()
+        # Agents without a learnt policy have the same final policy under every seed. It is stored once.
         if name in self.pieces:
             return self.pieces[name]
         if self.waiting and len(_header({**self.waiting, name: content})) + self._size() + len(content) > MOST_FILE:

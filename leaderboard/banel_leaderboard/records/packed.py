@@ -221,12 +221,12 @@ def read_lines(part: Path) -> list[Packed]:
         if before.run >= after.run:
             raise RecordError(f"{path}: the run {after.run} stands twice, or behind {before.run}; lines are in order")
     _check_apart(path, [line.run for line in lines])
-    for kind, size in {
+    for state, size in {
         "unpacked": sum(p.line.ledger.bytes + (p.line.policy.bytes if p.line.policy else 0) for p in lines),
         "decompressed": sum(p.line.ledger.packed for p in lines),
     }.items():
         if size > MOST_UNPACKED:
-            raise RecordError(f"{path} states {size:,} bytes {kind}; a submission has at most {MOST_UNPACKED:,}")
+            raise RecordError(f"{path} states {size:,} bytes {state}; a submission has at most {MOST_UNPACKED:,}")
     return lines
 
 

@@ -1,10 +1,10 @@
-"""A run's folder: the names in it, how the run stands, and what is read back from it.
+"""The folder of a run: the files in it, the run's status, and what is read back from them.
 
 OUT/<task>/<agent>/<feedback>/seed-<k>/
-    ledger.jsonl       every question and answer, written ahead
-    record.json        what was measured (RunRecord); written last, so its presence means finished
-    final.safetensors  the policy at the budget; grid/ has the one of every grid point
-    run.json           status, resumes, where task and agent are found: what a rerun may change
+    ledger.jsonl       every question and every answer, each written before it is used
+    record.json        what was measured (RunRecord); it is written last, so a run with a record is finished
+    final.safetensors  the policy at the budget; grid/ holds the policy of each place of the grid
+    run.json           the status, how often the run was resumed, and where its task and agent are found
     log.txt            progress
 """
 
@@ -22,23 +22,25 @@ from banel_envs.problem import Problem
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 
-LINES = "records.jsonl"  # of a packed submission, see packed.py
+LINES = "records.jsonl"  # the records in a part of a packed submission, see packed.py
 LEDGER, RECORD, FINAL, STATUS, LOG = "ledger.jsonl", "record.json", "final.safetensors", "run.json", "log.txt"
 _TYPES: dict[str, Any] = {"status": str, "resumed": int, "error": str}
-WHERE = ("task", "agent", "device", "oracle", "inherit")  # of a Spec: what the record does not say of where things are
+# The fields of a Spec that say where things are. No record has them, because another person's machine has other places.
+WHERE = ("task", "agent", "device", "oracle", "inherit")
 _TYPES |= {name: str if name in ("task", "agent", "device") else str | None for name in WHERE}
 
 
 def check_folder(folder: Path) -> None:
-    """BadValue if the folder, or one that it is in, is a file."""
+    """Check that runs can be written to a folder; BadValue if it, or a folder above it, is a file."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise BadValue(f"{there} is a file; name a folder for the runs")
 
 
 def check_out(folder: Path) -> None:
-    """BadValue if the folder of all runs is a file, or is in one, or holds a packed submission."""
+    """Check the folder of all runs; BadValue if it is a file, lies in a file, or holds a packed submission."""
     check_folder(folder)
+    # A packed run cannot be resumed: its ledger is compressed, and its file holds other runs too.
     packed = next(folder.glob(f"*/*/{LINES}"), None)
     if packed is not None:
         raise BadValue(
@@ -47,24 +49,30 @@ def check_out(folder: Path) -> None:
         )
 
 
-def begin(folder: Path, spec: Spec, begun: bool) -> int:
-    """Note the start; how often the run was taken up again before this."""
-    resumed = int(read_status(folder).get("resumed", 0)) + 1 if begun else 0
+def note_start(folder: Path, spec: Spec, started: bool) -> int:
+    """Note in run.json that a run starts or is resumed; how often it has been resumed, this time included.
+
+    Args:
+        folder: the folder of the run.
+        spec: what the run is asked to be.
+        started: whether the run was started before, so that it is now resumed.
+    """
+    resumed = int(read_status(folder).get("resumed", 0)) + 1 if started else 0
     write_status(folder, spec, "running", resumed)
     return resumed
 
 
 def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str = "") -> None:
-    """run.json: how the run stands, and where its task, agent and answers are found."""
-    fields = {"status": status, "resumed": resumed, "error": error, "kernel": begun_with(folder)}
+    """Write run.json: the status of the run, and where its task, agent and answers are found."""
+    fields = {"status": status, "resumed": resumed, "error": error, "kernel": started_with(folder)}
     fields |= {name: getattr(spec, name) for name in WHERE}
     safe_files.write(folder / STATUS, (json.dumps(fields, indent=1) + "\n").encode(), folder / f"{STATUS}.tmp")
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """run.json of a run; empty if it is missing, damaged or no regular file, since no measured number rests on it.
+    """What run.json says; nothing if it is missing, damaged or no regular file, because no measured number depends on it.
 
-    A field of the wrong type is left out, but for `kernel`, of which any strange word says that nothing is known.
+    A field of the wrong type is left out. `kernel` may have any type: `started_with` reads an unknown one as no kernel.
     """
     try:
         fields = strict_json.loads(safe_files.read(folder / STATUS, safe_files.STATUS))
@@ -75,15 +83,20 @@ def read_status(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if isinstance(value, _TYPES.get(name, object))}
 
 
-def begun_with(folder: Path) -> str:
-    """What a begun run has to go on computing with, as other last bits would ask other questions; of a new one what there is."""
+def started_with(folder: Path) -> str:
+    """The kernel that a run must go on with.
+
+    With another kernel the last bits of log-probabilities differ, and the agent could ask other questions. A new run takes
+    the kernel that is installed.
+    """
     status = read_status(folder)
+    # A run.json without this field is older than the kernel, so its run was computed by PyTorch's operations.
     noted = status.get("kernel", kernel.TORCH if status else None)
     return kernel.nearest(noted) if noted in kernel.KINDS else kernel.kind()
 
 
 def device_of(folder: Path) -> str:
-    """The device that a run was computed on, as run.json says; cpu where it says nothing."""
+    """The device that a run was computed on, according to run.json; "cpu" if run.json does not say."""
     return str(read_status(folder).get("device", "cpu"))
 
 
@@ -91,7 +104,7 @@ def load_policy(folder: str | Path, problem: Problem | None = None) -> Policy:
     """The final policy of a run, from its folder.
 
     Raises:
-        AssetError: there is none, it is damaged, or it writes no sequences of the problem.
+        AssetError: there is no policy, it is damaged, or it writes no sequences of the problem.
     """
     path = Path(folder) / FINAL
     if not (path.exists() or path.is_symlink()):
@@ -107,4 +120,4 @@ def why_no_policy(folder: Path) -> str:
         return "the run is not finished; run the same command again, and it goes on where it was"
     if RunRecord.load(folder / RECORD).policy_sha256 is None:
         return "the run is finished, and its policy has no stored form; let the agent yield a policy that save_policy takes"
-    return "the file was left out, as it is where runs are committed; run the same once more into another folder to have it"
+    return "the file was left out, as in committed runs; run the same command with another --out to make it again"

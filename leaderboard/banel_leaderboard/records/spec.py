@@ -1,4 +1,4 @@
-"""Spec: what identifies a run, and where its task is found."""
+"""Spec: what a run is asked to be, and how the names in it become a task and an agent."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from banel_envs.problem import check_budget
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What identifies a run, as it is asked for: names, not yet the things that they stand for (see resolve.py)."""
+    """What a run is asked to be. It holds names; resolve.py looks up the task and the agent that they stand for."""
 
     task: str  # an id, or module:function of your own
     agent: str  # a name, or module:Class of your own
     seed: int = 0
     feedback: Feedback = "failures"
-    twin: bool = False  # the oracle-free twin: told "failure" for everything
-    budget: int | None = None  # NRE; the task's own by default, anything else is off the board
-    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides of the agent's config
+    twin: bool = False  # whether it is the oracle-free twin, which is told "failure" for everything
+    budget: int | None = None  # NRE; None is the task's own budget, and a run with another one is off the board
+    settings: Mapping[str, Any] = field(default_factory=dict)  # values for some of the agent's settings
     device: str = "cpu"
     oracle: str | None = None  # file:DIR asks by files in DIR instead of the task's own reward
     inherit: str | None = None  # an old run of the task, whose answers are taken over
     wait: float = 0.0  # seconds to wait for an answer in DIR, before AnswersPending
 
     def check(self) -> None:
-        """BadValue unless every field can be run."""
+        """Check every field; BadValue for the first one that no run can have."""
+        # bool is a subclass of int, so `seed=True` would pass for the seed 1.
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
         if self.feedback not in ("full", "failures"):
@@ -59,9 +60,9 @@ def _check_device(device: str) -> None:
 
 
 def load_task(name: str) -> Task:
-    """A registered task by id, or the Task that "module:function" returns.
+    """The registered task of this id, or the Task that "module:function" returns.
 
-    Only names that a person gave (on the command line, from Python) come here; names in files go through lookup.py.
+    Only names that a person gave come here, on the command line or from Python. Names in files go through lookup.py.
     """
     if ":" not in name:
         return TASKS[name]
@@ -70,7 +71,7 @@ def load_task(name: str) -> Task:
         task = getattr(importlib.import_module(module), function)()
     except BanelError:
         raise
-    except Exception as error:  # whatever the user's own module does
+    except Exception as error:  # the user's own module may raise anything
         raise BadValue(
             f"task {name!r}: {type(error).__name__}: {error}; give an id, or module:function that returns a Task"
         ) from error
@@ -80,14 +81,15 @@ def load_task(name: str) -> Task:
 
 
 def load_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
-    """A shipped agent by name, or your own as "module:Class", `settings` over its config; BanelError if there is none."""
+    """A shipped agent by name, or your own as "module:Class", with these settings. BanelError if there is no such agent."""
     try:
         agent = make_agent(name, settings)
     except BanelError:
         raise
-    except Exception as error:  # whatever the user's own module does
+    except Exception as error:  # the user's own module may raise anything
         what = f"agent {name!r}: {type(error).__name__}: {error}"
         raise BadValue(f"{what}; give module:Class of a class that can be made without arguments") from error
+    # What an agent lacks is found here, by name, and not in the middle of a run by an AttributeError.
     missing = [part for part in ("name", "Config", "config", "learn") if not hasattr(agent, part)]
     if missing:
         raise BadValue(f"agent {name!r} has no {', '.join(missing)}; banel_agents.base.Agent says what an agent has")

@@ -47,13 +47,13 @@ def parts_below(folder: Path) -> list[Path]:
 
 
 class Allowance:
-    """What is left of a submission's limits.
+    """How many bytes may still be unpacked before a submission is beyond its limits.
 
     Args:
-        parts: of the submission.
+        parts: the parts of the submission.
 
     Raises:
-        BadValue: its files are too many, or too large.
+        BadValue: the submission has too many files, or they are too large.
         FileRefused: a part cannot be searched, or holds something that is no part of it.
     """
 
@@ -86,6 +86,7 @@ def _entries(part: Path) -> list[os.DirEntry[str]]:
         with os.scandir(part) as inside:
             for entry in inside:
                 found.append(entry)
+                # Counted while the folder is read: a list of a million names would fill the memory first.
                 if len(found) > packed.MOST_FILES:
                     raise FileRefused(f"{part} holds more than {packed.MOST_FILES} files; a submission has no more")
     except OSError as error:
@@ -99,19 +100,21 @@ def unpack_part(part: Path, out: Path, left: Allowance, only: str = "") -> int:
     Args:
         part: the folder that holds records.jsonl.
         out: where `<run>/record.json` and so on are made; nothing is there yet.
-        left: of the submission's limits.
-        only: a run, or a folder of runs, to be unpacked alone; all the others are only checked.
+        left: how much of the submission may still be unpacked.
+        only: a run, or a folder of runs, that is unpacked alone; all the others are only checked.
 
     Returns:
         The number of runs that were unpacked.
 
     Raises:
-        FileRefused: a file is missing, too many, no regular file, too large, or not what records.jsonl says.
+        FileRefused: a file is missing, is too large, is no regular file or is not what records.jsonl says, or there are
+            too many files.
         RecordError: see packed.read_lines.
     """
     lines = packed.read_lines(part)
     _check_files(part, lines)
     chosen = {line.run: out / line.run for line in lines if not only or f"{line.run}/".startswith(f"{only}/")}
+    # What the lines state is taken before anything is unpacked. Later each file is compared with what was stated.
     left.take(sum(p.line.ledger.bytes + (p.line.policy.bytes if p.line.policy else 0) for p in lines), part)
     for place in chosen.values():
         place.mkdir(parents=True)
@@ -130,10 +133,10 @@ def _check_files(part: Path, lines: list[Packed]) -> None:
     """FileRefused unless the part holds the files that its lines name, in order, and nothing else."""
     ledgers = [line.line.ledger.file for line in lines]
     policies = {p.sha256: p.file for p in (line.line.policy for line in lines) if p is not None}
-    for kind, suffix, named in (("ledgers", "xz", ledgers), ("policies", "safetensors", list(policies.values()))):
+    for stem, suffix, named in (("ledgers", "xz", ledgers), ("policies", "safetensors", list(policies.values()))):
         files = list(dict.fromkeys(named))
-        if named != sorted(named) or files != [f"{kind}-{k:03}.{suffix}" for k in range(len(files))]:
-            raise FileRefused(f"{part / LINES} names the files of its {kind} out of order; pack the runs again")
+        if named != sorted(named) or files != [f"{stem}-{k:03}.{suffix}" for k in range(len(files))]:
+            raise FileRefused(f"{part / LINES} names the files of its {stem} out of order; pack the runs again")
     expected = {LINES, *ledgers, *policies.values()}
     for entry in _entries(part):
         if entry.name not in expected:
@@ -149,6 +152,7 @@ def _unpack_ledgers(part: Path, lines: list[Packed], chosen: dict[str, Path]) ->
                 place = chosen.get(line.run)
                 what = f"{part / line.run / LEDGER}, packed in {file},"
                 content = _checked(stream.take(piece.packed), piece, what)
+                # The stream has no index. A ledger that is not wanted must be decompressed to come to the next one.
                 if place is None:
                     for _ in content:
                         pass
@@ -204,6 +208,7 @@ class _Stream:
     def _next(self, most: int) -> bytes:
         if self._decoder.eof:
             return b""
+        # The decoder takes all input at the first call and keeps what it does not yet need.
         fed, self._packed = self._packed, b""
         try:
             return self._decoder.decompress(fed, most)
@@ -231,6 +236,7 @@ def _policies(part: Path, file: str, pieces: Iterable[PolicyPiece]) -> dict[str,
             raise FileRefused(f"{part / LINES} states two sizes of the policy {piece.sha256}; pack the runs again")
     content = safe_files.read(part / file, MOST_FILE, below=part)
     start = packed.policies_header(sizes.items())
+    # The header follows from the sizes, so it is compared and never parsed.
     if not content.startswith(start) or len(content) != len(start) + sum(sizes.values()):
         raise FileRefused(f"{part / file} does not hold the policies that {LINES} states; pack the runs again")
     contents: dict[str, bytes] = {}
@@ -243,5 +249,5 @@ def _policies(part: Path, file: str, pieces: Iterable[PolicyPiece]) -> dict[str,
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    with path.open("xb") as file:
+    with path.open("xb") as file:  # x: no file of another run is overwritten, whatever the names say
         file.writelines(pieces)

@@ -150,7 +150,7 @@ class Evaluator:
         if last is not None and last.policy is policy and last.mark is not mark and not last.mark.fits(policy):
             self._scored = self._stored = None
 
-    def finish(self, questions: Questions) -> list[Point]:
+    def curve(self, questions: Questions) -> list[Point]:
         """The curve, with the shares of malformed and repeated questions."""
         places = [nre for nre, _, _ in self.points]
         return [
@@ -167,7 +167,8 @@ class Evaluator:
     def _rates(self, nre: int, policy: Policy, known: Tokens) -> tuple[Rate, Rate]:
         """Success and fresh success. A policy that did not change is not measured again, unless more samples are due."""
         pool = self.task.pool()
-        samples = self.samples if pool is None else pool.final if nre >= self.last else pool.fresh
+        samples = self.samples if pool is None else pool.final if nre >= self.last else pool.samples
+        # `is not`, because two policies may compare equal, and only the same object has certainly the same weights (_know).
         if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
             scored = score(self.task, policy, self.rng, samples, known)
             exact = scored.log_probs is not None
@@ -197,7 +198,7 @@ class Evaluator:
     def _store(self, nre: int, policy: Policy) -> None:
         """Store the policy as grid/<nre>.safetensors. If it did not change, this is a link to the file before."""
         path = self.folder / f"{nre:07d}.safetensors"
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # a resumed run finds the files of its first part, which may be links
         if self._stored is not None and self._stored[0] is policy:
             os.link(self._stored[1], path)
             return

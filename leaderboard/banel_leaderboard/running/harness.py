@@ -1,7 +1,7 @@
-"""harness: one agent, one task, one seed, under the meter, to a folder that can be checked (see run_folder.py).
+"""Make one run: one agent on one task with one seed, under the meter, into a folder that can be checked (see run_folder.py).
 
-A killed run goes on by running the same command again: the agent is run from the start, the ledger answers what it
-already holds, and the oracle is called only beyond its end.
+A run that was killed is resumed by the same command. The agent runs from the start, and the ledger answers the questions
+that it already holds. The reward is called only for questions beyond the ledger's end.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from banel_leaderboard.records.run_folder import (
     FINAL,
     LOG,
     RECORD,
-    begin,
-    begun_with,
     check_out,
+    note_start,
+    started_with,
     write_status,
 )
 from banel_leaderboard.records.spec import Spec
@@ -45,7 +45,7 @@ from banel_leaderboard.running.sinks import Watcher, watching
 
 
 class RunFailed(BanelError):
-    """An agent or a reward raised; the ledger keeps every answer, and running again goes on from it."""
+    """An agent or a reward raised an error. The ledger keeps every answer, and the same command resumes the run from it."""
 
 
 def run(
@@ -64,28 +64,30 @@ def run(
     wait: float = 0.0,
     isolate: bool = False,
 ) -> RunRecord:
-    """Run one agent on one task with one seed, or finish what was begun, or return what was finished.
+    """Run one agent on one task with one seed.
+
+    A run that was killed is resumed. If the run is finished, its record is returned and nothing is run.
 
     Args:
         task: an id, or "module:function" that returns a Task of your own.
         agent: a name, or "module:Class" of your own.
-        seed: of the agent; evaluation has a stream of its own.
+        seed: the agent's random numbers come from it. The evaluation has a random stream of its own.
         feedback: "failures" withholds successes, "full" tells every reward.
         out: the folder that holds all runs.
-        twin: tell the agent "failure" for everything and charge nothing (what it would learn without the oracle).
-        budget: NRE; other than the task's own keeps the run off the board.
-        settings: overrides of the agent's config; these keep the run off the `fixed` board.
-        device: where the base policy's weights live, "cpu" or "cuda".
+        twin: tell the agent "failure" for everything and charge nothing, which shows what it learns without the oracle.
+        budget: the NRE that is granted. A run with another budget than the task's own is off the board.
+        settings: values for some of the agent's settings. Other settings than the default ones put the run on the `tuned` board.
+        device: where the base policy's weights are, "cpu" or "cuda".
         oracle: "file:DIR" asks by files in DIR (FileReward) instead of the task's own reward.
-        inherit: an old run of the same task, whose answers are taken over; keeps the run off the board.
+        inherit: an old run of the same task, whose answers the new run takes over. The new run is off the board.
         wait: seconds to wait for an answer in DIR; math.inf waits for ever.
-        isolate: run the agent in a process of its own, which holds neither task nor reward and, on Linux with Landlock,
-            cannot open the files that hold answers; elsewhere a RuntimeWarning says that it could.
+        isolate: run the agent in a process of its own, which holds neither the task nor the reward. On Linux with Landlock
+            that process cannot open the files that hold answers. On other systems it could, and a RuntimeWarning says so.
 
     Raises:
-        BanelError: bad input, or a folder that holds another run: nothing is written over.
-        AnswersPending: the files hold no answer yet; run again when they do.
-        RunFailed: the agent or the reward raised.
+        BanelError: the input is bad, or the folder holds another run. Nothing is overwritten.
+        AnswersPending: the files hold no answer yet. Run again when they do.
+        RunFailed: the agent or the reward raised an error.
     """
     spec = Spec(
         task=task,
@@ -104,27 +106,30 @@ def run(
 
 
 def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
-    """See `run`."""
+    """Make the run that a Spec asks for; see `run`."""
     run = resolve(spec, out)
     check_out(out)
-    kernel.kind()  # BadValue for a bad word in the environment, before anything is written
-    begun, oracle = run.begun, run.oracle()
+    kernel.kind()  # BadValue if the environment asks for an unknown kernel, before anything is written
+    # `started` is asked before the ledger is opened, because opening creates the file that it looks for.
+    started, oracle = run.started, run.oracle()
     try:
         if (done := run.record(oracle)) is not None:
             return done
-        _ = oracle.ledger  # locked and found to be this run's, before anything else is written
-        with kernel.using(begun_with(run.folder)):
-            resumed = begin(run.folder, spec, begun)
+        # This opens, locks and verifies the ledger. A second process on this run stops here, before it writes anything.
+        _ = oracle.ledger
+        with kernel.using(started_with(run.folder)):
+            resumed = note_start(run.folder, spec, started)
             record = _measured(run, oracle, resumed, isolate)
     finally:
         oracle.close()
+    # The record is written last, so a folder with a record holds everything that belongs to a finished run.
     record.write(run.folder / RECORD)
     write_status(run.folder, spec, "finished", resumed)
     return record
 
 
 def _measured(run: ResolvedRun, oracle: Oracle, resumed: int, isolate: bool) -> RunRecord:
-    """`measure`, with what stops it noted in the run's folder."""
+    """Call `measure`. If it raises, the reason is noted in the run's folder."""
     spec, agent, folder = run.spec, run.agent, run.folder
     try:
         with watching(run.name, {"agent": agent.name, **as_json(agent.config)}) as watchers:
@@ -135,6 +140,7 @@ def _measured(run: ResolvedRun, oracle: Oracle, resumed: int, isolate: bool) -> 
     except Exception as error:
         write_status(folder, spec, "failed", resumed, f"{type(error).__name__}: {error}")
         safe_files.append(folder / LOG, traceback.format_exc())
+        # An error of this package already says what is wrong. Others come from the agent or the reward.
         if isinstance(error, BanelError):
             raise
         where = f"{agent.name} on {run.task.problem.id}, seed {spec.seed}"
@@ -144,10 +150,12 @@ def _measured(run: ResolvedRun, oracle: Oracle, resumed: int, isolate: bool) -> 
 def measure(
     run: ResolvedRun, oracle: Oracle, resumed: int, *, isolate: bool = False, watchers: Sequence[Watcher] = ()
 ) -> RunRecord:
-    """Drive the agent to the end of its budget, evaluate it on the grid, and say what came out."""
+    """Run the agent to the end of its budget, measure its policies on the grid, and return the record."""
     spec, task, agent, folder = run.spec, run.task, run.agent, run.folder
     check_meter(oracle)
-    torch.set_num_threads(1)  # one run, one thread: sums in another order would ask other questions
+    # More threads add numbers in another order. The last bits then differ, and the agent could ask other questions.
+    torch.set_num_threads(1)
+    # Three streams, so that neither measuring nor checking a policy changes what the agent does.
     streams = np.random.SeedSequence(spec.seed).spawn(3)
     agent_rng, evaluation_rng, checks_rng = map(np.random.default_rng, streams)
     (folder / "grid").mkdir(exist_ok=True)
@@ -165,14 +173,15 @@ def measure(
         reported.note(agent.name, oracle.count, getattr(agent, "reported", {}))
     if current is None:
         raise RunFailed(f"{agent.name} yielded no policy; yield the base policy before the first question")
+    # An agent may stop before its budget is spent. Its last policy then stands at all places that are left.
     for place in places:
         _place(evaluator, place, current, oracle.ledger, folder)
-    _keep_final(folder, places, oracle.budget)
+    _keep_final(folder, oracle.budget)
     return _record(run, oracle, evaluator, clock, reported, resumed)
 
 
 def _policies(agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Clock) -> Iterator[Policy]:
-    """The agent's policies, with its own clock running only while it works."""
+    """Yield the agent's policies. The clock runs only while the agent works, so that measuring is not timed."""
     policies = iter(agent.learn(oracle.problem, oracle, rng))
     while True:
         with clock:
@@ -186,14 +195,16 @@ def _policies(agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Clo
 
 
 def _place(evaluator: Evaluator, nre: int, current: Yielded, ledger: Ledger, folder: Path) -> None:
-    begin = time.perf_counter()
+    """Measure the current policy at one place of the grid, and note it in the run's log."""
+    start = time.perf_counter()
     evaluator.measure(nre, current, ledger)
     rate = evaluator.points[-1][1]
-    said = f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - begin:.2f} s)\n"
+    said = f"NRE {nre}: log10 success {rate.log10} (evaluated in {time.perf_counter() - start:.2f} s)\n"
     safe_files.append(folder / LOG, said)
 
 
-def _keep_final(folder: Path, places: list[int], budget: int) -> None:
+def _keep_final(folder: Path, budget: int) -> None:
+    """Name the policy at the budget as the final one. It is a link, so that the file is on the disk only once."""
     last = folder / "grid" / f"{budget:07d}.safetensors"
     if last.exists():
         (folder / FINAL).unlink(missing_ok=True)
@@ -218,7 +229,7 @@ def _record(
         budget=oracle.budget,
         off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
-        points=evaluator.finish(questions),
+        points=evaluator.curve(questions),
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
         errors=sum(len(ask.errors) for ask in ledger.asks),
@@ -233,7 +244,7 @@ def _record(
         execution=Execution(
             wall_s=round(clock.wall, 3),
             cpu_s=round(clock.cpu, 3),
-            evaluation_s=round(time.perf_counter() - clock.begin - clock.wall, 3),
+            evaluation_s=round(time.perf_counter() - clock.start - clock.wall, 3),
             peak_memory_mb=round(clock.peak(), 1),
             resumed=resumed,
             threads=threads(),

@@ -100,6 +100,7 @@ def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
             except BadPolicy as error:
                 raise error.of(f"{agent.name} at NRE {oracle.count}: a policy of its cannot be used") from error
         tally = _tally(agent, clock)
+        # An agent may yield one object several times in a row, which is then stored and sent only once.
         if policy is not before:
             save_policy(scratch / f"{number % 2}.safetensors", policy)
             tally["path"] = str(scratch / f"{number % 2}.safetensors")

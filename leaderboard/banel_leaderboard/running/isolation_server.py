@@ -51,6 +51,7 @@ class Pipe:
         """Send one frame: a line of JSON that gives the number of raw bytes, and then these bytes."""
         try:
             self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
+            # The other side waits for this frame and this side for its answer, so nothing may stay in the buffer.
             self._outgoing.flush()
         except BrokenPipeError as error:
             raise PipeBroken("the other process ended before the run did") from error
@@ -97,6 +98,7 @@ def isolated_policies(
                 f"the agent's process ended before the run did, with exit status {process.returncode}"
             ) from error
         finally:
+            # The agent may still compute or hang: the run ends with its budget, whatever the agent does then.
             process.kill()
             process.wait()
             with contextlib.suppress(BrokenPipeError):  # closing flushes the pipe, and nobody reads it any more
@@ -121,6 +123,7 @@ def _start(hidden: list[Path], scratch: str) -> subprocess.Popen[bytes]:
         command = isolation_wall.behind(hidden, [scratch], command)
     else:
         warnings.warn(isolation_wall.MISSING, RuntimeWarning, stacklevel=2)
+    # The usual folder for temporary files may be closed to the process, which PyTorch and others want to write to.
     environment = os.environ | {"TMPDIR": scratch}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 

@@ -56,6 +56,7 @@ class Known:
             CannotTell: it neither ships with the package nor was named on the command line.
             BadValue: the settings are not the agent's.
         """
+        # load_agent would import "module:Class", so a name from a file must not come to it unseen.
         if name not in self.agents and name not in AGENTS:
             raise CannotTell(f"the agent {name!r} does not ship here; name its code with --agent module:Class")
         return load_agent(self.agents.get(name, name), settings)
@@ -72,9 +73,10 @@ def own_code(tasks: Iterable[str] = (), agents: Iterable[str] = ()) -> Known:
     allow_own_modules([*tasks, *agents])
     made = {(task := load_task(where)).problem.id: task for where in tasks}
     named = {load_agent(where).name: where for where in agents}
-    for kind, taken in (("task", made.keys() & set(TASKS)), ("agent", named.keys() & set(AGENTS))):
+    # A shipped name that stands for other code would make the board show that code as the shipped task or agent.
+    for noun, taken in (("task", made.keys() & set(TASKS)), ("agent", named.keys() & set(AGENTS))):
         if taken:
-            raise BadValue(f"{kind} {min(taken)!r} ships with the package; give yours another name")
+            raise BadValue(f"{noun} {min(taken)!r} ships with the package; give yours another name")
     return Known(made, named)
 
 

@@ -64,7 +64,7 @@ class Clock:
     """An agent's wall and CPU seconds, and the state of the token counters when the agent started."""
 
     def __init__(self) -> None:
-        self.begin = time.perf_counter()
+        self.start = time.perf_counter()
         self.wall = self.cpu = 0.0
         self.peak_mb = 0.0  # the peak of an agent in another process; 0 where the agent is in this one
         self.sampled, self.scored, self.trained = COST.sampled, COST.scored, COST.trained

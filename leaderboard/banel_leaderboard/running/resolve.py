@@ -35,7 +35,7 @@ class ResolvedRun:
         return "/".join(self.folder.parts[-len(Path(self.task.problem.id).parts) - 3 :])
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether the folder holds a ledger already; LedgerMismatch if it holds a record without one."""
         if (self.folder / LEDGER).exists():
             return True
@@ -71,6 +71,7 @@ class ResolvedRun:
         if not (self.folder / RECORD).exists():
             return None
         record = RunRecord.load(self.folder / RECORD)
+        # Opening the ledger has checked that it is this run's. The head ties the record to it, so the record is too.
         if oracle.ledger.head != record.ledger.head:
             raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
         if read_status(self.folder).get("status") == "running":  # killed between the record and the last word on it
@@ -97,6 +98,7 @@ def resolve(spec: Spec, out: Path) -> ResolvedRun:
 
 def run_folder(spec: Spec, out: Path, task: Task, agent: Agent) -> Path:
     """Where a run lives under `out`."""
+    # Both names become folders, so they must not lead out of `out`.
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.]*-v\d+", task.problem.id):
         raise BadValue(f"the task's id is {task.problem.id!r}; write namespace/Name-v<k>, such as me/Sum-v0")
     if not re.fullmatch(r"\w[\w.-]*", agent.name, re.ASCII):
@@ -113,7 +115,7 @@ def finished_record(spec: Spec, out: Path) -> RunRecord | None:
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
     run = resolve(spec, out)
-    if not run.begun:
+    if not run.started:
         return None
     oracle = run.oracle()
     try:

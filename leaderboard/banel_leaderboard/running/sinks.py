@@ -74,7 +74,7 @@ class WeightsAndBiases:
         self.run.finish()
 
 
-KINDS: dict[str, tuple[type[Any], str, str]] = {
+SINKS: dict[str, tuple[type[Any], str, str]] = {
     "tensorboard": (TensorBoard, "tensorboard", "pip install 'banel-envs[tensorboard]'"),
     "wandb": (WeightsAndBiases, "wandb", "pip install wandb"),
 }
@@ -82,21 +82,22 @@ KINDS: dict[str, tuple[type[Any], str, str]] = {
 
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """The two parts, (kind, where), of each sink in a text such as `tensorboard:logs,wandb:my-project`.
+    """The two parts, (word, where), of each sink in a text such as `tensorboard:logs,wandb:my-project`.
 
     Raises:
-        BadValue: the first part is not in KINDS, or nothing follows the colon.
+        BadValue: the first part is not in SINKS, or nothing follows the colon.
         MissingExtra: the package that a sink needs is not installed.
     """
     sinks = []
     for part in filter(None, text.split(",")):
-        kind, _, where = part.partition(":")
-        if kind not in KINDS or not where:
+        word, _, where = part.partition(":")
+        if word not in SINKS or not where:
             raise BadValue(f"--log is {part!r}; write tensorboard:DIR or wandb:PROJECT")
-        _, package, install = KINDS[kind]
+        _, package, install = SINKS[word]
+        # Found before any run starts. Later the missing package would only be a warning, and nothing would be shown.
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(f"--log {part} needs {package}: {install}")
-        sinks.append((kind, where))
+        sinks.append((word, where))
     return sinks
 
 
@@ -108,7 +109,7 @@ def watching(name: str, config: dict[str, Any]) -> Iterator[list[Watcher]]:
         name: the run's name: task, agent, regime and seed.
         config: the settings that are shown beside the curve.
     """
-    guarded = [Guarded(kind, where, name, config) for kind, where in parse(os.environ.get(VARIABLE, ""))]
+    guarded = [Guarded(word, where, name, config) for word, where in parse(os.environ.get(VARIABLE, ""))]
     try:
         yield [sink.show for sink in guarded]
     finally:
@@ -119,10 +120,10 @@ def watching(name: str, config: dict[str, Any]) -> Iterator[list[Watcher]]:
 class Guarded:
     """A sink that never stops a run: its first error becomes a warning, and from then on it shows nothing."""
 
-    def __init__(self, kind: str, where: str, name: str, config: dict[str, Any]) -> None:
-        self.what = f"{kind}:{where}"
+    def __init__(self, word: str, where: str, name: str, config: dict[str, Any]) -> None:
+        self.what = f"{word}:{where}"
         self.sink: Sink | None = None
-        self.sink = self._try(lambda: KINDS[kind][0](where, name, config))
+        self.sink = self._try(lambda: SINKS[word][0](where, name, config))
 
     def show(self, nre: int, success: Rate, fresh: Rate) -> None:
         """Show one point. A rate that is zero or unknown is left out, because it has no logarithm."""

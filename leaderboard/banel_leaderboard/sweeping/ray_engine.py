@@ -46,6 +46,7 @@ def ray_engine(
         MissingExtra: Ray is not installed.
         BadValue: there is no cluster at this address, or this Python or Ray cannot join it.
     """
+    # A node has a working folder of its own, so a relative path would lead somewhere else there.
     workers = dataclasses.replace(workers, out=workers.out.absolute(), patience=PATIENCE)
     mark = workers.out / f".ray-{uuid.uuid4().hex}"
     ray = connect(address, jobs)
@@ -78,6 +79,7 @@ def connect(address: str | None, jobs: int) -> Any:
     try:
         if address not in ("local", "auto"):
             _knock(address)
+        # Ray's workers import the lanes' code, which may lie in folders that only this process has on its path.
         ray.init(
             address,
             runtime_env={"env_vars": own | {"PYTHONPATH": os.pathsep.join(_own_modules())}},
@@ -136,5 +138,6 @@ def _outcomes(ray: Any, tasks: dict[Any, list[Spec]]) -> Iterator[Outcome]:
             for spec in tasks.pop(task):
                 yield Outcome(spec, "failed", f"its worker was lost ({why}); run again to go on where it was")
         else:
+            # A lane's outcomes come in order. What is left in the list has failed if the task is lost.
             tasks[task].pop(0)
             yield outcome

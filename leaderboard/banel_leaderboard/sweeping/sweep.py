@@ -78,6 +78,7 @@ def _learns_from_successes(agent: str) -> bool:
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
     """Raise BanelError, before anything runs, if a task, agent or setting is wrong or a folder holds another run."""
+    # One spec of each task and agent finds wrong names and settings, and there are far fewer of them than runs.
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         resolve(spec, out).oracle().close()
     check_out(out)
@@ -133,11 +134,12 @@ def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Ou
             for outcome in run_lane(lane, workers):
                 ended.put(outcome)
         except BaseException as error:
+            # An error in a thread would be lost. The main thread waits for an outcome, so it gets the error instead.
             ended.put(error)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as threads:
         for lane in lanes:
-            pool.submit(run, lane)
+            threads.submit(run, lane)
         try:
             for _ in range(sum(map(len, lanes))):
                 outcome = ended.get()
@@ -145,7 +147,7 @@ def local(lanes: Sequence[Lane], workers: Workers, *, jobs: int) -> Generator[Ou
                     raise outcome
                 yield outcome
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             workers.stop()
             raise
 
@@ -192,6 +194,7 @@ class Workers:
         if self._stopped:
             return Outcome(spec, "failed", "stopped")
         order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
+        # The libraries read these when they are loaded. Without them every run would use all cores, and sum in another order.
         environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER, order],  # -P: no module of the folder we are in
@@ -211,6 +214,7 @@ class Workers:
             self._alive.discard(process)
         if process.returncode == 0:
             return Outcome(spec, "done")
+        # The worker's last line names the error; what comes before it is a traceback or warnings of libraries.
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
         return Outcome(spec, "waiting" if process.returncode == WAITING else "failed", last[0])
 

@@ -36,9 +36,9 @@ def interleaved(works: Mapping[str, Work], repeats: int, warm: bool = True) -> d
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            begin = time.perf_counter()
+            start = time.perf_counter()
             work()
-            taken[name].append(time.perf_counter() - begin)
+            taken[name].append(time.perf_counter() - start)
     return taken
 
 

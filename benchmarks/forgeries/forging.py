@@ -1,4 +1,4 @@
-"""forging: read an honest run, change what a liar would change, and write it again with every hash in order.
+"""Read an honest run, change what a liar would change, and write it again with every hash in order.
 
 One writer for every forgery; `packed` puts a forged run into a packed submission, beside the board it was taken from.
 """

@@ -21,7 +21,7 @@ from banel_envs import kernel
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.steps import compiled_steps
 from banel_envs.policies.torch_policy import FEW, TorchPolicy
-from benchmarks.speed_measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
+from benchmarks.speed.measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
 
 V, T, WIDTH, LAYERS, HEADS = 12, 10, 64, 2, 4
 PRODUCTS = {  # a product of each token's pass through the network -> how many of them
@@ -128,19 +128,19 @@ def in_kernel(work: Work) -> float:
 
         def timed(*arguments: Any) -> int:
             nonlocal spent
-            begin = time.perf_counter()
+            start = time.perf_counter()
             answer = step(*arguments)
-            spent += time.perf_counter() - begin
+            spent += time.perf_counter() - start
             return int(answer)
 
         return lanes, timed, scratch
 
     found = compiled_steps._functions
     with mock.patch.object(compiled_steps, "_functions", functions):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(10):
             work()
-        return spent / (time.perf_counter() - begin)
+        return spent / (time.perf_counter() - start)
 
 
 def count_rows(here: TorchPolicy, asked: int | np.ndarray) -> tuple[int, int]:

@@ -17,26 +17,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 import torch
 
 from banel_envs import kernel
-from benchmarks import speed_env, speed_policy, speed_runs
-from benchmarks.speed_measure import HEADINGS, line
+from benchmarks.speed import env, policy, runs
+from benchmarks.speed.measure import HEADINGS, line
 
 SECTIONS: dict[str, Callable[[int], None]] = {
-    "env": speed_env.environments,
-    "sampling": speed_policy.sampling,
-    "scoring": speed_policy.scoring,
-    "training": speed_policy.training,
-    "exact": speed_runs.exact,
+    "env": env.environments,
+    "sampling": policy.sampling,
+    "scoring": policy.scoring,
+    "training": policy.training,
+    "exact": runs.exact,
     "runs": lambda _: None,  # takes agents, not repeats: see main
-    "meter": speed_env.meter,
-    "installation": speed_runs.installation,
+    "meter": env.meter,
+    "installation": runs.installation,
 }
 
 
 def main() -> None:
     """Print the sections asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    parser.add_argument("--agents", nargs="*", default=list(speed_runs.RUNS), help="whose whole runs are timed")
+    parser.add_argument("--agents", nargs="*", default=list(runs.RUNS), help="whose whole runs are timed")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of each comparison")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -46,7 +48,7 @@ def main() -> None:
     line(*HEADINGS)
     for name in options.only:
         if name == "runs":
-            speed_runs.runs(options.agents)
+            runs.runs(options.agents)
         else:
             SECTIONS[name](options.repeats)
 

@@ -20,7 +20,7 @@ import torch
 
 from banel_envs import TASKS, success_rate
 from banel_envs.policies.torch_policy import TorchPolicy
-from benchmarks.speed_measure import Bar, clear, interleaved, line, ratios, spread
+from benchmarks.speed.measure import Bar, clear, interleaved, line, ratios, spread
 
 TASK = "banel/AdditionAttack-v0"
 RUNS: dict[str, tuple[dict[str, Any], float]] = {  # agent -> settings, bar in seconds
@@ -66,8 +66,8 @@ def runs(agents: list[str]) -> None:
     """Whole runs of 7,500 NRE with their 16 evaluations, each in a process and a folder of its own."""
     for agent in agents:
         settings, bar = RUNS.get(agent, ({}, 60.0))
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            taken = pool.apply(timed_run, (agent, settings))
+        with multiprocessing.get_context("spawn").Pool(1) as processes:
+            taken = processes.apply(timed_run, (agent, settings))
         phases = ", ".join(f"{name} {taken[name]:.1f}" for name in (*PHASES, "other"))
         line(
             f"{agent} run, {taken['nre']:,.0f} NRE, 16 evaluations",
@@ -143,9 +143,9 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
     ):
         phases.watch(owner, attribute, phase)
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
+        start = time.perf_counter()
         record = run(TASK, agent, out=Path(folder), settings=settings)
-        whole = time.perf_counter() - begin
+        whole = time.perf_counter() - start
     return phases.seconds | {"all": whole, "nre": float(record.ledger.count), "peak": peak_mb(record)}
 
 
@@ -168,7 +168,7 @@ def installation(repeats: int) -> None:
     if importlib.util.find_spec("hatchling") is None:
         line("wheel", "skipped: pip install hatchling")
         return
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as folder:
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
         subprocess.run(build, cwd=root, capture_output=True, check=True)

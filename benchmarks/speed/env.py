@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from banel_envs import TASKS, GenerationEnv, GenerationVectorEnv, Oracle
-from benchmarks.speed_measure import Bar, Work, clear, compare, interleaved, line, rates, spread
+from benchmarks.speed.measure import Bar, Work, clear, compare, interleaved, line, rates, spread
 
 TASK = "banel/AdditionAttack-v0"
 BUDGET = 10**9

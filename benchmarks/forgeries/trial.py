@@ -1,6 +1,6 @@
 """What does a liar get past the checks? `python -m benchmarks.forgeries [--only NAME] [--out DIR]`.
 
-Makes a small honest board (the addition attack, seeds 0 and 1), then for each forgery of forgery_list.py takes a copy, forges
+Makes a small honest board (the addition attack, seeds 0 and 1), then for each forgery of catalogue.py takes a copy, forges
 one run of it, and asks the real commands: `banel board` (page and table), `banel show` and `banel replay`. Printed for each:
 
 - refused: the board names the run and does not count it;
@@ -39,8 +39,9 @@ from banel_leaderboard.command.cli import main as banel
 from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.running.harness import run
-from benchmarks.forgery_list import FORGERIES, TASK, Forgery
-from benchmarks.forging import packed
+from benchmarks.forgeries.catalogue import FORGERIES
+from benchmarks.forgeries.change import TASK, Forgery
+from benchmarks.forgeries.forging import packed
 
 HONEST: tuple[tuple[str, Feedback, bool], ...] = (
     ("base", "failures", False),
@@ -248,7 +249,7 @@ def report(results: list[Result]) -> int:
 
 def main() -> int:
     """Run the list."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forgeries", description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="forgeries whose name holds this")
     parser.add_argument("--out", type=Path, help="keep the honest board here, and use it again")
     options = parser.parse_args()
@@ -265,7 +266,3 @@ def main() -> int:
             print(".", end="", flush=True, file=sys.stderr)
         print(file=sys.stderr)
     return report([*wrong, *results])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

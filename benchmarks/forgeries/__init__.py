@@ -1,0 +1,1 @@
+"""Forged run folders, and what the checks find: `python -m benchmarks.forgeries`."""
