@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("banel_envs/kernel")
 LIBRARY = FOLDER / "kernel.bin"
-SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h")
+SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h")
 # Nothing is fused but what is written as fused, so that the bits are the same from every compiler.
 FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno")
 

@@ -45,7 +45,9 @@ def log(x: Any) -> Floats:
 
 
 def _computed(which: int, given: Any) -> Floats:
-    x: Floats = np.ascontiguousarray(given, np.float64).reshape(np.shape(given))  # ascontiguousarray makes a number an array of one
+    x: Floats = np.ascontiguousarray(given, np.float64).reshape(
+        np.shape(given)
+    )  # ascontiguousarray makes a number an array of one
     functions = _functions()
     if functions is None:
         return log_in_numpy(x) if which else exp_in_numpy(x)

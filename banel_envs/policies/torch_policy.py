@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
 from banel_envs.policies.cost import COST
-from banel_envs.policies.steps import compiled_steps
+from banel_envs.policies.steps import compiled_gru, compiled_steps
 from banel_envs.policies.storage import checks
 
 FEW = 64  # up to so many sequences are scored faster by one pass over all positions than step by step
@@ -107,12 +107,12 @@ class TorchPolicy(Autoregressive):
 
     def start(self) -> Any:
         """The state of the empty prefix: the compiled kernel's state, or None where the network itself computes."""
-        return compiled_steps.start(self.network)
+        return compiled_steps.start(self.network) or compiled_gru.start(self.network)
 
     @torch.inference_mode()
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
         """Next-token log-probabilities [m, V] in float64, and the grown state."""
-        if isinstance(state, compiled_steps.State):
+        if isinstance(state, compiled_steps.State | compiled_gru.State):
             return state.step(last, position, self.temperature)
         COST.in_torch += len(last)
         logits, grown = self.network.step(torch.from_numpy(last).to(self.device), position, state)
@@ -127,7 +127,7 @@ class TorchPolicy(Autoregressive):
     @torch.inference_mode()
     def select(self, state: Any, rows: Ints) -> Any:
         """The state of the prefixes `rows` [k]."""
-        if isinstance(state, compiled_steps.State):
+        if isinstance(state, compiled_steps.State | compiled_gru.State):
             return state.select(rows)
         if state is None:
             return None

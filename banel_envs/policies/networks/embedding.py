@@ -18,6 +18,10 @@ class TeacherForced(nn.Module, ABC):
     def features(self, written: Tensor) -> Tensor:
         """The input of the head: written [n, t] to [n, t + 1, width]. Position i depends on the begin token and i tokens."""
 
+    def beside(self, features: Tensor, last: Tensor) -> Tensor:
+        """The input of the head, from the body's features [n, width] and the last tokens [n]; most heads read no more."""
+        return features
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Teacher forcing: tokens [n, t] to logits [n, t, V]. Position i predicts token i from the tokens before it."""
         logits: Tensor = self.head(self.features(tokens[:, :-1]))

@@ -52,7 +52,7 @@ class ChainedTransformer(TeacherForced):
 
     def features(self, written: Tensor) -> Tensor:
         """The input of the head: written [n, t] to [n, t + 1, width + V + 1]; the one-hot vector of the last token is last."""
-        return self._beside(self.body.features(written), begin(written, self.config.vocabulary))
+        return self.beside(self.body.features(written), begin(written, self.config.vocabulary))
 
     def parts(self) -> Parts:
         """The parts for the compiled kernel. The head's weights on the one-hot vector are a row of logits for each token."""
@@ -62,9 +62,10 @@ class ChainedTransformer(TeacherForced):
     def step(self, last: Tensor, position: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits [m, V] of the token at `position`, from the token before it `last` [m] and the cached past."""
         features, grown = self.body.step(last, position, cache)
-        return self.head(self._beside(features, last)), grown
+        return self.head(self.beside(features, last)), grown
 
-    def _beside(self, features: Tensor, last: Tensor) -> Tensor:
+    def beside(self, features: Tensor, last: Tensor) -> Tensor:
+        """The input of the head: the transformer's features [..., width], and the one-hot vectors of the last tokens [...]."""
         return torch.cat((features, F.one_hot(last, self.config.vocabulary + 1).to(features.dtype)), dim=-1)
 
     select = staticmethod(Transformer.select)

@@ -16,24 +16,18 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from banel_envs import kernel
 from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.networks.transformer import Parts
-from banel_envs.policies.steps.buffers import SPARE, Singles
+from banel_envs.policies.steps.buffers import SPARE
+from banel_envs.policies.steps.held import Held, Matrix, lanes_for, numbers
 from banel_envs.policies.steps.kernel_supports import takes
 
 AHEAD = 8  # when the buffers grow, room is made for at most so many steps of the same size
 
 P, N = ctypes.c_void_p, ctypes.c_int64
-
-
-class Matrix(ctypes.Structure):
-    """`matrix` in kernel.c."""
-
-    _fields_ = (("out", N), ("packed", P), ("bias", P))
 
 
 class Scale(ctypes.Structure):
@@ -69,14 +63,6 @@ def start(network: Any) -> State | None:
     return State(Walk(network), np.full(1, -1), 0) if takes(network) else None
 
 
-def lanes_for(width: int) -> int:
-    """The widest registers, in numbers, that this processor has and whose double divides a network's width."""
-    lanes: int = cast(ctypes.CDLL, kernel.library()).banel_lanes()
-    while width % (2 * lanes):
-        lanes //= 2
-    return lanes
-
-
 @cache
 def _functions(width: int) -> tuple[int, Any, Any]:
     """For a network of this width: how many numbers a vector register holds, the step, and the size of its scratch.
@@ -102,20 +88,19 @@ class Walk:
         self._lock = threading.Lock()  # ctypes releases Python's lock in a call, and threads may share this walk
         self.vocabulary, self.horizon, self.width = config.vocabulary, config.horizon, config.width
         lanes, self._function, scratch = _functions(self.width)
-        self.panel = 2 * lanes
-        self._held: list[Singles] = []  # keeps alive the arrays whose addresses the kernel is given
+        self._held = Held(lanes)
         self._blocks = (Block * config.layers)(*(self._block(block) for block in parts.body.blocks))
         self._net = Net(self.width, config.heads, config.layers, self.vocabulary)
         self._net.token, self._net.position = (
-            self._at(part.weight) for part in (parts.body.token, parts.body.position)
+            self._held.at(part.weight) for part in (parts.body.token, parts.body.position)
         )
         self._net.blocks = ctypes.addressof(self._blocks)
         self._net.norm = self._scale(parts.body.norm)
-        self._net.head = self._matrix(parts.head, parts.bias)
+        self._net.head = self._held.matrix(parts.head, parts.bias)
         if parts.after is not None:
             after = np.zeros((self.vocabulary + 1, self._net.head.out), np.float32)
-            after[:, : self.vocabulary] = _numbers(parts.after)
-            self._net.after = self._hold(after)
+            after[:, : self.vocabulary] = numbers(parts.after)
+            self._net.after = self._held.hold(after)
         self._address = ctypes.addressof(self._net)
         self._scratch = np.empty(scratch(self._address, self.horizon), np.uint8)
         self._net.scratch = self._scratch.ctypes.data
@@ -123,32 +108,16 @@ class Walk:
         self._pairs = [np.empty((0, 2 * self.width), np.float32) for _ in range(config.layers)]
         self._parents = self._entered = np.empty(0, np.int64)
 
-    def _hold(self, array: Singles) -> int:
-        self._held.append(array)
-        return array.ctypes.data
-
-    def _at(self, weight: Tensor) -> int:
-        return self._hold(np.array(_numbers(weight), order="C"))  # a copy: training must not change a walk's weights
-
     def _scale(self, norm: Any) -> Scale:
-        return Scale(self._at(norm.weight), self._at(norm.bias))
-
-    def _matrix(self, weight: Tensor, bias: Tensor) -> Matrix:
-        """A weight [out, in] and a bias [out], packed in panels of columns; the last panel is filled up with zeros."""
-        numbers, added = _numbers(weight), _numbers(bias)
-        out, entering = numbers.shape
-        if short := -out % self.panel:
-            numbers, added = np.pad(numbers, ((0, short), (0, 0))), np.pad(added, (0, short))
-        panels = numbers.reshape(-1, self.panel, entering).transpose(0, 2, 1)
-        return Matrix(len(added), self._hold(np.array(panels, order="C")), self._hold(np.array(added, order="C")))
+        return Scale(self._held.at(norm.weight), self._held.at(norm.bias))
 
     def _block(self, block: Any) -> Block:
         d = self.width
         weight, bias = block.qkv.weight, block.qkv.bias
         return Block(
             *(self._scale(norm) for norm in (block.norm1, block.norm2)),
-            *(self._matrix(weight[rows], bias[rows]) for rows in (slice(d), slice(d, None))),
-            *(self._matrix(part.weight, part.bias) for part in (block.mix, block.up, block.down)),
+            *(self._held.matrix(weight[rows], bias[rows]) for rows in (slice(d), slice(d, None))),
+            *(self._held.matrix(part.weight, part.bias) for part in (block.mix, block.up, block.down)),
         )
 
     def _reserve(self, m: int, r: int, left: int) -> None:
@@ -237,11 +206,6 @@ class State(NamedTuple):
     def select(self, rows: Ints) -> State:
         """The state of the prefixes `rows` [k], repeats allowed."""
         return State(self.walk, self.rows[rows], self.written)
-
-
-def _numbers(tensor: Tensor) -> Singles:
-    numbers: Singles = tensor.detach().numpy()
-    return numbers
 
 
 def _grown(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:

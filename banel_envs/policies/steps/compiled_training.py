@@ -1,4 +1,4 @@
-"""A transformer's training in the compiled kernel: float32 on a CPU, one thread.
+"""Training in the compiled kernel: float32 on a CPU, one thread.
 
 A step goes over the trie of the batch's distinct prefixes, so that what sequences share is computed once; one call does
 the forward and the backward pass, the clipping and Adam's update. It computes what PyTorch's autograd computes, within
@@ -18,9 +18,10 @@ from torch import Tensor
 from banel_envs import kernel
 from banel_envs.errors import BadTokens
 from banel_envs.policies.autoregressive import Ints
+from banel_envs.policies.networks.gru import GRU
 from banel_envs.policies.networks.transformer import Parts
 from banel_envs.policies.steps.buffers import SPARE, Singles
-from banel_envs.policies.steps.compiled_steps import lanes_for
+from banel_envs.policies.steps.held import lanes_for
 
 P, N, D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
@@ -54,6 +55,23 @@ class Net(ctypes.Structure):
     )
 
 
+class TrainedCell(ctypes.Structure):
+    """`trained_cell` in kernel.c."""
+
+    _fields_ = (("entering", Layer), ("state", Layer))
+
+
+class RecurrentNet(ctypes.Structure):
+    """`trained_recurrent` in kernel.c."""
+
+    _fields_ = (
+        *((name, N) for name in ("width", "layers", "vocabulary")),
+        *((name, Parameter) for name in ("token", "position")),
+        ("cells", P),
+        ("head", Layer),
+    )
+
+
 class TrieStruct(ctypes.Structure):
     """`trie` in trie.h."""
 
@@ -64,10 +82,11 @@ class TrieStruct(ctypes.Structure):
 
 
 @cache
-def _functions(width: int) -> tuple[Any, Any, Any, Any, Any]:
+def _functions(width: int, kind: str) -> tuple[Any, Any, Any, Any, Any]:
+    """The functions for networks of this width; `kind` is "gru_" or nothing."""
     library = cast(ctypes.CDLL, kernel.library())
     lanes = lanes_for(width)
-    names = ("likelihood", "features", "backward", "train_bytes", "descend")
+    names = (*(kind + name for name in ("likelihood", "features", "backward", "train_bytes")), "descend")
     found = tuple(getattr(library, f"banel_{name}_{lanes}") for name in names)
     likelihood, features, backward, size, descend = found
     likelihood.argtypes, likelihood.restype = (P, P, N, D, P), D
@@ -122,21 +141,20 @@ class Trie:
                 f"and only end tokens ({end}) follow an end token"
             )
         self.nodes, self.positions = self.struct.nodes, self.struct.positions
+        self.last: Ints = arrays[0, : self.nodes]  # the last token of each node; V for the root's begin token
 
 
 class CompiledTraining:
     """The gradient of a network's parameters, and Adam's state.
 
     Args:
-        network: a Transformer or a ChainedTransformer that `kernel_supports.takes`; it is trained in place.
+        network: one that `kernel_supports.trains`; it is trained in place.
         end: the end token, or None.
         temperature: divides the logits.
     """
 
     def __init__(self, network: Any, end: int | None, temperature: float) -> None:
-        parts: Parts = network.parts()
-        body = parts.body
-        self.config = body.config
+        self.config = network.config
         self._end, self._temperature = end, temperature
         self.tensors = list(network.parameters())
         sizes = [tensor.numel() for tensor in self.tensors]
@@ -147,20 +165,41 @@ class CompiledTraining:
         self._sizes = np.array(sizes, np.int64)
         self._pointers = np.array([t.data_ptr() for t in self.tensors], np.uint64)
         self._powers = np.ones(2)
-        self._likelihood, self._features, self._backward, self._bytes, self._descend = _functions(self.config.width)
-        self._blocks = (Block * self.config.layers)(
-            *(Block(*(self._layer(getattr(block, name)) for name, _ in Block._fields_)) for block in body.blocks)
+        recurrent = isinstance(network, GRU)
+        self._likelihood, self._features, self._backward, self._bytes, self._descend = _functions(
+            self.config.width, "gru_" if recurrent else ""
         )
-        after = 0 if parts.after is None else self.config.vocabulary + 1
-        self._net = Net(self.config.width, self.config.heads, self.config.layers, self.config.vocabulary, after)
-        self._net.token, self._net.position = (self._parameter(p.weight) for p in (body.token, body.position))
-        self._net.blocks = ctypes.addressof(self._blocks)
-        self._net.norm, self._net.head = self._layer(body.norm), self._layer(network.head)
+        self._net = self._recurrent(network) if recurrent else self._transformer(network)
         self._address = ctypes.addressof(self._net)
         self._scratch: Singles = np.empty((1, 0), np.float32)
-        self.newest: Trie | None = (
-            None  # whose features were computed last; the scratch holds what their gradient needs
+        # whose features were computed last; the scratch holds what their gradient needs
+        self.newest: Trie | None = None
+
+    def _transformer(self, network: Any) -> Net:
+        parts: Parts = network.parts()
+        body, config = parts.body, self.config
+        self._inner: Any = (Block * config.layers)(
+            *(Block(*(self._layer(getattr(block, name)) for name, *_ in Block._fields_)) for block in body.blocks)
         )
+        after = 0 if parts.after is None else config.vocabulary + 1
+        net = Net(config.width, config.heads, config.layers, config.vocabulary, after)
+        net.token, net.position = (self._parameter(part.weight) for part in (body.token, body.position))
+        net.blocks = ctypes.addressof(self._inner)
+        net.norm, net.head = self._layer(body.norm), self._layer(network.head)
+        return net
+
+    def _recurrent(self, network: Any) -> RecurrentNet:
+        config = self.config
+        cells = []
+        for weights in network.cell.all_weights:
+            into, state, into_bias, state_bias = [self._parameter(weight) for weight in weights]
+            cells.append(TrainedCell(Layer(into, into_bias), Layer(state, state_bias)))
+        self._inner = (TrainedCell * config.layers)(*cells)
+        net = RecurrentNet(config.width, config.layers, config.vocabulary)
+        net.token, net.position = (self._parameter(part.weight) for part in (network.token, network.position))
+        net.cells = ctypes.addressof(self._inner)
+        net.head = self._layer(network.head)
+        return net
 
     def _parameter(self, tensor: Tensor) -> Parameter:
         return Parameter(tensor.data_ptr(), self.gradient[self._places[id(tensor)] :].ctypes.data)

@@ -34,7 +34,8 @@ class PrefixFeatures:
         trie = Trie(written, self._training.config.vocabulary, lengths=ends)
         below = [weight for name, weight in self.network.named_parameters() if not name.startswith("head.")]
         features: Tensor = _Kernel.apply(self._training, trie, *below)  # type: ignore[no-untyped-call]
-        return features[torch.from_numpy(trie.reached)]
+        read: Tensor = self.network.beside(features, torch.from_numpy(trie.last))
+        return read[torch.from_numpy(trie.reached)]
 
 
 class _Kernel(torch.autograd.Function):

@@ -1,17 +1,19 @@
 """Which networks the compiled kernel computes: exactly those that the package makes, in float32 on a CPU.
 
-The kernel reads the weights by their addresses and knows one architecture. Anything else is left to PyTorch: a
-subclass, a layer of another kind, a hook, or a weight whose shape is not the config's.
+The kernel reads the weights by their addresses and knows two architectures, the transformer and the GRU. Anything else is
+left to PyTorch: a subclass, a layer of another kind, a hook, or a weight whose shape is not the config's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from banel_envs import kernel
+from banel_envs.policies.networks.gru import GRU
 from banel_envs.policies.networks.transformer import Block, Parts, Transformer
 
 LAYERS = (Transformer, Block, nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity)
@@ -25,11 +27,34 @@ def takes(network: Any) -> bool:
     return kernel.kind() == kernel.COMPILED and _is_plain(network) and _fits(network.parts())
 
 
+def takes_gru(network: Any) -> bool:
+    """Whether the kernel is in use and computes this network's steps: it is a GRU of this package, without changes."""
+    if kernel.kind() != kernel.COMPILED or type(network) is not GRU or "step" in vars(network):
+        return False
+    layers = (network, network.token, network.position, network.cell, network.head)
+    if [type(layer) for layer in layers[1:]] != [nn.Embedding, nn.Embedding, nn.GRU, nn.Linear] or any(
+        layer._forward_hooks or layer._forward_pre_hooks for layer in layers
+    ):
+        return False
+    config, cell = network.config, network.cell
+    V, d = config.vocabulary, config.width
+    if d % EIGHT or cell.bidirectional or not cell.bias or cell.dropout or cell.proj_size:
+        return False
+    expected: list[tuple[Any, tuple[int, ...]]] = [
+        (network.token.weight, (V + 1, d)),
+        (network.position.weight, (config.horizon, d)),
+    ]
+    expected += [(network.head.weight, (V, d)), (network.head.bias, (V,))]
+    for weights in cell.all_weights:
+        expected += list(zip(weights, ((3 * d, d), (3 * d, d), (3 * d,), (3 * d,)), strict=True))
+    return len(cell.all_weights) == config.layers and _all_fit(expected)
+
+
 def trains(network: Any) -> bool:
     """Whether the kernel is in use and trains this network: every weight is to be trained, and it is not too large."""
-    if not takes(network) or not all(weight.requires_grad for weight in network.parameters()):
+    if not (takes(network) or takes_gru(network)) or not all(weight.requires_grad for weight in network.parameters()):
         return False
-    config = network.parts().body.config
+    config = network.config
     return bool(config.layers <= MOST_LAYERS and config.horizon <= MOST_TOKENS)
 
 
@@ -69,6 +94,11 @@ def _fits(parts: Parts) -> bool:
             (block.qkv, block.mix, block.up, block.down), ((3 * d, d), (d, d), (4 * d, d), (d, 4 * d)), strict=True
         ):
             expected += [(part.weight, (out, entering)), (part.bias, (out,))]
+    return _all_fit(expected)
+
+
+def _all_fit(expected: Iterable[tuple[Any, tuple[int, ...]]]) -> bool:
+    """Whether every weight is there, is float32 on a CPU and contiguous, and has its shape."""
     return all(
         weight is not None
         and weight.dtype == torch.float32
