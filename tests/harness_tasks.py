@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 
 from banel_envs import Problem, Task
-from banel_envs.measure.importance import Pool, Proposal
 from banel_envs.policies import Mixture, Repeating, Uniform
+from banel_envs.pool import Pool, Proposal
 
 HERE = "tests.harness_tasks:"
 V, T, BUDGET = 4, 3, 60

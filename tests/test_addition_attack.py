@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from banel_agents.base import fit
 from banel_envs import TASKS, success_rate
 from banel_envs.assets import asset
-from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.binomial import clopper_pearson
 from banel_envs.policies import Uniform, load_policy_file
 from banel_envs.tasks import addition_attack as attack
 from banel_envs.testing import check_task

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from banel_envs import Problem, Task, success_rate
-from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.binomial import clopper_pearson
 from banel_envs.measure.certified import Counted
-from banel_envs.measure.importance import Pool, Proposal
 from banel_envs.measure.success import score
 from banel_envs.policies import Repeating, Uniform
+from banel_envs.pool import Pool, Proposal
 
 torch.set_num_threads(1)
 

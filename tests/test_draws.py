@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import Problem
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.draws import CAP, SLOPES, Scores, check_draws
 from banel_envs.measure.probability import FALSE_ALARM, along
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform

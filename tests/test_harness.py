@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import random
@@ -386,28 +385,6 @@ def test_the_package_names_what_it_exports():
     assert banel_leaderboard.RunRecord is RunRecord
     with pytest.raises(AttributeError, match="nothing"):
         _ = banel_leaderboard.nothing
-
-
-PACKAGES = {"banel_envs": ROOT, "banel_agents": ROOT / "agents", "banel_leaderboard": ROOT / "leaderboard"}
-
-
-def imported(path):
-    """Top-level names of every module that a source imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
-
-
-@pytest.mark.parametrize(
-    ("package", "above"),
-    [("banel_envs", {"banel_agents", "banel_leaderboard"}), ("banel_agents", {"banel_leaderboard"})],
-)
-def test_imports_go_one_way(package, above):
-    sources = list((PACKAGES[package] / package).rglob("*.py"))
-    assert len(sources) > 5
-    assert [p.name for p in sources if above & set(imported(p))] == []
 
 
 def test_the_folders_around_the_packages_are_no_packages():

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import Problem, Task, success_rate
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadValue
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.success import exact_rate
 from banel_envs.policies import Repeating, Uniform
 
