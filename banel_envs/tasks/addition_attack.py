@@ -8,7 +8,7 @@ The failure set: 23,741 queries, exactly enumerated. None of the 1,000,000 natur
 leading zeros 82% fail where both operands have them, 9.5% where the second alone has, 3.0% where the first alone has.
 Nearly all of the base policies' success lies in the second layer (a leading zero in the second operand).
 Base success, exact (`banel list`): 10^-2.8933 on v0, 10^-5.0853 on Hard, whose base policy was trained three times
-as long on natural queries. The goldens are in tests/test_addition_attack.py.
+as long on natural queries. The goldens are in tests/tasks/test_addition_attack.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ largest share of the motif found at any place, rounded down to multiples of 1/q.
 the task's own chain, with a transformer that starts silent. No end token: every sequence has L tokens.
 
 The registered ids have one size (V 12 L 10 c 2 k 4 q 4, horizon 10, budget 7,500) and differ in which motifs the chain
-must reach; their functions are pytorch-holo 0.0.5's own, by torch seed. Exact, as in tests/test_ehrlich.py:
+must reach; their functions are pytorch-holo 0.0.5's own, by torch seed. Exact, as in tests/tasks/test_ehrlich.py:
 
     id               seed   base success   successes   effective
     EhrlichEasy-v0    29     10^-2.0842      7,916       729.1

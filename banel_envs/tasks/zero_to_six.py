@@ -8,7 +8,7 @@ horizon 16, budget 7,500.
 
 Base success, exact: 10^-9.2506, carried by 66.5 sixes in effect. The base policy, a GRU of width 96, has 14.27 nats
 a zero; a nearest-neighbour classifier over all ten digits calls 99.0% of its samples zeros. The goldens are in
-tests/test_zero_to_six.py.
+tests/tasks/test_zero_to_six.py.
 """
 
 from __future__ import annotations
