@@ -13,7 +13,7 @@ from banel_envs import Oracle, Task, success_rate
 from banel_envs.errors import BadValue, BudgetExhausted, UnknownName
 from banel_envs.policies import COST, Excluding
 from banel_envs.testing import ContractBroken, check_policy
-from tests.agents.test_agents_gradient import BUDGET, EVERY, SUCCESSES, T, base, task
+from tests.shared.beginnings import BUDGET, EVERY, SUCCESSES, T, base, task
 
 LOCAL = [name for name in AGENTS if name != "ppo"]  # PPO's randomness is Stable-Baselines3's, seeded from rng
 

@@ -27,8 +27,8 @@ from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
 from banel_envs.testing import ContractBroken
 from banel_leaderboard import run
-from tests.agents.test_agents_gradient import task
 from tests.shared import small
+from tests.shared.beginnings import task
 
 FIELDS = [(agent, f.name) for agent in AGENTS for f in dataclasses.fields(make_agent(agent).Config)]
 every_field = pytest.mark.parametrize(("agent", "name"), FIELDS)

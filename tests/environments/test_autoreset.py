@@ -16,26 +16,9 @@ from hypothesis import strategies as st
 from banel_envs import TASKS, BudgetExhausted, GenerationEnv, GenerationVectorEnv, Oracle
 from banel_envs.errors import BadTokens, BadValue
 from tests.shared.fuzz_meter import END
-from tests.shared.worlds import ID, asked, single, task, vector
+from tests.shared.worlds import ID, asked, same, single, task, vector
 
 MODES = [mode.value for mode in AutoresetMode]
-
-
-def same(ours, theirs, where=""):
-    """Equal to the type: tuples, lists, dictionaries, object arrays of them, arrays, numbers."""
-    if isinstance(theirs, dict):
-        assert set(ours) == set(theirs), (where, set(ours) ^ set(theirs))
-        for key in theirs:
-            same(ours[key], theirs[key], f"{where}/{key}")
-    elif isinstance(theirs, tuple | list) or (isinstance(theirs, np.ndarray) and theirs.dtype == object):
-        assert type(ours) is type(theirs), where
-        for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            same(a, b, f"{where}/{k}")
-    elif isinstance(theirs, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), where
-        np.testing.assert_array_equal(ours, theirs, where)
-    else:
-        assert ours == theirs, where
 
 
 def pair(made, n, mode, budget, feedback):

@@ -29,9 +29,8 @@ from banel_envs import (
     register_task,
 )
 from banel_envs.errors import BadValue, MissingExtra
-from tests.environments.test_autoreset import same
 from tests.shared.fuzz_meter import END
-from tests.shared.worlds import ID, asked, generators_kept, task, vector
+from tests.shared.worlds import ID, asked, generators_kept, same, task, vector
 
 if "test/Env-v0" not in TASKS:
     register_task("test/Env-v0", task)

@@ -16,8 +16,7 @@ from banel_envs.measure.draws import CAP, SLOPES, Scores, check_draws
 from banel_envs.measure.probability import FALSE_ALARM, along
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform
 from banel_envs.policies.filtered import Filtered
-from tests.measure.test_probability import HONEST, Foreign, Stepped, filtered
-from tests.policies.test_policies import ENDS, T, V, network, problem, space
+from tests.shared.policies import ENDS, HONEST, Foreign, Stepped, T, V, filtered, network, problem, space
 
 every_end = pytest.mark.parametrize("end", ENDS)
 

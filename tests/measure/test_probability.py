@@ -20,7 +20,20 @@ from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.mark import Mark
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.torch_policy import TorchPolicy
-from tests.policies.test_policies import ENDS, KINDS, T, V, excluding, network, problem, space
+from tests.shared.policies import (
+    ENDS,
+    HONEST,
+    Foreign,
+    Stepped,
+    T,
+    V,
+    excluding,
+    filtered,
+    network,
+    problem,
+    recurrent,
+    space,
+)
 
 SUCCESSES = np.array(
     [[2, 1, 0, 0], [2, 1, 0, 1], [2, 1, 2, 2], [0, 0, 1, 2], [1, 1, 1, 1]]
@@ -36,54 +49,6 @@ def task(end=None):
     return Task(problem(end), hits, successes=lambda: SUCCESSES)
 
 
-def filtered(end, proposed=4_000, claimed=1.0):
-    """Of a network against another, its normaliser counted, times `claimed`."""
-    base, phi = network(end), network(end, 1)
-    tokens = base.sample(proposed, np.random.default_rng(8))
-    passed = (base.log_prob(tokens) - phi.log_prob(tokens) >= 0).sum()
-    return Filtered(base, [phi], [0.0], proposed, round(float(passed) * claimed))
-
-
-def recurrent(end, seed=0):
-    net = GRU(GRUConfig(V, T, width=8))
-    net.initialise(np.random.default_rng(seed))
-    return TorchPolicy(net.eval(), end)
-
-
-class Foreign:
-    """A policy of no kind of this package: a network behind the three methods."""
-
-    def __init__(self, end, inner=None):
-        self.inner, self.end = network(end) if inner is None else inner, end
-
-    def sample(self, n, rng):
-        return self.inner.sample(n, rng)
-
-    def log_prob(self, tokens):
-        return self.inner.log_prob(tokens)
-
-    def next_log_probs(self, prefix):
-        return self.inner.next_log_probs(prefix)
-
-
-class Stepped(Uniform):
-    """A subclass that only has another step."""
-
-    def step(self, last, position, state):
-        log_probs, state = super().step(last, position, state)
-        skewed = log_probs + np.arange(self.vocabulary)
-        return skewed - np.log(np.exp(skewed).sum(axis=1, keepdims=True)), state
-
-
-HONEST = {
-    **KINDS,
-    "filtered": filtered,
-    "recurrent": recurrent,
-    "foreign": Foreign,
-    "foreign mixture": lambda end: Foreign(end, Mixture([network(end), Uniform(V, T, end)])),
-    "excluding from a foreign one": lambda end: excluding(Foreign(end), end),
-    "a subclass with a step": lambda end: Stepped(V, T, end),
-}
 every_end = pytest.mark.parametrize("end", ENDS)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
-from banel_envs import Problem, kernel
+from banel_envs import kernel
 from banel_envs.errors import AssetError, BadTokens, BadValue
 from banel_envs.policies import (
     COST,
@@ -28,50 +27,11 @@ from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.markov_transformer import ChainedTransformer
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.torch_policy import FEW, TorchPolicy
-from banel_envs.testing import check_policy, sequences
+from banel_envs.testing import check_policy
+from tests.shared.policies import ENDS, KINDS, T, V, network, problem, space
 
 torch.set_num_threads(1)  # networks this small only wait for each other
 
-V, T = 4, 4
-ENDS = [V - 1, None]
-
-
-def problem(end):
-    return Problem("test/Policy-v0", ("a", "b", "c", "$"), T, 1, lambda: Uniform(V, T, end), end=end)
-
-
-@cache
-def space(end):
-    return sequences(problem(end))
-
-
-def network(end, seed=0, temperature=1.0):
-    net = Transformer(TransformerConfig(V, T, width=16, layers=2, heads=2))
-    net.initialise(np.random.default_rng(seed))
-    with torch.no_grad():
-        net.head.weight.mul_(3)  # away from uniform
-    return TorchPolicy(net.eval(), end, temperature)
-
-
-def excluding(policy, end, k=9):
-    rows = np.random.default_rng(5).choice(len(space(end)), k, replace=False)
-    return Excluding(policy, space(end)[rows])
-
-
-KINDS = {
-    "uniform": lambda end: Uniform(V, T, end),
-    "torch": lambda end: network(end),
-    "torch in float64": lambda end: network(end).double(),
-    "torch at a temperature": lambda end: network(end, temperature=0.5),
-    "tempered": lambda end: Tempered(network(end), 1.7),
-    "mixture": lambda end: Mixture([network(end), network(end, 1), Uniform(V, T, end)]),
-    "mixture with a point": lambda end: Mixture([network(end), Repeating(space(end)[17], V)]),
-    "excluding": lambda end: excluding(network(end), end),
-    "excluding nothing": lambda end: excluding(network(end), end, 0),
-    "excluding from a mixture": lambda end: excluding(Mixture([network(end), Uniform(V, T, end)]), end),
-    "mixture of excluding": lambda end: Mixture([excluding(network(end), end), Uniform(V, T, end)]),
-    "repeating": lambda end: Repeating(space(end)[17], V),
-}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_end = pytest.mark.parametrize("end", ENDS)
 

@@ -66,3 +66,20 @@ def generators_kept() -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+def same(ours, theirs, where=""):
+    """Equal to the type: tuples, lists, dictionaries, object arrays of them, arrays, numbers."""
+    if isinstance(theirs, dict):
+        assert set(ours) == set(theirs), (where, set(ours) ^ set(theirs))
+        for key in theirs:
+            same(ours[key], theirs[key], f"{where}/{key}")
+    elif isinstance(theirs, tuple | list) or (isinstance(theirs, np.ndarray) and theirs.dtype == object):
+        assert type(ours) is type(theirs), where
+        for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            same(a, b, f"{where}/{k}")
+    elif isinstance(theirs, np.ndarray):
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), where
+        np.testing.assert_array_equal(ours, theirs, where)
+    else:
+        assert ours == theirs, where
