@@ -25,7 +25,8 @@ from banel_envs.errors import (
     ReplayDiverged,
 )
 from banel_envs.policies import Uniform
-from tests.shared.fuzz_meter import BAD, END, T, fuzz, fuzz_processes, hammer, in_child, legal, truth
+from tests.shared.fuzz_meter import BAD, END, T, fuzz, legal, truth
+from tests.shared.fuzz_processes import fuzz_processes, hammer, in_child
 
 PROBLEM = Problem("test/Meter-v0", ("a", "b", "c", "$"), T, 20, partial(Uniform, 4, T, END), end=END)
 

@@ -1,4 +1,4 @@
-"""What a liar may try, and what becomes of it: names that reach code, invented answers, typed rates, chosen seeds."""
+"""What a liar may try, and what becomes of it: names that reach code, invented answers, typed rates."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from banel_envs import TASKS, Ledger
+from banel_envs import TASKS
 from banel_envs.errors import BadValue
 from banel_envs.policies import Mixture, load_policy_file
 from banel_envs.policies.filtered import Filtered
-from banel_leaderboard import RunRecord, run
-from banel_leaderboard.board.ranking import make_boards, marks
-from banel_leaderboard.board.seed_sets import incomplete, seeds_text
+from banel_leaderboard import run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving import cache
 from banel_leaderboard.proving.load import load_runs
-from banel_leaderboard.proving.parallel import Proving, draw, prove_all
 from banel_leaderboard.proving.recompute import (
     Disproved,
     check_answers,
@@ -32,55 +29,12 @@ from banel_leaderboard.proving.recompute import (
     recorded_task,
 )
 from banel_leaderboard.proving.replay import prove
-from banel_leaderboard.proving.standing import Standing, attest, digest_of, read_attestations, write_attestations
+from banel_leaderboard.proving.standing import attest
 from banel_leaderboard.records.record import RecordError
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 from benchmarks.forging import Forged
-from tests.shared.runs import HIT_AT_5, make_run
+from tests.proving.forged import NETWORK, SMALL, TASK, forged, one_answer, parts
 from tests.shared.small import only_run
-
-TASK = "banel/Gaussian1D-v0"
-NETWORK, SMALL = "tests.shared.small:network", "tests.shared.small:Small"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a shipped task and agent; nobody writes into it."""
-    out = tmp_path_factory.mktemp("shipped")
-    run(TASK, "base", 0, out=out, budget=60)
-    return only_run(out)
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a task and an agent of one's own; nobody writes into it."""
-    out = tmp_path_factory.mktemp("mine")
-    run(NETWORK, SMALL, 0, out=out)
-    return only_run(out)
-
-
-@pytest.fixture(scope="module")
-def known() -> Known:
-    return own_code([NETWORK], [SMALL])
-
-
-def parts(folder: Path) -> tuple[RunRecord, Ledger]:
-    return RunRecord.load(folder / "record.json"), Ledger.read(folder / "ledger.jsonl")
-
-
-def forged(folder: Path, copy: Path, change: Callable[[Forged], object]) -> Path:
-    """A copy of a run with a change in it, sealed again."""
-    shutil.copytree(folder, copy)
-    run = Forged.read(folder)
-    change(run)
-    run.write(copy)
-    return copy
-
 
 # Names in files
 
@@ -145,11 +99,7 @@ def _invent(f: Forged) -> None:
         rewards[:] = np.arange(len(rewards)) % 7 == 0
 
 
-def _one(f: Forged) -> None:
-    f.asks[-1][1][-1] ^= 1
-
-
-@pytest.mark.parametrize("lie", [_invent, _one])
+@pytest.mark.parametrize("lie", [_invent, one_answer])
 def test_answers_that_are_not_the_tasks_are_disproved(
     shipped: Path, tmp_path: Path, lie: Callable[[Forged], None]
 ) -> None:
@@ -207,7 +157,7 @@ def test_checked_answers_are_kept_by_the_files_bytes(
         record, ledger = parts(shipped)
         check_answers(record, ledger, recorded_task(record, ledger, Known()))
     assert asked == [60]
-    folder = forged(shipped, tmp_path / "run", _one)  # another line, so other bytes
+    folder = forged(shipped, tmp_path / "run", one_answer)  # another line, so other bytes
     record, ledger = parts(folder)
     for _ in range(2):  # a failed check is never kept
         with pytest.raises(Disproved):
@@ -291,168 +241,6 @@ def test_a_ledger_of_other_sequences_is_disproved(shipped: Path, name: str, valu
     ledger.header[name] = value
     with pytest.raises(Disproved, match=f"{name} is {value} in the ledger"):
         recorded_task(record, ledger, Known())
-
-
-# Replay
-
-
-def test_a_run_that_comes_out_different_is_disproved_only_where_it_was_made_on_such_a_machine(
-    mine: Path, known: Known, tmp_path: Path
-) -> None:
-    def lie(f: Forged) -> None:
-        f.claim(-0.01, points=slice(3, 4))
-
-    with pytest.raises(Disproved, match=r"points\[3\]"):
-        prove(forged(mine, tmp_path / "here", lie), known)
-    for name in ("instructions", "numpy", "torch"):
-        folder = forged(
-            mine, tmp_path / name, lambda f, n=name: (lie(f), f.record["execution"]["versions"].update({n: "x"}))
-        )
-        with pytest.raises(CannotTell, match=rf"computed with {name} x \(here "):
-            prove(folder, known)
-    same = forged(mine, tmp_path / "same", lambda f: f.record["execution"]["versions"].update(instructions="AVX9"))
-    prove(same, known)  # what comes out the same is proved, wherever it was made
-
-
-def test_a_full_run_bound_as_failures_is_found(tmp_path: Path) -> None:
-    known = own_code([NETWORK], ["tests.shared.small:Heeds"])
-    run(NETWORK, "tests.shared.small:Heeds", 0, out=tmp_path / "out", feedback="full")
-    folder = forged(only_run(tmp_path / "out"), tmp_path / "run", lambda f: f.bind(feedback="failures"))
-    with pytest.raises(Disproved):
-        prove(folder, known)
-
-
-def test_exit_statuses_samples_and_attestations(
-    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, notes = tmp_path / "out", tmp_path / "notes.jsonl"
-    for k in range(3):
-        shutil.copytree(shipped, out / f"honest-{k}")
-    assert main(["replay", str(out), "--jobs", "2", "--attest", str(notes)]) == 0
-    (line,) = read_attestations(notes)  # three copies are one run
-    assert line.record == digest_of(RunRecord.load(shipped / "record.json"))
-    forged(shipped, out / "x-strange", lambda f: f.bind(agent="stranger"))
-    assert main(["replay", str(out), "--jobs", "1"]) == 3
-    forged(shipped, out / "y-liar", _one)
-    assert main(["replay", str(out), "--jobs", "1"]) == 1
-    said = capsys.readouterr()
-    assert "3 of 5 proved" in said.out and "1 disproved, 1 not proved here" in said.out
-    assert "disproved " in said.err and "the reward of" in said.err
-    main(["replay", str(out), "--sample", "2", "--sample-seed", "5", "--jobs", "1"])
-    assert "of 2 proved" in (told := capsys.readouterr().out) and "(2 of 5 drawn by seed 5)" in told
-    assert main(["replay", str(out), "--attest", str(out / "inside.jsonl")]) == 2
-    assert main(["replay", str(out), "--sample", "0"]) == 2
-
-
-def test_a_sample_is_drawn_by_its_seed() -> None:
-    folders = [Path(str(k)) for k in range(50)]
-    drawn = draw(folders, 10, 3)
-    assert drawn == draw(folders, 10, 3) != draw(folders, 10, 4)
-    assert len(set(drawn)) == 10 and draw(folders, 99, 0) == folders
-
-
-def test_an_agent_that_ends_its_process_takes_no_other_replay_with_it(mine: Path, tmp_path: Path) -> None:
-    def dies(f: Forged) -> None:
-        f.bind(agent="exits")
-
-    folders = [mine, forged(mine, tmp_path / "dies", dies), mine.parent / mine.name]
-    verdicts = prove_all(folders[:2], Proving((NETWORK,), (SMALL, "tests.shared.small:Exits")), jobs=2)
-    assert [v.status for v in verdicts] == ["proved", "not proved here"]
-    assert "its process ended" in verdicts[1].reason
-
-
-# The board
-
-
-def standing(out: Path, **how: Any) -> dict[str, Any]:
-    boards = make_boards(load_runs(out, **how).runs)
-    return {row.first.agent: row for board in boards for table in board.tables for row in table.rows}
-
-
-def test_the_ladder(mine: Path, known: Known, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(mine, out / "run")
-    assert standing(out)["small"].rates == Standing.REPORTED  # nobody here knows the task
-    row = standing(out, known=known)["small"]
-    assert (row.answers, row.rates, row.rank) == (Standing.RECOMPUTED, Standing.RECOMPUTED, 1)
-    note = attest(prove(mine, known).record)
-    assert standing(out, known=known, attestations=[note])["small"].rates == Standing.REPLAYED
-    other = note.model_copy(update={"record": "0" * 64})
-    assert standing(out, known=known, attestations=[other])["small"].rates == Standing.RECOMPUTED
-    (out / "run" / "final.safetensors").unlink()
-    row = standing(out, known=known)["small"]
-    assert (row.answers, row.rates) == (Standing.RECOMPUTED, Standing.REPORTED)
-
-
-def test_a_typed_rate_has_no_rank_beside_a_recomputed_one(mine: Path, known: Known, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(mine, out / "honest")
-
-    def typed(f: Forged) -> None:
-        f.bind(agent="liar")
-        f.claim(-0.001, points=slice(1, None))
-        f.policy, f.record["policy_sha256"] = None, None
-
-    forged(mine, out / "liar", typed)
-    rows = standing(out, known=known)
-    assert rows["small"].rank == 1 and rows["liar"].rank is None
-    assert any("not ranked: its rates are only reported" in mark for mark in marks(rows["liar"]))
-
-
-def test_attestations_inside_the_folder_are_not_believed(mine: Path, known: Known, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(mine, out / "run")
-    write_attestations(out / "a.jsonl", [attest(prove(mine, known).record)])
-    assert standing(out, known=known)["small"].rates == Standing.RECOMPUTED
-    with pytest.raises(BadValue, match="attestations are kept outside what they speak of"):
-        read_attestations(out / "a.jsonl", outside=out)
-    (tmp_path / "bad.jsonl").write_text('{"attestation": 1}\n')
-    with pytest.raises(BadValue, match=r"bad\.jsonl, line 1: record: Field required"):
-        read_attestations(tmp_path / "bad.jsonl")
-
-
-@pytest.mark.parametrize(
-    ("task", "seeds", "wrong"),
-    [
-        ("banel/AdditionAttack-v0", range(10), None),
-        ("banel/AdditionAttack-v0", (1, 0), None),
-        ("banel/AdditionAttack-v0", (0,), "its seeds are 0; a complete set is 0-1 or 0-4 or 0-9"),
-        ("banel/AdditionAttack-v0", (0, 3, 7), "its seeds are 0, 3, 7"),
-        ("banel/AdditionAttack-v0", range(1, 6), "its seeds are 1-5"),
-        ("banel/Proof-v0", range(5), None),
-        ("banel/Proof-v0", (0, 1), "a complete set is 0-4"),
-        ("me/Sum-v0", range(3), None),
-        ("me/Sum-v0", (0, 2), "its seeds are 0, 2; a complete set is 0-1"),
-    ],
-)
-def test_seeds_are_those_of_a_suite(task: str, seeds: Any, wrong: str | None) -> None:
-    said = incomplete(task, list(seeds))
-    assert said is None if wrong is None else said is not None and wrong in said
-
-
-def test_seeds_as_text() -> None:
-    assert [seeds_text(s) for s in ((3,), (0, 1, 2), (0, 2))] == ["3", "0-2", "0, 2"]
-
-
-def test_a_copied_seed_counts_once_and_says_so(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", seed=0, ask=HIT_AT_5)
-    make_run(tmp_path / "b", seed=1, ask=HIT_AT_5)
-    for seed in (2, 3):
-        forged(next((tmp_path / "a").rglob("seed-0")), tmp_path / f"copy-{seed}", lambda f, s=seed: f.bind(seed=s))
-    row = standing(tmp_path)["base"]
-    assert len(row.runs) == 2 and row.copies == {2: 0, 3: 0}
-    assert marks(row) == ["seeds 2-3 asked the same questions as seed 0: counted as one run"]
-
-
-def test_a_copy_in_other_batches_is_a_copy(tmp_path: Path) -> None:
-    def split_first_question(copy: Forged) -> None:
-        copy.bind(seed=1)
-        tokens, rewards = copy.asks[0]
-        copy.asks[:1] = [(tokens[:1], rewards[:1]), (tokens[1:], rewards[1:])]
-
-    make_run(tmp_path / "a", seed=0, ask=HIT_AT_5)
-    forged(next((tmp_path / "a").rglob("seed-0")), tmp_path / "copy", split_first_question)
-    assert standing(tmp_path)["base"].copies == {1: 0}
 
 
 # What an attacker of our own found
