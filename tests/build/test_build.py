@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ def refused(capsys, monkeypatch, *arguments):
     return capsys.readouterr().err
 
 
-def test_every_task_has_a_build():
-    modules = {where.partition(":")[0].rpartition(".")[2] for where in SHIPPED.values()}
+def test_every_task_with_weights_has_a_build():
+    modules = {where.partition(":")[0] for where in SHIPPED.values()}
+    made = {m.rpartition(".")[2] for m in modules if "banel_envs.assets" in Path(find_spec(m).origin).read_text()}
     shared = {"molecule_rediscovery": "molecules", "molecule_window": "molecules"}
-    assert {shared.get(m, m) for m in modules} == set(NAMES)
+    assert {shared.get(name, name) for name in made} == set(NAMES)
 
 
 @pytest.mark.parametrize(

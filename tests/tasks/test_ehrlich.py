@@ -96,11 +96,6 @@ def test_golden_base_success(name):
     assert rate.log10 == pytest.approx(builder.log10_success(family.registered_function(name)), abs=1e-5)
 
 
-@pytest.mark.parametrize("id", NAMES.values())
-def test_the_contract(id):
-    check_task(TASKS[id], samples=2_000)
-
-
 def test_the_contract_of_a_task_made_by_its_sizes():
     check_task(family.ehrlich(5, 8, 2, 3, 1, seed=3), samples=2_000)
     assert gym.make(NAMES["v0"]).action_space.n == 12

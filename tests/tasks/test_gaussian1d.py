@@ -16,7 +16,6 @@ from banel_envs import TASKS, success_rate
 from banel_envs.build.gaussian1d import gaussian
 from banel_envs.errors import BadTokens
 from banel_envs.tasks import gaussian1d as line
-from banel_envs.testing import check_task
 from benchmarks import gaussian1d as figure
 
 torch.set_num_threads(1)
@@ -31,10 +30,6 @@ def near(text):
     """The rule in exact arithmetic, from the digits as text."""
     centre = Fraction(-4) + (int(text) + Fraction(1, 2)) * Fraction(8, 1000)
     return min(abs(centre - 2), abs(centre + 2)) <= Fraction(5, 100)
-
-
-def test_the_contract():
-    check_task(TASKS[ID], samples=2_000)
 
 
 def test_golden():

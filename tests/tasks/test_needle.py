@@ -50,8 +50,7 @@ def test_the_generator_is_the_reference(state, n):
     assert needle.split_mix(state, np.array([n])).tolist() == [expected]
 
 
-def test_the_contract():
-    check_task(TASKS[ID], samples=2_000)
+def test_the_task_of_another_seed_keeps_the_contract():
     check_task(TASKS[ID].of_seed(7), samples=500)
 
 
