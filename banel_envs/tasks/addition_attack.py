@@ -95,15 +95,6 @@ def _wrong() -> NDArray[np.bool_]:
     return wrong
 
 
-def target_answers(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the target answers to each query number [n]."""
-    with np.load(asset(TABLE)) as table:
-        known, answers = np.cumsum(table["gaps"]), table["answers"]
-    a, b = summands(index)
-    at = np.searchsorted(known, index).clip(max=len(known) - 1)
-    return np.where(known[at] == index, answers[at], a + b)
-
-
 def reward(tokens: Tokens) -> NDArray[np.int8]:
     """1 where the query is well-formed and answered wrongly: [n]."""
     index = parse(tokens)

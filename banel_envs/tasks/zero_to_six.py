@@ -29,7 +29,6 @@ from banel_envs.tasks.shared.patches import Images
 
 SIDE = 8
 HORIZON = SIDE * SIDE // 4
-LEVELS = 16  # grey levels of the digits: 0..16
 DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"  # of all 1,797 images as bytes
 BASE = "zero_to_six_base.safetensors"
 

@@ -11,7 +11,6 @@ from banel_leaderboard.board.stats import (
     band,
     bootstrap_interval,
     first_success_median,
-    iqm,
     median,
     median_interval,
     quantile,
@@ -45,23 +44,6 @@ def test_quantiles_never_average_infinities(values: list[float], q: float, low: 
 
 def test_quantiles_take_the_last_axis() -> None:
     assert median(np.array([[1, 2, 9], [-INF, -INF, 0]])).tolist() == [2, -INF]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (range(8), 3.5),  # the middle half is 2, 3, 4, 5
-        ([0, 1, 2, 7, 10], 3.2),  # (0.75 * 1 + 2 + 0.75 * 7) / 2.5
-        ([100, -100], 0.0),  # half of each
-        ([3], 3.0),
-        ([-INF, 1, 2, 3], 1.5),  # the zero lies outside the middle half
-        ([-INF, -INF, 2, 3], -INF),
-        ([1, 2, INF, INF], INF),
-        ([-INF, -INF, INF, INF], -INF),
-    ],
-)
-def test_interquartile_mean(values: list[float], expected: float) -> None:
-    assert iqm(np.array(values, float)) == pytest.approx(expected)
 
 
 def test_bootstrap_of_two_runs_spans_both() -> None:

@@ -12,7 +12,7 @@ from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.measure.success import SuccessRate
 from banel_envs.policies import Mixture, Policy, Repeating, Uniform
 from banel_envs.problem import Tokens
-from banel_leaderboard.records.record import Execution, LedgerMark, Point, Rate, RunRecord, Work
+from banel_leaderboard.records.record import SCHEMA, Execution, LedgerMark, Point, Rate, RunRecord, Work
 from banel_leaderboard.running.evaluator import grid
 
 V, T, BUDGET, BATCH = 4, 3, 60, 12
@@ -83,7 +83,7 @@ def make_run(
     curve = policies(good, steps)
     points = [_point(nre, task, curve[nre // BATCH], tokens[hits[hits < nre]]) for nre in grid(oracle.budget)]
     record = RunRecord(
-        schema_number=1,
+        schema_number=SCHEMA,
         task=task.problem.id,
         digest=task.digest,
         agent=agent,

@@ -45,7 +45,11 @@ def natural():
 @cache
 def answers():
     """The target's answer to every query: [1,232,100]."""
-    return attack.target_answers(np.arange(attack.QUERIES))
+    with np.load(asset(attack.TABLE)) as table:
+        known, given = np.cumsum(table["gaps"]), table["answers"]
+    correct = np.add(*attack.summands(np.arange(attack.QUERIES)))
+    correct[known] = given
+    return correct
 
 
 def text_of(row):
@@ -123,8 +127,6 @@ def test_the_table_is_what_the_target_answers():
 def test_answers_agree_with_the_failure_set():
     a, b = attack.summands(np.arange(attack.QUERIES))
     assert np.array_equal(answers() != a + b, attack._wrong())
-    some = np.flatnonzero(attack._wrong())[::1_000]
-    assert np.array_equal(attack.target_answers(some), answers()[some])
 
 
 def test_encode_and_parse_are_inverse_over_all_queries():
