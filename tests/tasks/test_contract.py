@@ -1,4 +1,4 @@
-"""Every registered task keeps the contract: a task with a line in the registry is tested here."""
+"""Every shipped task keeps the contract: a task with a line in the registry is tested here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pytest
 from banel_envs import TASKS
 from banel_envs.data import DataMissing
 from banel_envs.errors import MissingExtra
+from banel_envs.tasks import SHIPPED
 from banel_envs.testing import check_task
 
 LONG = 500  # tokens of a sequence, from which on sampling takes minutes
 
 
-@pytest.mark.parametrize("id", TASKS)
+@pytest.mark.parametrize("id", SHIPPED)
 def test_the_contract(id):
     try:
         task = TASKS[id]
