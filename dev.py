@@ -156,7 +156,7 @@ def demo(options: argparse.Namespace, _: "list[str]") -> None:
 
 
 def test(_: argparse.Namespace, arguments: "list[str]") -> None:
-    """Run pytest; further arguments are passed on to it, such as `-m slow` or `tests/test_oracle.py`."""
+    """Run pytest; further arguments are passed on to it, such as `-m slow` or `tests/meter/test_oracle.py`."""
     install("dev")
     module("pytest", *arguments)
 

@@ -5,8 +5,9 @@ Importing registers the task ids with Gymnasium and loads nothing heavier than N
 
 from typing import TYPE_CHECKING, Any
 
+from banel_envs.environments.as_sb3 import as_sb3_vec_env
 from banel_envs.environments.env import GenerationEnv
-from banel_envs.environments.vector import GenerationVectorEnv, as_sb3_vec_env
+from banel_envs.environments.vector import GenerationVectorEnv
 from banel_envs.errors import BanelError, BudgetExhausted, MissingExtra, SeveralBudgets
 from banel_envs.measure.success import SuccessRate, success_rate
 from banel_envs.meter.file_reward import FileReward

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, MissingExtra
-from banel_envs.measure.importance import Pool
 from banel_envs.names import unknown
+from banel_envs.pool import Pool
 from banel_envs.problem import Problem, Tokens
 
 JUDGE_EXTRAS = {"rdkit": "'banel-envs[chem]'", "scikit-learn": "'banel-envs[digits]'"}  # what to install for a judge

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy, BanelError, ContractBroken
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.policies.protocol import METHODS, Policy

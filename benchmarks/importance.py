@@ -24,13 +24,13 @@ import torch
 
 from banel_agents.base import fit
 from banel_envs import TASKS, Task, success_rate
+from banel_envs.binomial import clopper_pearson
 from banel_envs.measure import importance
-from banel_envs.measure.binomial import clopper_pearson
-from banel_envs.measure.importance import Pool, Proposal
 from banel_envs.measure.success import SuccessRate, score
 from banel_envs.policies import Mixture
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.pool import Pool, Proposal
 from banel_envs.problem import Tokens
 
 V0, HARD = "banel/AdditionAttack-v0", "banel/AdditionAttackHard-v0"

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import LedgerCorrupt
 from banel_envs.policies import Uniform
-from tests.fuzz_meter import BAD, END, T, fuzz, fuzz_processes, hammer, legal, truth
+from tests.shared.fuzz_meter import BAD, END, T, fuzz, legal, truth
+from tests.shared.fuzz_processes import fuzz_processes, hammer
 
 BATCH, LENGTH, CALLS = 64, 25, 400  # the size at which the issue states its bars
 EVALUATIONS = 7_500

@@ -8,7 +8,7 @@ of agents by Holm's method, level 1%. Exits 1 if an agent stands above. Run agai
 The comparison is fair to within 3 in a million: without_replacement excludes failures, and keeps the three or so
 successes it has asked, which are not fresh. Given the answers, fresh success is a sum of independent rare successes,
 weighted, so a difference has its long tail above and none below; flipped signs then err on the safe side (a
-test in tests/test_needle.py measures it), and a lucky hit of a policy that collapsed does not count as skill.
+test in tests/tasks/test_needle.py measures it), and a lucky hit of a policy that collapsed does not count as skill.
 """
 
 from __future__ import annotations

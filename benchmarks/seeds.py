@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.binomial import clopper_pearson
 from banel_leaderboard.board.ranking import LEAST_SEEDS
 from banel_leaderboard.board.stats import Floats, median_interval
 

@@ -35,7 +35,8 @@ from torch import Tensor, nn
 from banel_agents.base import base_network
 from banel_agents.limits import LearningRate, Range, Steps, Weight, check_settings
 from banel_envs import BudgetExhausted, Oracle, Problem
-from banel_envs.environments.vector import GenerationVectorEnv, as_sb3_vec_env
+from banel_envs.environments.as_sb3 import as_sb3_vec_env
+from banel_envs.environments.vector import GenerationVectorEnv
 from banel_envs.policies import COST, Policy
 from banel_envs.policies.steps.features import PrefixFeatures
 from banel_envs.policies.torch_policy import Network, TorchPolicy

@@ -22,14 +22,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.build.shared.spellings import plain_spellings
 from banel_envs.errors import BadValue
-from banel_envs.measure.binomial import clopper_pearson
-from banel_envs.measure.importance import Pool, Proposal, weigh
+from banel_envs.measure.importance import weigh
 from banel_envs.policies.gradient_step import descend
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.storage.store import save_policy
 from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.pool import Pool, Proposal
 from banel_envs.problem import Tokens
 from banel_envs.tasks.molecule_rediscovery import SPELLINGS
 from banel_envs.tasks.molecule_window import KEYS, POOL, PROPOSALS, WINDOWS, Windows, possible, properties, reward

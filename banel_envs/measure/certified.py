@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.binomial import clopper_pearson
 from banel_envs.policies.autoregressive import Floats, logsumexp
 
 Mask = NDArray[np.bool_]

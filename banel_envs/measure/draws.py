@@ -29,8 +29,8 @@ from functools import partial
 
 import numpy as np
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.probability import FALSE_ALARM, Watched, along, walks
 from banel_envs.policies.autoregressive import Floats, Ints, logsumexp
 from banel_envs.policies.composed import Excluding, Mixture

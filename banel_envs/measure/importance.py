@@ -31,30 +31,13 @@ import numpy as np
 from banel_envs.measure.certified import Counted, Mask
 from banel_envs.policies.autoregressive import Floats, Ints, logsumexp
 from banel_envs.policies.protocol import Policy
+from banel_envs.pool import Pool
 
 # An estimate is given as a number only within these three limits.
 LEAST_EFFECTIVE = 100.0  # the fewest effective distinct sequences that must carry it
 HEAVIEST_TAIL = 0.4  # the largest Pareto shape of the largest counts
 MOST_ROOM = math.log(2)  # the most nats from the number to the upper end of the certified interval
 SAME = 1e-6  # nats by which the log-probabilities of one policy may differ when they are computed twice
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A policy that succeeds often, and the successes that were drawn from it once."""
-
-    policy: Policy
-    drawn: int  # N_q: how many sequences were drawn from it
-    successes: Ints  # the successes among them [S, T], repeats kept
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a task ships so that rare success rates can be estimated."""
-
-    proposals: tuple[Proposal, ...]
-    samples: int = 5_000  # n: the size of the counting sample, which is drawn from a policy that is measured
-    final: int = 50_000  # the same for the last policy of a run, whose rate ranks the run
 
 
 @dataclass(frozen=True)

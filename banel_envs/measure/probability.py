@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch, logsumexp
 from banel_envs.policies.composed import Excluding, Mixture, Tempered, log_mean
 from banel_envs.policies.filtered import Filtered

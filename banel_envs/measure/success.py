@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadValue
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.measure.probability import Checked, at_most_one, check_structure, checked_log_prob
 from banel_envs.meter.answers import succeeded

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy, BadValue
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.protocol import Policy
 

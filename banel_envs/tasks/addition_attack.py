@@ -9,7 +9,7 @@ zeros. The target answers wrongly 82% of the queries in which both operands have
 the second has, and 3.0% of those in which only the first has. Nearly all of the base policies' success comes from queries
 with a leading zero in the second operand only.
 Base success, exact (`banel list`): 10^-2.8933 on v0 and 10^-5.0853 on Hard. The base policy of Hard was trained three
-times as long on queries without leading zeros. tests/test_addition_attack.py holds the exact numbers.
+times as long on queries without leading zeros. tests/tasks/test_addition_attack.py holds the exact numbers.
 """
 
 from __future__ import annotations
@@ -100,16 +100,6 @@ def _wrong() -> NDArray[np.bool_]:
         wrong = np.zeros(QUERIES, bool)
         wrong[np.cumsum(table["gaps"])] = True
     return wrong
-
-
-def target_answers(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the target answers to each query number [n]."""
-    with np.load(asset(TABLE)) as table:
-        known, answers = np.cumsum(table["gaps"]), table["answers"]
-    a, b = summands(index)
-    # A query that is not in the table is answered rightly, by its sum.
-    at = np.searchsorted(known, index).clip(max=len(known) - 1)
-    return np.where(known[at] == index, answers[at], a + b)
 
 
 def reward(tokens: Tokens) -> NDArray[np.int8]:

@@ -7,7 +7,7 @@ motifs. Success: value 1. The base policy is the task's own chain, together with
 training. There is no end token: every sequence has L tokens.
 
 The registered ids have one size (V 12 L 10 c 2 k 4 q 4, horizon 10, budget 7,500) and different motifs. Their functions
-are those that pytorch-holo 0.0.5 draws for a torch seed. The numbers are exact, as in tests/test_ehrlich.py:
+are those that pytorch-holo 0.0.5 draws for a torch seed. The numbers are exact, as in tests/tasks/test_ehrlich.py:
 
     id               seed   base success   successes   effective
     EhrlichEasy-v0    29     10^-2.0842      7,916       729.1

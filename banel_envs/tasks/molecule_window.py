@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
-from banel_envs.measure.importance import Pool, Proposal
 from banel_envs.policies.storage.store import shipped_policy
+from banel_envs.pool import Pool, Proposal
 from banel_envs.problem import Tokens
 from banel_envs.task import Task
 from banel_envs.tasks.shared import smiles

@@ -8,7 +8,7 @@ distinct sixes, and no image is both. Success: the image is one of the 3,599 six
 
 Base success, exact: 10^-9.2506; its effective number of successes is 66.5. The base policy is a GRU of width 96. It needs
 14.27 nats for a zero, and a nearest-neighbour classifier over all ten digits takes 99.0% of its samples for zeros.
-tests/test_zero_to_six.py holds the exact numbers.
+tests/tasks/test_zero_to_six.py holds the exact numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from banel_envs.tasks.shared.patches import Images
 
 SIDE = 8
 HORIZON = SIDE * SIDE // 4
-LEVELS = 16  # grey levels of the digits: 0..16
 # SHA-256 of all 1,797 images as bytes. With other images the base policy and the success set would not fit together.
 DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
 BASE = "zero_to_six_base.safetensors"

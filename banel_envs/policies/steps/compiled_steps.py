@@ -1,6 +1,6 @@
 """A transformer's steps in the compiled kernel: float32 on a CPU, one thread.
 
-It computes what torch_steps.py computes, within float32's accuracy (tests/test_kernel.py). One step is one call. Norms,
+It computes what torch_steps.py computes, within float32's accuracy (tests/kernel/test_kernel.py). One step is one call. Norms,
 biases, GELU and attention are computed on numbers that the matrix products have left in the processor's cache, and keys
 and values are read in place. Every prefix has one row in each buffer. A row stores the number of its parent's row: the
 parent is the same prefix without its last token. The log-probabilities of a prefix depend on that prefix alone, to the

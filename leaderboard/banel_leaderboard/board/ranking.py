@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from banel_envs.measure.binomial import clopper_pearson
+from banel_envs.binomial import clopper_pearson
 from banel_leaderboard.board.seed_sets import incomplete, seeds_text, without_copies
 from banel_leaderboard.board.stats import first_success_median, median, median_interval
 from banel_leaderboard.proving.load import Identity, Run

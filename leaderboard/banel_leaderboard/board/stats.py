@@ -44,23 +44,6 @@ def median(values: Floats, side: Side = "low") -> Floats:
     return quantile(values, 0.5, side)
 
 
-def iqm(values: Floats) -> Floats:
-    """The interquartile mean over the last axis: the mean of the middle half of the values.
-
-    A value at an end of the middle half is weighted by the part of it that lies inside. Where n is a multiple of 4 this
-    is rliable's trimmed mean; for other n, rliable keeps more than half of the values. The mean is -inf if a value of the
-    middle half is.
-    """
-    ordered = _ordered(values)
-    n = ordered.shape[-1]
-    i = np.arange(n)
-    weight = np.clip(np.minimum(i + 1, 0.75 * n) - np.maximum(i, 0.25 * n), 0, None) / (n / 2)
-    kept = weight > 0
-    with np.errstate(invalid="ignore"):
-        mean = (ordered[..., kept] * weight[kept]).sum(axis=-1)
-    return np.where(np.isneginf(ordered[..., kept][..., 0]), -np.inf, mean)
-
-
 def bootstrap_interval(
     strata: Sequence[Floats],
     statistic: Statistic,

@@ -41,7 +41,8 @@ from banel_leaderboard.records.field_limits import (
     Version,
 )
 
-SCHEMA: Literal[1] = 1
+Schema = Literal[1]
+SCHEMA: Schema = 1
 MOST_POINTS = 256  # points of a curve that a record may hold; the harness measures 16
 Told = Annotated[list[tuple[Count, float]], Field(max_length=MOST_REPORTED)]
 End: TypeAlias = Literal["low", "high"]
@@ -141,7 +142,7 @@ class Execution(Strict):
 class RunRecord(Strict):
     """What was measured in one run: one agent on one task with one seed under one regime."""
 
-    schema_number: Literal[1]
+    schema_number: Schema
     task: TaskName
     digest: Digest  # of the task's assets
     agent: AgentName

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import Ledger, Problem, Task
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy, BadValue, FileMissing, PolicyChanged
 from banel_envs.files import safe_files
-from banel_envs.measure.binomial import clopper_pearson
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM
 from banel_envs.measure.success import Scored, score

@@ -26,7 +26,7 @@ from banel_envs.meter.oracle import Feedback, check_meter
 from banel_envs.policies import COST, Policy
 from banel_envs.visible import visible
 from banel_leaderboard.records.field_limits import MOST_TEXT, Reported
-from banel_leaderboard.records.record import Execution, LedgerMark, RunRecord, Work
+from banel_leaderboard.records.record import SCHEMA, Execution, LedgerMark, RunRecord, Work
 from banel_leaderboard.records.run_folder import (
     FINAL,
     LOG,
@@ -217,7 +217,7 @@ def _record(
     spec, task, agent, ledger = run.spec, run.task, run.agent, oracle.ledger
     questions = Questions.of(task.problem, ledger)
     return RunRecord(
-        schema_number=1,
+        schema_number=SCHEMA,
         task=task.problem.id,
         digest=task.digest,
         agent=agent.name,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any, cast
@@ -117,7 +116,6 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
         "peak_mb": peak_memory_mb(),
         "work": [COST.sampled, COST.scored, COST.trained, COST.in_torch],
         "reported": {name: float(value) for name, value in getattr(agent, "reported", {}).items()},
-        "at": time.time(),
     }
 
 

@@ -1,0 +1,106 @@
+"""The files under examples/ do what they say, on small budgets; the notebooks run from the first cell to the last."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from banel_agents.testing import check_agent
+from banel_envs import TASKS, GenerationVectorEnv, success_rate
+from banel_envs.testing import check_policy, check_task
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EASY = "banel/EhrlichEasy-v0"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Examples are imported as a user's own modules are."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+@pytest.mark.parametrize("name", ["genetic_algorithm", "numpy_policy"])
+def test_agents_in_numpy_learn(name):
+    base = success_rate(TASKS[EASY], TASKS[EASY].problem.base_policy()).log10
+    assert importlib.import_module(name).main(budget=1_500) > base + 0.5
+
+
+@pytest.mark.parametrize(
+    "where", [("genetic_algorithm", "Genetic"), ("numpy_policy", "ChainAgent"), ("my_agent", "MyAgent")]
+)
+@pytest.mark.parametrize("task", ["banel/Gaussian1D-v0", "banel/AdditionAttack-v0"])  # without and with an end token
+def test_agents_keep_the_contract(where, task):
+    module, name = where
+    check_agent(getattr(importlib.import_module(module), name), TASKS[task])
+
+
+@pytest.mark.parametrize("task", [EASY, "banel/AdditionAttack-v0", "banel/Gaussian1D-v0"])
+def test_policies_keep_the_contract(task):
+    problem = TASKS[task].problem
+    tokens = problem.base_policy().sample(30, np.random.default_rng(0))
+    population = importlib.import_module("genetic_algorithm").Population(tokens, 0.2, problem)
+    chain = importlib.import_module("numpy_policy").Chain.fitted(tokens, problem, 0.1)
+    for policy in (population, chain):
+        check_policy(policy, problem)
+
+
+def test_the_task_of_the_guide_keeps_the_contract():
+    task = importlib.import_module("my_task").build()
+    check_task(task)
+    assert len(task.successes()) == 56  # of 4**5: as many as strings with a sum of at most 3
+
+
+def test_the_lab_is_asked_nothing_twice(capsys):
+    found = importlib.import_module("oracle_by_files").main()
+    said = capsys.readouterr().out
+    assert said.count("the lab measures 32 sequences") == 3  # 96 evaluations, each measured once
+    assert all(text.count("K") >= 3 for text in found)
+
+
+def test_ppo_spends_its_budget(capsys):
+    importlib.import_module("ppo_sb3").main(budget=300, copies=10)
+    assert "300 evaluations" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ppo_learns():
+    assert importlib.import_module("ppo_sb3").main(budget=4_000) > 0.3  # 0.024 by chance
+
+
+@pytest.mark.skipif(not hasattr(GenerationVectorEnv, "action_masks"), reason="the vector environment has no masks")
+def test_masks_keep_every_query_well_formed(capsys):
+    pytest.importorskip("sb3_contrib")
+    importlib.import_module("maskable_ppo").main(budget=300, copies=10)
+    assert "300 evaluations, 100% of them well-formed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_sweep_on_ray():
+    pytest.importorskip("ray")
+    medians = importlib.import_module("ray_sweep").main(temperatures=(1.0, 2.0), seeds=2, budget=100)
+    assert medians[1.0] == pytest.approx(-2.98, abs=0.01)  # temperature 1 is the base policy
+    assert medians[2.0] > medians[1.0] + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_run(path, tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient").NotebookClient
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed: they would go stale"
+    client(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert any(cell.get("outputs") for cell in notebook.cells)
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text()
+    missing = [path.stem for path in EXAMPLES.glob("*.py") if f'"{path.stem}"' not in tested]
+    assert missing == []
+    assert len(list((EXAMPLES / "notebooks").glob("*.ipynb"))) == 3
+    assert "examples" not in sys.modules  # the folder is no package
