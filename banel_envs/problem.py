@@ -67,24 +67,25 @@ class Problem:
             BadTokens: not integers, not [n, T], a token outside 0..V-1, or a token after the end token.
         """
         try:
-            array = np.array(np.asarray(tokens), order="C")  # asarray sheds what an object may do; the copy is ours
+            # asarray sheds what an object may do; the copy is ours
+            array = np.array(tokens if type(tokens) is np.ndarray else np.asarray(tokens), order="C")
         except (TypeError, ValueError) as error:
             raise BadTokens(f"tokens are not an array: {error}; {self.id} takes integers [n, {self.T}]") from error
         if array.dtype.kind not in "iu":
             raise BadTokens(f"tokens are {array.dtype}, not integers; convert them with .astype(int) if they are whole")
         if array.ndim != 2 or array.shape[1] != self.T:
             raise BadTokens(f"tokens have shape {list(array.shape)}; {self.id} takes [n, {self.T}]")
-        # A view as unsigned makes one comparison find both ends of the range.
         clean = np.ascontiguousarray(array, dtype=np.int64)
-        outside = clean.view(np.uint64) >= self.V
-        if outside.any():
-            row, column = np.argwhere(outside)[0]
+        # As unsigned numbers negative tokens are very large, so one comparison finds both ends of the range.
+        unsigned = clean.view(np.uint64)
+        if clean.size and unsigned.max() >= self.V:
+            row, column = np.argwhere(unsigned >= self.V)[0]
             raise BadTokens(f"token {array[row, column]} at row {row}, position {column} is outside 0..{self.V - 1}")
         # After the end only the end may follow. Otherwise one sequence could be written, and asked, in several ways.
         if self.end is not None:
             ended = clean == self.end
-            late = ended[:, :-1] & ~ended[:, 1:]
-            if late.any():
+            late = ended[:, :-1] > ended[:, 1:]
+            if np.logical_or.reduce(late, axis=None):
                 row, column = np.argwhere(late)[0]
                 raise BadTokens(
                     f"row {row} has token {array[row, column + 1]} after its end token; "

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from banel_envs.automaton import Automaton
 from banel_envs.environments.arguments import Seeds, check_autoreset_mode, check_reset_mask, check_seeds
 from banel_envs.environments.env import (
     RENDER_MODES,
@@ -98,6 +99,8 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._tokens = np.full((self.num_envs, problem.T), problem.V, np.int64)  # [n, T]
         self._position = np.zeros(self.num_envs, np.int64)  # [n]
         self._first = np.ones((1, problem.V), np.int8)  # the mask of the empty sequence, which reset computes
+        self._grammar = problem.allowed if isinstance(problem.allowed, Automaton) else None
+        self._state = np.zeros(self.num_envs, np.int64)  # [n]: the grammar's, if it has states
         self._started = False
         self._idle: Flags | None = None  # the copies that have ended and are not yet reset; None if there are none
         self._refused = 0  # how many sequences ended when the budget was spent
@@ -131,6 +134,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         first = action_masks(self.problem, blank[:1], np.zeros(1, np.int64))
         self._tokens = np.where(which[:, None], blank, self._tokens)
         self._position = np.where(which, 0, self._position)
+        self._state = np.where(which, 0, self._state)
         self._idle = None if self._idle is None else some(self._idle & ~which)
         self._started, self._first = True, first
         return self._observe(), {"action_mask": first * which[:, None], "_action_mask": which}
@@ -139,8 +143,10 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         """Write one token in every copy; the class says what is returned."""
         self._check_budget()
         self._check_turn()
-        tokens, position, done = self._write(self._check_actions(actions))
-        masks = action_masks(self.problem, tokens, position)  # [n, V]
+        actions = self._check_actions(actions)
+        tokens, position, done = self._write(actions)
+        state = self._state if self._grammar is None else self._next_state(self._grammar, actions)
+        masks = self._masks(tokens, position, state)  # [n, V]
         rewards = np.zeros(self.num_envs)  # [n]
         (ended,) = done.nonzero()
         # The sequences of an open question were charged before the run was killed, so they do not need what is left.
@@ -163,15 +169,16 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             told = self._told(truncated, withheld)
             if self._resets_at_once:
                 told = self._end(tokens, position, masks, ended, done, told)
+                state[ended] = 0
             else:
                 idle = done.copy()
             infos |= told
-        self._tokens, self._position, self._idle = tokens, position, idle
+        self._tokens, self._position, self._state, self._idle = tokens, position, state, idle
         return self._observe(), rewards, done ^ truncated, truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens [n, V] keep each copy's sequence well-formed. MaskablePPO looks for a method of this name."""
-        return action_masks(self.problem, self._tokens, self._position).astype(bool)
+        return self._masks(self._tokens, self._position, self._state).astype(bool)
 
     def render(self) -> tuple[str, ...] | tuple[NDArray[np.uint8], ...] | None:
         """Every copy's sequence so far, as text (ansi) or as a picture (rgb_array).
@@ -234,6 +241,20 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             done |= actions == self.problem.end
         return tokens, position, done if live is None else done & live
 
+    def _next_state(self, grammar: Automaton, actions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The grammar's states [n] after the actions; 0 for a copy that this step resets, whose action may be anything."""
+        if self._idle is None:
+            return grammar.step(self._state, actions)
+        return np.where(self._idle, 0, grammar.step(self._state, np.where(self._idle, 0, actions)))
+
+    def _masks(
+        self, tokens: NDArray[np.int64], position: NDArray[np.int64], state: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        """The action mask [n, V] of every copy."""
+        if self._grammar is None:
+            return action_masks(self.problem, tokens, position)
+        return self._grammar.mask.take(state, axis=0)
+
     def _observe(self) -> Observation:
         return {"tokens": self._tokens.copy(), "position": self._position.copy()}
 
@@ -262,11 +283,10 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         rows = zip(ended.tolist(), tokens.take(ended, axis=0), position.take(ended), strict=True)
         for k, row, length in rows:
             observations[k] = {"tokens": row, "position": length}
-        each = done[:, None]
-        final = {"action_mask": masks * each.view(np.int8), "_action_mask": done.copy(), **told}
-        np.copyto(tokens, self.problem.V, where=each)
-        np.copyto(position, 0, where=done)
-        np.copyto(masks, self._first, where=each)
+        last = np.zeros_like(masks)
+        last[ended] = masks.take(ended, axis=0)
+        final = {"action_mask": last, "_action_mask": done.copy(), **told}
+        tokens[ended], position[ended], masks[ended] = self.problem.V, 0, self._first
         return {
             "final_obs": observations,
             "_final_obs": done.copy(),

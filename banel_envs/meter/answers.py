@@ -56,7 +56,11 @@ def answers(
     size = task.rows_at_once or max(len(tokens), 1)
     # Rows are divided by their number in the question, not among those that are left, so that calls are those of the first try.
     alone = {row // size for row in failed}
-    for block in np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1) if len(rows) else []:
+    if len(rows) == 0:
+        return
+    # Most questions are one call, so that they need not be divided.
+    one = rows[0] // size == rows[-1] // size
+    for block in [rows] if one else np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1):
         if block[0] // size in alone:
             yield from _one_by_one(task, tokens, block)
         else:
@@ -160,7 +164,7 @@ def _check_rewards(rewards: Any, n: int, threshold: float | None) -> NDArray[np.
     if values.shape != (n,):
         raise BadReward(f"the reward answered shape {list(values.shape)} to {n} sequences")
     undecided = np.isnan(values) if threshold is not None else (values != 0) & (values != 1)  # NaN is neither
-    if undecided.any():
+    if np.logical_or.reduce(undecided):
         if np.isnan(values).any():
             raise BadReward("the reward answered NaN; it must decide every sequence")
         raise BadReward(f"the reward answered {values[undecided][0]}; give 0 or 1, or give the Task a threshold")

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _ANSWER = re.compile(
     % (*[_NUMBER] * 3, *[_BASE64] * 2)
 )
 MARK = b',"sha":"'
+UNANSWERED = b"\xff"  # the byte of a reward -1
 SUFFIX = len(MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
 
 
@@ -52,19 +54,18 @@ class Ask:
     @property
     def open(self) -> bool:
         """Whether a sequence has no answer yet."""
-        return bool((self.rewards < 0).any())
+        return UNANSWERED in self.rewards.tobytes()
 
     def expect(self, start: int, stop: int) -> None:
         """ValueError unless rows start, ..., stop - 1 exist and none of them is answered."""
-        if not 0 <= start < stop <= self.n or (self.rewards[start:stop] >= 0).any():
+        if not 0 <= start < stop <= self.n or self.rewards[start:stop].max() >= 0:
             raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
 
     def take(
         self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
     ) -> None:
-        """Store the answers to rows start, start + 1, ...; ValueError unless `expect` allows them."""
+        """Store the answers to rows start, start + 1, ...; `expect` has allowed them."""
         stop = start + len(rewards)
-        self.expect(start, stop)
         self.rewards[start:stop] = rewards
         if values is not None:
             if self.values is None:
@@ -95,10 +96,16 @@ def pack_tokens(tokens: Tokens, vocabulary: int) -> str:
     """Tokens [n, T] as base64, with ceil(log2 V) bits for each token."""
     bits = token_bits(vocabulary)
     if bits <= 8:
-        planes = np.unpackbits(tokens.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
+        planes = _planes(bits).take(tokens, axis=0)
     else:
         planes = (tokens.reshape(-1, 1) >> np.arange(bits)[::-1] & 1).astype(np.uint8)
-    return base64.b64encode(np.packbits(planes).tobytes()).decode()
+    return binascii.b2a_base64(np.packbits(planes).tobytes(), newline=False).decode()
+
+
+@cache
+def _planes(bits: int) -> NDArray[np.uint8]:
+    """The bits of every number that has so many, the highest first: [2 ** bits, bits]."""
+    return (np.arange(2**bits)[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)
 
 
 def unpack_tokens(packed: str, n: int, horizon: int, vocabulary: int) -> Tokens:
@@ -124,7 +131,7 @@ def answer_body(
     index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
 ) -> str:
     """An answer's line without its hash."""
-    bits = base64.b64encode(np.packbits(rewards.astype(np.uint8)).tobytes()).decode()
+    bits = binascii.b2a_base64(np.packbits(rewards.astype(np.uint8)).tobytes(), newline=False).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
         body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'

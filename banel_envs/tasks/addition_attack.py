@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
+from banel_envs.automaton import Automaton
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
@@ -114,27 +115,26 @@ def successes() -> Tokens:
     return encode(np.flatnonzero(_wrong()))
 
 
-def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
-    """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]."""
-    n, t = prefix.shape
-    legal = _legal(t)
-    if t == 0:
-        return legal.repeat(n, axis=0)
-    # argmax gives 0 both for a plus at 0 and for no plus, so a plus at 0 has a row of its own in the table, and so has the end.
-    plus = prefix == PLUS
-    at = plus.argmax(axis=1)
-    at[plus[:, 0]] = t
-    at[prefix[:, -1] == END] = t + 1
-    mask: NDArray[np.int8] = legal[at]
-    return mask
+def _grammar() -> Automaton:
+    """The grammar: 1 to 3 digits, the plus, 1 to 3 digits, the end. A malformed prefix keeps the mask of what it ends in.
+
+    The states: 0 to 3 digits before the plus, 0 to 3 tokens after the first plus, ended.
+    """
+    mask, following = np.zeros((9, len(VOCABULARY)), np.int8), np.zeros((9, len(VOCABULARY)), np.int64)
+    for plus in (False, True):
+        for written in range(4):
+            state = 4 * plus + written
+            mask[state, :10] = written < 3
+            mask[state, END if plus else PLUS] = written > 0
+            following[state] = 4 * plus + min(written + 1, 3)
+            if not plus:
+                following[state, PLUS] = 4
+    mask[8, END] = 1
+    following[8], following[:, END] = 8, 8
+    return Automaton(mask, following)
 
 
-@cache
-def _legal(t: int) -> NDArray[np.int8]:
-    """The tokens that may follow t tokens. Rows: no plus yet, the plus at 1, 2, ..., the plus at 0, ended; columns: V tokens."""
-    digits = [t, *range(t - 2, -1, -1), t - 1]  # of the operand being written
-    rows = [[d < 3] * 10 + [k == 0 and d > 0, k > 0 and d > 0] for k, d in enumerate(digits[: t + 1] if t else [0])]
-    return np.array([*rows, [False] * 11 + [True]] if t else rows, np.int8)
+well_formed_next = _grammar()
 
 
 def _build(id: str, base: str) -> Task:

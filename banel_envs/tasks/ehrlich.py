@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
+from banel_envs.automaton import Automaton
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage.store import shipped_policy
@@ -196,17 +197,15 @@ def _random_chain(V: int, rng: np.random.Generator) -> Floats:
             return np.asarray(chain / chain.sum(axis=1, keepdims=True))
 
 
-def possible_next(start: NDArray[np.bool_], possible: NDArray[np.bool_], prefix: Tokens) -> NDArray[np.int8]:
-    """The chain's bans as an action mask: prefixes [n, t] to allowed tokens [n, V].
+def _grammar(start: NDArray[np.bool_], possible: NDArray[np.bool_]) -> Automaton:
+    """The chain's bans as a grammar.
 
     Args:
         start: which tokens may be the first [V].
         possible: which tokens may follow token i, in row i [V, V].
-        prefix: the tokens that are written [n, t].
     """
-    if prefix.shape[1] == 0:
-        return np.tile(start.astype(np.int8), (len(prefix), 1))
-    return possible[prefix[:, -1]].astype(np.int8)
+    following = np.tile(np.arange(1, len(start) + 1), (len(start) + 1, 1))  # state i + 1: the last token is i
+    return Automaton(np.concatenate((start[None], possible)).astype(np.int8), following)
 
 
 def _printer(possible: NDArray[np.bool_], tokens: Tokens) -> str:
@@ -223,7 +222,7 @@ def _task(id: str, function: Ehrlich, base: Callable[[], Policy], digest: str) -
         horizon=function.length,
         budget=BUDGET,
         base=base,
-        allowed=partial(possible_next, start, possible),
+        allowed=_grammar(start, possible),
         printer=partial(_printer, possible),
     )
     return Task(problem, function.reward, cache(function.successes), function.witness, digest=digest, family="dial")
