@@ -84,11 +84,17 @@ static TARGET void NAME(back)(const float *dc, int64_t stride, int64_t m, int64_
   for (int64_t j = 0; j < k; j += PANEL) NAME(rows)(dc, stride, 1, m, out, weight + j, apart, 0, da + j, k, SET);
 }
 
-/* What reaches the weight of a product and its bias: added to their gradients, from its input a [m, k] and dc [m, out]. */
-static TARGET void NAME(collect)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
-                                 const layer *to, int64_t apart) {
+/* What reaches the weight of a product, from its input a [m, k] and dc [m, out]: added to its gradient. */
+static TARGET void NAME(collect_weight)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
+                                        const layer *to, int64_t apart) {
   for (int64_t j = 0; j < k; j += PANEL)
     NAME(rows)(dc, 1, stride, out, m, a + j, k, 0, to->weight.gradient + j, apart, ADD);
+}
+
+/* What reaches the weight and the bias of a product. */
+static TARGET void NAME(collect)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
+                                 const layer *to, int64_t apart) {
+  NAME(collect_weight)(dc, stride, m, out, a, k, to, apart);
   float *bias = to->bias.gradient;
   for (int64_t i = 0; i < m; i++)
     for (int64_t o = 0; o < out; o++) bias[o] += dc[i * stride + o];
