@@ -221,6 +221,7 @@ NOT_PLAIN = {
     "a head of no eight features": lambda: policy(12, 3),
     "a subclass": lambda: policy(kind=Doubled),
     "a step of its own": lambda: changed(lambda n: set_(n, "step", lambda *a: Transformer.step(n, *a))),
+    "a layer's method of its own": lambda: changed(lambda n: set_(n.head, "forward", lambda x: 2 * x[..., :5])),
     "a hook": lambda: changed(lambda n: n.head.register_forward_hook(lambda m, i, o: o * 2)),
     "a hook before": lambda: changed(lambda n: n.blocks[0].up.register_forward_pre_hook(lambda m, i: (i[0] * 2,))),
     "a head of another kind": lambda: changed(lambda n: set_(n, "head", Shifted(16, 5))),
