@@ -93,7 +93,9 @@ def test_every_prefix_reaches_its_node(batch):
         prefixes, edges = read(trie)
         wanted = [tuple(row[:length]) for row, length in zip(tokens.tolist(), lengths, strict=True)]
         assert [prefixes[node] for node in trie.reached] == wanted
-        assert set(prefixes) == {w[:t] for w in wanted for t in range(len(w) + 1)} and len(set(prefixes)) == len(prefixes)
+        assert set(prefixes) == {w[:t] for w in wanted for t in range(len(w) + 1)} and len(set(prefixes)) == len(
+            prefixes
+        )
         assert not edges
 
 
