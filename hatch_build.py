@@ -19,24 +19,28 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("banel_envs/kernel")
 LIBRARY = FOLDER / "kernel.bin"
-SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h")
+SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h", "adam.h")
 # Nothing is fused but what is written as fused, so that the bits are the same from every compiler.
 FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno")
 
 
-def compile_kernel(root: Path, library: Path) -> str | None:
-    """Write the library; None, or why it could not be: then there is none, an older one neither."""
+def compile_kernel(root: Path, library: Path, *flags: str, compiler: str | None = None) -> str | None:
+    """Write the library; None, or why it could not be: then there is none, an older one neither.
+
+    `flags` come after the usual ones and override them; `compiler` is a command, by default that of CC or the first found.
+    """
     library.unlink(missing_ok=True)  # processes that run on it keep it
     sources = root / FOLDER
     digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in SOURCES)).hexdigest()
     try:
-        wanted = shlex.split(os.environ.get("CC", ""))
-        compiler = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
-        if not compiler:
+        wanted = shlex.split(os.environ.get("CC", "") if compiler is None else compiler)
+        found = wanted or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+        if not found:
             return "no C compiler found (cc, gcc or clang)"
         command = [
-            *compiler,
+            *found,
             *FLAGS,
+            *flags,
             f'-DBANEL_DIGEST="{digest}"',
             "-o",
             str(library),

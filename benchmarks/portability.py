@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -25,8 +24,9 @@ import tempfile
 from pathlib import Path
 
 from banel_envs import kernel
+from hatch_build import compile_kernel
 
-FLAGS = ("-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi")
+ROOT = Path(__file__).resolve().parent.parent
 OLD = {
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4 AVX2 FMA3 X86_V3",
     "ATEN_CPU_CAPABILITY": "default",
@@ -84,17 +84,14 @@ def libraries(folder: Path, compilers: list[str]) -> dict[str, str | None]:
     return ways
 
 
-def compile_to(library: Path, compiler: str, level: str, *definitions: str) -> None:
-    """Build the kernel's sources as they are installed."""
+def compile_to(library: Path, compiler: str, *flags: str) -> None:
+    """Build the kernel with another compiler or other flags than it is installed with."""
     sources = kernel.LIBRARY.parent
     for name in kernel.SOURCES:
         shutil.copy(sources / name, library.parent / name)  # the kernel is loaded only beside what it was built from
-    command = [
-        *shlex.split(compiler),
-        *(level, *FLAGS, *definitions),
-        *(f'-DBANEL_DIGEST="{kernel.digest(sources)}"', "-o", str(library), str(sources / kernel.SOURCES[0]), "-lm"),
-    ]
-    subprocess.run(command, check=True)
+    trouble = compile_kernel(ROOT, library, *flags, compiler=compiler)
+    if trouble:
+        raise SystemExit(trouble)
 
 
 def run(options: argparse.Namespace, agent: str, library: str | None, variables: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from banel_envs.errors import BadValue, MissingExtra
 
 LIBRARY = Path(__file__).parent / "kernel.bin"  # Python would take a file that ends in .so for an extension module
-SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h")
+SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h", "adam.h")
 VARIABLE = "BANEL_KERNEL"
 COMPILED, TORCH = KINDS = ("compiled", "torch")
 MISSING = "which is not installed here: reinstall banel-envs where a C compiler (gcc or clang) is found"

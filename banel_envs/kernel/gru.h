@@ -41,19 +41,19 @@ TARGET int64_t NAME(banel_gru_step)(const recurrent *net, const int64_t *last, i
     if (last[i] < 0 || last[i] > V) return i;
   for (int64_t i = 0; i < r; i++)
     NAME(placed)(net->token + inputs[i] * d, net->position + position * d, d, x + i * d);
-  NAME(multiply)(x, r, d, &net->cells->in, entered, 3 * d, SET);
+  NAME(multiply)(x, r, d, &net->cells->in, entered, 3 * d);
   for (int64_t i = 0; i < m; i += STRIP) {
     int64_t n = m - i < STRIP ? m - i : STRIP;
     for (int64_t l = 0; l < net->layers; l++) {
       const cell *c = net->cells + l;
       float *grown = after + (l * m + i) * d;
       for (int64_t j = 0; j < n; j++) memcpy(old + j * d, before + (l * rows + parents[i + j]) * d, d * sizeof(float));
-      NAME(multiply)(old, n, d, &c->state, state, 3 * d, SET);
-      if (l) NAME(multiply)(grown - m * d, n, d, &c->in, in, 3 * d, SET);
+      NAME(multiply)(old, n, d, &c->state, state, 3 * d);
+      if (l) NAME(multiply)(grown - m * d, n, d, &c->in, in, 3 * d);
       for (int64_t j = 0; j < n; j++)
         NAME(gates)(l ? in + j * 3 * d : entered + taken[i + j] * 3 * d, state + j * 3 * d, old + j * d, d, 0, grown + j * d);
     }
-    NAME(multiply)(after + ((net->layers - 1) * m + i) * d, n, d, &net->head, logits, net->head.out, SET);
+    NAME(multiply)(after + ((net->layers - 1) * m + i) * d, n, d, &net->head, logits, net->head.out);
     for (int64_t j = 0; j < n; j++)
       NAME(normalise)(logits + j * net->head.out, 0, V, temperature, work, log_probs + (i + j) * V);
   }
@@ -136,7 +136,7 @@ static TARGET void NAME(gru_forward)(const NAME(gru_work) *w, const NAME(kept_ce
   const trained_recurrent *net = w->net;
   int64_t d = net->width, begin = w->level[depth], end = w->level[depth + 1], r = NAME(entering)(w, begin, end);
   for (int64_t i = 0; i < r; i++) NAME(placed)(net->token.at + w->inputs[i] * d, net->position.at + depth * d, d, w->x + i * d);
-  NAME(multiply)(w->x, r, d, &kept->pack_in, w->entered, 3 * d, SET);
+  NAME(multiply)(w->x, r, d, &kept->pack_in, w->entered, 3 * d);
   for (int64_t i = begin; i < end; i += STRIP) {
     int64_t n = end - i < STRIP ? end - i : STRIP;
     for (int64_t l = 0; l < net->layers; l++) {
@@ -145,8 +145,8 @@ static TARGET void NAME(gru_forward)(const NAME(gru_work) *w, const NAME(kept_ce
         int64_t parent = depth ? w->tree->newest[w->tree->parent[w->order[i + j]]] : 0;
         for (int64_t f = 0; f < d; f += 8) PUT8(w->old + j * d + f) = depth ? (eight)AT8(k->state + parent * d + f) : (eight){0};
       }
-      NAME(multiply)(w->old, n, d, &k->pack_state, w->product, 3 * d, SET);
-      if (l) NAME(multiply)(k[-1].state + i * d, n, d, &k->pack_in, w->in, 3 * d, SET);
+      NAME(multiply)(w->old, n, d, &k->pack_state, w->product, 3 * d);
+      if (l) NAME(multiply)(k[-1].state + i * d, n, d, &k->pack_in, w->in, 3 * d);
       for (int64_t j = 0; j < n; j++)
         NAME(gates)(l ? w->in + j * 3 * d : w->entered + w->taken[i + j] * 3 * d, w->product + j * 3 * d, w->old + j * d, d,
                     k->kept + (i + j) * 4 * d, k->state + (i + j) * d);
@@ -170,6 +170,25 @@ INLINE void NAME(back_gates)(const float *kept, const float *before, const float
   }
 }
 
+/* As collect, but each strip's part of the bias is summed by itself: without norms a bias gets most of the gradient, and one
+   chain over thousands of rows would be several times less accurate. */
+static TARGET void NAME(collect_strip)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t d,
+                                       const layer *to) {
+  NAME(collect_weight)(dc, stride, m, out, a, d, to, d);
+  float *bias = to->bias.gradient;
+  int64_t o = 0;
+  for (; o + 8 <= out; o += 8) {
+    eight sum = {0};
+    for (int64_t i = 0; i < m; i++) sum += AT8(dc + i * stride + o);
+    PUT8(bias + o) += sum;
+  }
+  for (; o < out; o++) {
+    float sum = 0;
+    for (int64_t i = 0; i < m; i++) sum += dc[i * stride + o];
+    bias[o] += sum;
+  }
+}
+
 static TARGET void NAME(gru_backward)(const NAME(gru_work) *w, const NAME(kept_cell) *kept, int64_t depth) {
   const trained_recurrent *net = w->net;
   int64_t d = net->width, begin = w->level[depth], end = w->level[depth + 1], r = NAME(entering)(w, begin, end);
@@ -185,7 +204,7 @@ static TARGET void NAME(gru_backward)(const NAME(gru_work) *w, const NAME(kept_c
         NAME(back_gates)(k->kept + (i + j) * 4 * d, w->old + j * d, k->dstate + (i + j) * d, d, w->in + j * 3 * d,
                          w->dproduct + j * 3 * d, w->dold + j * d);
       }
-      NAME(collect)(w->dproduct, 3 * d, n, 3 * d, w->old, d, &c->state, d);
+      NAME(collect_strip)(w->dproduct, 3 * d, n, 3 * d, w->old, d, &c->state);
       if (depth) {
         NAME(back)(w->dproduct, 3 * d, n, 3 * d, c->state.weight.at, d, d, w->dx);
         for (int64_t j = 0; j < n; j++) {
@@ -194,7 +213,7 @@ static TARGET void NAME(gru_backward)(const NAME(gru_work) *w, const NAME(kept_c
         }
       }
       if (l) {
-        NAME(collect)(w->in, 3 * d, n, 3 * d, k[-1].state + i * d, d, &c->in, d);
+        NAME(collect_strip)(w->in, 3 * d, n, 3 * d, k[-1].state + i * d, d, &c->in);
         NAME(back)(w->in, 3 * d, n, 3 * d, c->in.weight.at, d, d, w->dx);
         for (int64_t f = 0; f < n * d; f += 8) PUT8(k[-1].dstate + i * d + f) += AT8(w->dx + f);
       } else {
@@ -204,7 +223,7 @@ static TARGET void NAME(gru_backward)(const NAME(gru_work) *w, const NAME(kept_c
     }
   }
   for (int64_t i = 0; i < r; i++) NAME(placed)(net->token.at + w->inputs[i] * d, net->position.at + depth * d, d, w->x + i * d);
-  NAME(collect)(w->dentered, 3 * d, r, 3 * d, w->x, d, &net->cells->in, d);
+  NAME(collect_strip)(w->dentered, 3 * d, r, 3 * d, w->x, d, &net->cells->in);
   NAME(back)(w->dentered, 3 * d, r, 3 * d, net->cells->in.weight.at, d, d, w->dx);
   for (int64_t i = 0; i < r; i++)
     for (int64_t f = 0; f < d; f += 8) {
@@ -220,10 +239,10 @@ static TARGET double NAME(gru_loss)(const NAME(gru_work) *w, const NAME(kept_cel
   double loss = 0;
   for (int64_t i = 0; i < w->tree->nodes; i += STRIP) {
     int64_t n = w->tree->nodes - i < STRIP ? w->tree->nodes - i : STRIP;
-    NAME(multiply)(last->state + i * d, n, d, &w->head, w->logits, w->out, SET);
+    NAME(multiply)(last->state + i * d, n, d, &w->head, w->logits, w->out);
     for (int64_t j = 0; j < n; j++)
       loss += NAME(node_loss)(w->tree, w->order[i + j], V, w->out, temperature, w->logits + j * w->out);
-    NAME(collect)(w->logits, w->out, n, V, last->state + i * d, d, &net->head, d);
+    NAME(collect_strip)(w->logits, w->out, n, V, last->state + i * d, d, &net->head);
     NAME(back)(w->logits, w->out, n, V, net->head.weight.at, d, d, last->dstate + i * d);
   }
   return loss;

@@ -1,5 +1,5 @@
 /* The compiled kernel, for CPUs: a transformer's step for many prefixes (step.h) and its training step (train.h),
-   and the same for a gated recurrent network (gru.h).
+   the same for a gated recurrent network (gru.h), and the step of Adam (adam.h).
    banel_envs/policies/steps/compiled_steps.py and banel_envs/policies/training call it.
 
    The same bits for every batch, on every processor, from every compiler and at every level of optimisation: portable.h
@@ -128,11 +128,17 @@ enum mode { SET, ADD, GELU };
 #define LANES 4
 #include "width.h"
 
+#ifndef BANEL_MOST_LANES /* a build to test one width leaves out the greater ones */
+#define BANEL_MOST_LANES 16
+#endif
 #if defined(__x86_64__)
+#if BANEL_MOST_LANES >= 8
 #define NAME(x) x##_8
 #define LANES 8
 #include "width.h"
+#endif
 
+#if BANEL_MOST_LANES >= 16
 #undef TARGET
 #ifdef BANEL_HALVES
 #define TARGET __attribute__((target("avx2,fma")))
@@ -142,6 +148,7 @@ enum mode { SET, ADD, GELU };
 #define NAME(x) x##_16
 #define LANES 16
 #include "width.h"
+#endif
 #endif
 
 /* The SHA-256 of the sources and the compiler: a library of another layout is never called. */
@@ -180,9 +187,8 @@ int banel_lanes(void) {
   return 4;
 #elif defined(BANEL_HALVES)
   return registers() ? 16 : 0;
-#elif defined(BANEL_MOST_LANES) /* to test a width on a processor that has a greater one */
-  return registers() ? BANEL_MOST_LANES : 0;
 #else
-  return registers();
+  int found = registers();
+  return found < BANEL_MOST_LANES ? found : BANEL_MOST_LANES;
 #endif
 }

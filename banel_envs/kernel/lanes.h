@@ -202,16 +202,20 @@ INLINE void NAME(rows)(const float *a, int64_t across, int64_t along, int64_t m,
 #undef TILES
 }
 
-/* C [m, out] from A [m, k] and a packed matrix; rows of C lie `stride` apart. */
-INLINE void NAME(product)(const float *a, int64_t m, int64_t k, const matrix *b, float *c, int64_t stride, const int mode) {
-  for (int64_t j = 0; j < b->out; j += PANEL)
-    NAME(rows)(a, k, 1, m, k, b->packed + j * k, PANEL, b->bias + j, c + j, stride, mode);
-}
+/* C [m, out] from A [m, k] and a packed matrix; rows of C lie `stride` apart. A function for each mode, which is not copied to
+   where it is called: the tiles are most of what a compiler has to do. */
+#define MULTIPLY(name, mode)                                                                                        \
+  static TARGET void NAME(name)(const float *a, int64_t m, int64_t k, const matrix *b, float *c, int64_t stride) {   \
+    for (int64_t j = 0; j < b->out; j += PANEL)                                                                      \
+      NAME(rows)(a, k, 1, m, k, b->packed + j * k, PANEL, b->bias + j, c + j, stride, mode);                         \
+  }
+MULTIPLY(multiply, SET) MULTIPLY(multiply_add, ADD) MULTIPLY(multiply_gelu, GELU)
 
 #undef BEGIN
 #undef GROW
 #undef END
 #undef TILE
+#undef MULTIPLY
 
 /* What a query [d] takes from the values of the t positions whose pairs `rows` names: out [d]. A pair is a key [d] and a
    value [d] behind it; pairs lie `stride` apart. `weights` [heads, t] gets the attention weights (and up to 7 numbers more). */

@@ -47,8 +47,8 @@ TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t
   for (int64_t i = 0; i < r; i += STRIP) {
     int64_t n = r - i < STRIP ? r - i : STRIP;
     NAME(embed)(net, inputs + i, position, n, x, narrow);
-    NAME(product)(narrow, n, d, &net->blocks->query, entered + i * d, d, SET);
-    NAME(product)(narrow, n, d, &net->blocks->pair, net->blocks->pairs + (entering + i) * 2 * d, 2 * d, SET);
+    NAME(multiply)(narrow, n, d, &net->blocks->query, entered + i * d, d);
+    NAME(multiply)(narrow, n, d, &net->blocks->pair, net->blocks->pairs + (entering + i) * 2 * d, 2 * d);
   }
   for (int64_t i = 0; i < m; i += STRIP) {
     int64_t n = m - i < STRIP ? m - i : STRIP;
@@ -59,8 +59,8 @@ TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t
       int first = b == net->blocks;
       if (!first) {
         for (int64_t j = 0; j < n; j++) NAME(scaled)(x + j * d, &b->norm1, d, narrow + j * d);
-        NAME(product)(narrow, n, d, &b->query, queries, d, SET);
-        NAME(product)(narrow, n, d, &b->pair, b->pairs + (at + i) * 2 * d, 2 * d, SET);
+        NAME(multiply)(narrow, n, d, &b->query, queries, d);
+        NAME(multiply)(narrow, n, d, &b->pair, b->pairs + (at + i) * 2 * d, 2 * d);
       }
       for (int64_t j = 0; j < n; j++) {
         const int64_t *rows = ancestors + j * t;
@@ -68,13 +68,13 @@ TARGET int64_t NAME(banel_step)(const network *net, const int64_t *last, int64_t
         NAME(attend)(first ? entered + taken[i + j] * d : queries + j * d, b->pairs, 2 * d, first ? shared : rows, t, d,
                      net->heads, scores, narrow + j * d);
       }
-      NAME(product)(narrow, n, d, &b->mix, x, d, ADD);
+      NAME(multiply_add)(narrow, n, d, &b->mix, x, d);
       for (int64_t j = 0; j < n; j++) NAME(scaled)(x + j * d, &b->norm2, d, narrow + j * d);
-      NAME(product)(narrow, n, d, &b->up, wide, 4 * d, GELU);
-      NAME(product)(wide, n, 4 * d, &b->down, x, d, ADD);
+      NAME(multiply_gelu)(narrow, n, d, &b->up, wide, 4 * d);
+      NAME(multiply_add)(wide, n, 4 * d, &b->down, x, d);
     }
     for (int64_t j = 0; j < n; j++) NAME(scaled)(x + j * d, &net->norm, d, narrow + j * d);
-    NAME(product)(narrow, n, d, &net->head, wide, net->head.out, SET);
+    NAME(multiply)(narrow, n, d, &net->head, wide, net->head.out);
     for (int64_t j = 0; j < n; j++)
       NAME(normalise)(wide + j * net->head.out, net->after ? net->after + last[i + j] * net->head.out : 0, V, temperature,
                       work, log_probs + (i + j) * V);

@@ -71,24 +71,23 @@ static TARGET void NAME(lay_out)(NAME(work) *w, NAME(kept) *kept, const trained 
   }
 }
 
-static TARGET void NAME(multiply)(const float *a, int64_t m, int64_t k, const matrix *b, float *c, int64_t stride, int mode) {
-  if (mode == ADD)
-    NAME(product)(a, m, k, b, c, stride, ADD);
-  else
-    NAME(product)(a, m, k, b, c, stride, SET);
-}
-
 /* What reaches the input of a product: da [m, k] = dc [m, out] times the weight [out, k]; rows of dc lie `stride` apart. */
 static TARGET void NAME(back)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *weight, int64_t apart,
                               int64_t k, float *da) {
   for (int64_t j = 0; j < k; j += PANEL) NAME(rows)(dc, stride, 1, m, out, weight + j, apart, 0, da + j, k, SET);
 }
 
-/* What reaches the weight of a product and its bias: added to their gradients, from its input a [m, k] and dc [m, out]. */
-static TARGET void NAME(collect)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
-                                 const layer *to, int64_t apart) {
+/* What reaches the weight of a product, from its input a [m, k] and dc [m, out]: added to its gradient. */
+static TARGET void NAME(collect_weight)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
+                                        const layer *to, int64_t apart) {
   for (int64_t j = 0; j < k; j += PANEL)
     NAME(rows)(dc, 1, stride, out, m, a + j, k, 0, to->weight.gradient + j, apart, ADD);
+}
+
+/* What reaches the weight and the bias of a product. */
+static TARGET void NAME(collect)(const float *dc, int64_t stride, int64_t m, int64_t out, const float *a, int64_t k,
+                                 const layer *to, int64_t apart) {
+  NAME(collect_weight)(dc, stride, m, out, a, k, to, apart);
   float *bias = to->bias.gradient;
   for (int64_t i = 0; i < m; i++)
     for (int64_t o = 0; o < out; o++) bias[o] += dc[i * stride + o];
@@ -142,17 +141,17 @@ static TARGET void NAME(forward)(const NAME(work) *w, const NAME(kept) *kept, in
     for (int64_t j = 0; j < n; j++)
       k->inverse1[begin + j] = NAME(norm)(w->x + j * d, b->norm1.weight.at, b->norm1.bias.at, d,
                                           k->normal1 + (begin + j) * d, k->in1 + (begin + j) * d);
-    NAME(multiply)(k->in1 + begin * d, n, d, &k->pack_qkv, k->qkv + begin * 3 * d, 3 * d, SET);
+    NAME(multiply)(k->in1 + begin * d, n, d, &k->pack_qkv, k->qkv + begin * 3 * d, 3 * d);
     for (int64_t j = 0; j < n; j++)
       NAME(attend)(k->qkv + (begin + j) * 3 * d, k->qkv + d, 3 * d, w->ancestors + j * w->T, tree->depth[begin + j] + 1, d,
                    net->heads, k->weights + w->places[begin + j], k->taken + (begin + j) * d);
-    NAME(multiply)(k->taken + begin * d, n, d, &k->pack_mix, w->x, d, ADD);
+    NAME(multiply_add)(k->taken + begin * d, n, d, &k->pack_mix, w->x, d);
     for (int64_t j = 0; j < n; j++)
       k->inverse2[begin + j] = NAME(norm)(w->x + j * d, b->norm2.weight.at, b->norm2.bias.at, d,
                                           k->normal2 + (begin + j) * d, k->in2 + (begin + j) * d);
-    NAME(multiply)(k->in2 + begin * d, n, d, &k->pack_up, w->wide, 4 * d, SET);
+    NAME(multiply)(k->in2 + begin * d, n, d, &k->pack_up, w->wide, 4 * d);
     NAME(activate)(w->wide, n * 4 * d, k->active + begin * 4 * d, k->slope + begin * 4 * d);
-    NAME(multiply)(k->active + begin * 4 * d, n, 4 * d, &k->pack_down, w->x, d, ADD);
+    NAME(multiply_add)(k->active + begin * 4 * d, n, 4 * d, &k->pack_down, w->x, d);
   }
   for (int64_t j = 0; j < n; j++)
     w->inverse[begin + j] = NAME(norm)(w->x + j * d, net->norm.weight.at, net->norm.bias.at, d,
@@ -190,7 +189,7 @@ static TARGET double NAME(strip_loss)(const NAME(work) *w, int64_t begin, int64_
   const trained *net = w->net;
   int64_t d = net->width, V = net->vocabulary, row = d + net->after;
   double loss = 0;
-  NAME(multiply)(w->features + begin * d, n, d, &w->head, w->wide, w->out, SET);
+  NAME(multiply)(w->features + begin * d, n, d, &w->head, w->wide, w->out);
   for (int64_t j = 0; j < n; j++) {
     float *logits = w->wide + j * w->out;
     int64_t place = d + w->tree->last[begin + j]; /* of the last token's column in the head, where it has such columns */
@@ -335,34 +334,3 @@ TARGET void NAME(banel_backward)(const trained *net, const trie *tree, int64_t T
 }
 #undef STRIPS
 #undef STRIPS_BACK
-
-/* One step of Adam (Kingma and Ba 2015) along minus the gradient [sum of sizes], whose norm is first clipped to `most`, as
-   torch.nn.utils.clip_grad_norm_ does; the gradient becomes 0. `powers` holds beta1^t and beta2^t. Returns the norm. */
-TARGET double NAME(banel_descend)(float *const *parameters, const int64_t *sizes, int64_t count, float *gradient, float *mean,
-                                  float *square, double *powers, double rate, double most) {
-  const float keep1 = 0.9f, take1 = 0.1f, keep2 = 0.999f, take2 = 0.001f, epsilon = 1e-8f; /* 1 - 0.999f is off by 1e-5 */
-  double parts[8] = {0}, norm = 0;
-  int64_t size = 0, begin = 0;
-  for (int64_t p = 0; p < count; p++) size += sizes[p];
-  for (int64_t i = 0; i < size - size % 8; i += 8)
-    for (int j = 0; j < 8; j++) parts[j] += (double)gradient[i + j] * gradient[i + j];
-  for (int64_t i = size - size % 8; i < size; i++) parts[0] += (double)gradient[i] * gradient[i];
-  for (int j = 0; j < 8; j++) norm += parts[j];
-  norm = sqrt(norm);
-  double clip = most / (norm + 1e-6);
-  float by = clip < 1 ? (float)clip : 1;
-  powers[0] *= 0.9;
-  powers[1] *= 0.999;
-  float step = (float)(rate / (1 - powers[0])), root = (float)sqrt(1 - powers[1]);
-  for (int64_t p = 0; p < count; begin += sizes[p++]) {
-    float *weight = parameters[p], *g = gradient + begin, *m = mean + begin, *v = square + begin;
-    for (int64_t i = 0; i < sizes[p]; i++) {
-      float slope = g[i] * by;
-      m[i] = keep1 * m[i] + take1 * slope;
-      v[i] = keep2 * v[i] + take2 * slope * slope;
-      weight[i] -= step * m[i] / (sqrtf(v[i]) / root + epsilon);
-      g[i] = 0;
-    }
-  }
-  return norm;
-}

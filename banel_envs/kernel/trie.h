@@ -1,7 +1,8 @@
 /* The trie of the distinct prefixes of a batch of sequences, in preorder: the rows that a training step computes.
 
    A node is a prefix of 0 to T - 1 tokens that a sequence really reaches; an edge is a node and the token that follows it.
-   Equal prefixes are one node, equal sequences one path, and the weight of an edge is the sum of its sequences' weights. */
+   Equal prefixes are one node. The weight of a token at a node is the sum of its sequences' weights. It stands in one edge, or,
+   where it is the last token of equal sequences, in several: merging these too would change the last bits of a gradient. */
 
 typedef struct {
   int64_t nodes, edges, positions; /* positions: tokens of all sequences, their end tokens included */

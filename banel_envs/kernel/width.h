@@ -3,6 +3,7 @@
 #include "step.h"
 #include "train.h"
 #include "gru.h"
+#include "adam.h"
 
 #undef vec
 #undef ints

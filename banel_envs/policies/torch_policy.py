@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -225,7 +225,7 @@ def _copied(network: Any) -> Any:
     """An independent copy of a network, without its gradients.
 
     copy.deepcopy takes 10 ms for a small network, ten times as long as a step of training, because it looks at every
-    attribute of every layer. Here only the tensors are copied, where all layers are of known classes without hooks.
+    attribute of every layer. Here only the tensors are copied, where all layers are of known classes and hold nothing else.
     """
     if type(network).__module__ not in KNOWN or any(_is_special(module) for module in network.modules()):
         return copy.deepcopy(network)
@@ -237,17 +237,24 @@ OWN = ("_parameters", "_buffers", "_modules")  # the attributes of a torch modul
 
 
 def _is_special(module: nn.Module) -> bool:
-    """Whether a layer may hold something that a copy of its tensors would miss or share."""
+    """Whether a layer may hold something that a copy of its tensors would miss or share, such as a hook or a bound method."""
     known = type(module).__module__ in KNOWN or type(module) in (
         *(nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity),
     )
-    return not known or any(len(value) for name, value in vars(module).items() if name.endswith("_hooks"))
+    return not known or not all(_is_plain(value) for name, value in vars(module).items() if name not in OWN)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an attribute can be shared by two networks, or is an empty container."""
+    if isinstance(value, dict | set | list):
+        return not value
+    return value is None or is_dataclass(value) or isinstance(value, bool | int | float | str | tuple)
 
 
 def _twin(module: nn.Module) -> nn.Module:
     twin = object.__new__(type(module))
     for name, value in vars(module).items():
-        vars(twin)[name] = type(value)(value) if isinstance(value, dict | set | list) and name not in OWN else value
+        vars(twin)[name] = type(value)() if isinstance(value, dict | set | list) else value
     vars(twin)["_parameters"] = {
         name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad)
         for name, p in module._parameters.items()

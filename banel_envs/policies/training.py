@@ -1,7 +1,7 @@
 """Weighted maximum likelihood, step by step: in the compiled kernel where it knows the network, else in PyTorch.
 
 PyTorch is the reference: both take the same step within float32's accuracy. The bits of the kernel's steps are the same
-on every processor, and PyTorch's are not, so a run's record names what trained (`Cost.trained_in_torch`).
+on every processor, and PyTorch's are not, so a run's record names what trained (`Cost.in_torch`).
 """
 
 from __future__ import annotations

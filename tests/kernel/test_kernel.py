@@ -20,30 +20,11 @@ from hypothesis import strategies as st
 from banel_envs import kernel
 from banel_envs.errors import BadPolicy, BadTokens, BadValue, MissingExtra
 from banel_envs.policies.networks.markov_transformer import ChainedTransformer
-from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
+from banel_envs.policies.networks.transformer import Transformer
 from banel_envs.policies.steps import compiled_steps
 from banel_envs.policies.steps.buffers import KEPT, PIECES, SPARE
 from banel_envs.policies.steps.kernel_supports import takes
-from banel_envs.policies.torch_policy import TorchPolicy
-
-torch.set_num_threads(1)
-compiled_here = pytest.mark.skipif(kernel.library() is None, reason="no C compiler built the kernel")
-
-
-def policy(width=16, heads=2, layers=2, V=5, T=6, *, kind=Transformer, seed=0, scale=3.0, end=None, temperature=1.0):
-    net = kind(TransformerConfig(V, T, width, layers, heads))
-    net.initialise(np.random.default_rng(seed))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in net.parameters():  # biases and norms too, so that leaving one out shows
-            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1).mul_(
-                scale if weight is net.head.weight else 1
-            )
-    return TorchPolicy(net.eval(), end, temperature)
-
-
-def uniform_sequences(n, p, seed=0):
-    return np.random.default_rng(seed).integers(0, p.vocabulary, (n, p.horizon))
+from tests.kernel.nets import compiled_here, policy, uniform_sequences
 
 
 @compiled_here
@@ -221,6 +202,7 @@ NOT_PLAIN = {
     "a head of no eight features": lambda: policy(12, 3),
     "a subclass": lambda: policy(kind=Doubled),
     "a step of its own": lambda: changed(lambda n: set_(n, "step", lambda *a: Transformer.step(n, *a))),
+    "a layer's method of its own": lambda: changed(lambda n: set_(n.head, "forward", lambda x: 2 * x[..., :5])),
     "a hook": lambda: changed(lambda n: n.head.register_forward_hook(lambda m, i, o: o * 2)),
     "a hook before": lambda: changed(lambda n: n.blocks[0].up.register_forward_pre_hook(lambda m, i: (i[0] * 2,))),
     "a head of another kind": lambda: changed(lambda n: set_(n, "head", Shifted(16, 5))),

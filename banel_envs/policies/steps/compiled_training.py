@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from banel_envs import kernel
-from banel_envs.errors import BadTokens
+from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.networks.gru import GRU
 from banel_envs.policies.networks.transformer import Parts
@@ -115,8 +115,16 @@ class Trie:
 
         Raises:
             BadTokens: a number is no token, or a token follows the end token.
+            BadValue: there is not one weight, or one length from 0 to T - 1, for each sequence.
         """
         n, T = tokens.shape
+        if tokens.dtype.kind not in "iu":
+            raise BadTokens(f"tokens are {tokens.dtype}; they must be integers")
+        for what, given in (("weights", weights), ("lengths", lengths)):
+            if given is not None and given.shape != (n,):
+                raise BadValue(f"the {what} have the shape {list(given.shape)}; {n} sequences take [{n}]")
+        if lengths is not None and n and not 0 <= lengths.min() <= lengths.max() < T:
+            raise BadValue(f"lengths are {lengths.min()} to {lengths.max()}; they must be 0 to {T - 1}")
         build = cast(ctypes.CDLL, kernel.library()).banel_trie
         build.argtypes, build.restype = (P, P, P, N, N, N, N, P, P), N
         arrays = np.empty((7, max(1, n * T)), np.int64)
@@ -129,6 +137,8 @@ class Trie:
         self.address = ctypes.addressof(self.struct)
         self.reached = np.empty(n, np.int64)
         tokens = np.ascontiguousarray(tokens, np.int64)
+        weights = None if weights is None else np.ascontiguousarray(weights, np.float64)
+        lengths = None if lengths is None else np.ascontiguousarray(lengths, np.int64)
         wrong = build(
             tokens.ctypes.data,
             *(None if given is None else given.ctypes.data for given in (weights, lengths)),
@@ -140,6 +150,7 @@ class Trie:
                 f"sequence {wrong} is {tokens[wrong].tolist()}; tokens are 0..{vocabulary - 1}, "
                 f"and only end tokens ({end}) follow an end token"
             )
+        self.horizon = T
         self.nodes, self.positions = self.struct.nodes, self.struct.positions
         self.last: Ints = arrays[0, : self.nodes]  # the last token of each node; V for the root's begin token
 
@@ -163,7 +174,7 @@ class CompiledTraining:
         starts = np.cumsum([0, *sizes[:-1]])
         self._places = {id(t): int(i) for t, i in zip(self.tensors, starts, strict=True)}
         self._sizes = np.array(sizes, np.int64)
-        self._pointers = np.array([t.data_ptr() for t in self.tensors], np.uint64)
+        self._pointers = self._addresses()
         self._powers = np.ones(2)
         recurrent = isinstance(network, GRU)
         self._likelihood, self._features, self._backward, self._bytes, self._descend = _functions(
@@ -213,8 +224,18 @@ class CompiledTraining:
     def _layer(self, module: Any) -> Layer:
         return Layer(self._parameter(module.weight), self._parameter(module.bias))
 
+    def _addresses(self) -> NDArray[np.uint64]:
+        return np.array([tensor.data_ptr() for tensor in self.tensors], np.uint64)
+
+    def _check_weights(self) -> None:
+        if not np.array_equal(self._addresses(), self._pointers):  # the kernel would write where they were
+            raise BadValue("the network's weights were moved or replaced since its training began; begin another")
+
     def _room(self, trie: Trie) -> int:
         """The address of scratch for a trie; where there is enough already, it is the same memory."""
+        if trie.horizon > self.config.horizon:  # the kernel would read beyond the positions
+            raise BadTokens(f"sequences have {trie.horizon} tokens; the network takes at most {self.config.horizon}")
+        self._check_weights()
         needed = -(-self._bytes(self._address, trie.address, self.config.horizon) // 4)
         if self._scratch.size < needed:
             SPARE.give(self._scratch)
@@ -229,7 +250,7 @@ class CompiledTraining:
     def trie(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Trie:
         """The trie of the sequences [n, T], each of weight 1 / n or weights [n] / n."""
         shares = np.full(len(tokens), 1.0) if weights is None else np.asarray(weights, np.float64)
-        return Trie(tokens, self.config.vocabulary, self._end, weights=np.ascontiguousarray(shares / len(tokens)))
+        return Trie(tokens, self.config.vocabulary, self._end, weights=shares / len(tokens))
 
     def likelihood(self, trie: Trie) -> float:
         """The loss of a trie, the sum of weight x negative log-likelihood in nats; its gradient is added to `gradient`."""
@@ -255,6 +276,7 @@ class CompiledTraining:
 
     def descend(self, lr: float) -> float:
         """One step of Adam down `gradient`, whose norm is first clipped to 1 and which becomes 0; the norm before."""
+        self._check_weights()
         norm: float = self._descend(
             *(self._pointers.ctypes.data, self._sizes.ctypes.data, len(self._sizes), self.gradient.ctypes.data),
             *(self._mean.ctypes.data, self._square.ctypes.data, self._powers.ctypes.data, lr, 1.0),

@@ -29,7 +29,7 @@ class PrefixFeatures:
             everywhere: Tensor = self.network.features(tokens[:, : width - 1].long())  # [n, t, width]
             return everywhere[torch.arange(len(everywhere), device=everywhere.device), lengths]
         written = tokens.numpy().astype(np.int64)
-        ends = np.ascontiguousarray(lengths.numpy(), np.int64)
+        ends = lengths.numpy()
         written[np.arange(written.shape[1]) >= ends[:, None]] = 0  # so that equal prefixes are neighbours when sorted
         trie = Trie(written, self._training.config.vocabulary, lengths=ends)
         below = [weight for name, weight in self.network.named_parameters() if not name.startswith("head.")]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from banel_envs import kernel
 from banel_envs.policies.networks.gru import GRU
@@ -29,12 +29,11 @@ def takes(network: Any) -> bool:
 
 def takes_gru(network: Any) -> bool:
     """Whether the kernel is in use and computes this network's steps: it is a GRU of this package, without changes."""
-    if kernel.kind() != kernel.COMPILED or type(network) is not GRU or "step" in vars(network):
+    if kernel.kind() != kernel.COMPILED or type(network) is not GRU:
         return False
     layers = (network, network.token, network.position, network.cell, network.head)
-    if [type(layer) for layer in layers[1:]] != [nn.Embedding, nn.Embedding, nn.GRU, nn.Linear] or any(
-        layer._forward_hooks or layer._forward_pre_hooks for layer in layers
-    ):
+    kinds = [GRU, nn.Embedding, nn.Embedding, nn.GRU, nn.Linear]
+    if [type(layer) for layer in layers] != kinds or any(map(_is_changed, layers)):
         return False
     config, cell = network.config, network.cell
     V, d = config.vocabulary, config.width
@@ -52,26 +51,39 @@ def takes_gru(network: Any) -> bool:
 
 def trains(network: Any) -> bool:
     """Whether the kernel is in use and trains this network: every weight is to be trained, and it is not too large."""
-    if not (takes(network) or takes_gru(network)) or not all(weight.requires_grad for weight in network.parameters()):
+    if not (takes(network) or takes_gru(network)) or not all(map(_is_trained, network.parameters())):
+        return False
+    if any(module._backward_hooks or module._backward_pre_hooks for module in network.modules()):
         return False
     config = network.config
     return bool(config.layers <= MOST_LAYERS and config.horizon <= MOST_TOKENS)
 
 
+def _is_trained(weight: Tensor) -> bool:
+    """Whether a weight is to be trained, by its plain gradient, and lies in memory row by row: the kernel writes there."""
+    hooked = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
+    return weight.requires_grad and weight.is_contiguous() and not hooked
+
+
 def _is_plain(network: Any) -> bool:
     """Whether a network computes just what its `parts` say.
 
-    A subclass, a layer of another kind, a hook or a `step` of its own could make it compute something else.
+    A subclass, a layer of another kind, a hook or a method of its own could make it compute something else.
     """
-    if "parts" not in vars(type(network)) or "step" in vars(network):
+    if "parts" not in vars(type(network)):
         return False
     return all(
         (type(module) in LAYERS or module is network)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
+        and not _is_changed(module)
         and getattr(module, "eps", EPSILON) == EPSILON
         for module in network.modules()
     )
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a layer has a hook, or a method of its own in place of its class's."""
+    own = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    return own or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _fits(parts: Parts) -> bool:
@@ -98,7 +110,7 @@ def _fits(parts: Parts) -> bool:
 
 
 def _all_fit(expected: Iterable[tuple[Any, tuple[int, ...]]]) -> bool:
-    """Whether every weight is there, is float32 on a CPU and contiguous, and has its shape."""
+    """Whether every weight is there, is float32 on a CPU, and has its shape."""
     return all(
         weight is not None
         and weight.dtype == torch.float32
