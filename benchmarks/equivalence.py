@@ -5,8 +5,8 @@ and once with PyTorch's operations in its place (`BANEL_KERNEL=torch`). The bits
 of a seed ask other questions. What must not differ is what they reach. For each agent and task this prints the medians over
 the seeds of log10 final success and of log10 NRE to the first success, and the 90% interval of the difference between the
 two medians (bootstrap of the pairs). The verdict is "equal" if the interval lies within 0.3 decades for success and 0.15 for
-NRE, "different" if it lies outside, and "undecided" if it does neither or there are fewer than ten pairs. Rates are floored at 1e-12; a run that met no success
-counts with its whole budget.
+NRE, "different" if it lies outside, and "undecided" if it does neither or there are fewer than ten pairs. Rates are
+floored at 1e-12; a run that met no success counts with its whole budget.
 
     --out DIR       the runs, in DIR/compiled and DIR/torch; runs that are there are not made again
     --agents A,B    default banel,count (successes withheld) and tempered_sft (every reward told, since it learns from successes)
