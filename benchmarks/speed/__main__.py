@@ -17,14 +17,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 import torch
 
 from banel_envs import kernel
-from benchmarks.speed import env, policy, runs
+from benchmarks.speed import env, policy, runs, training
 from benchmarks.speed.measure import HEADINGS, line
 
 SECTIONS: dict[str, Callable[[int], None]] = {
     "env": env.environments,
     "sampling": policy.sampling,
     "scoring": policy.scoring,
-    "training": policy.training,
+    "training": training.steps,
     "exact": runs.exact,
     "runs": lambda _: None,  # takes agents, not repeats: see main
     "meter": env.meter,

@@ -1,4 +1,4 @@
-"""Speed of a policy of d64 L2 h4 over 10 tokens: sampling, scoring and a training step, against what one would pick.
+"""Speed of a policy of d64 L2 h4 over 10 tokens: sampling and scoring, against what one would pick.
 
 The weights are drawn, so the next token is close to uniform and few prefixes are shared: the hard case for a policy
 that computes each distinct prefix once.
@@ -15,13 +15,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from banel_envs import kernel
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.steps import compiled_steps
 from banel_envs.policies.torch_policy import FEW, TorchPolicy
 from benchmarks.speed.measure import Bar, Work, compare, interleaved, line, matrix_rate, spread
+from benchmarks.speed.rivals import StaticCache
 
 V, T, WIDTH, LAYERS, HEADS = 12, 10, 64, 2, 4
 PRODUCTS = {  # a product of each token's pass through the network -> how many of them
@@ -58,6 +58,8 @@ def sampling(repeats: int) -> None:
             works[WITHOUT] = partial(without_kernel, works["here"])
         if model is not None:
             works[HF] = partial(in_chunks, partial(generate, model), n)
+        caches = {rows: StaticCache(here.network, rows) for rows in {min(CHUNK, n), n % CHUNK or min(CHUNK, n)}}
+        works["static cache"] = partial(in_chunks, lambda rows, caches=caches: caches[rows].sample(), n)
         works["full forward"] = partial(in_chunks, partial(full_forward, here.network), n)
         rounds = repeats * 4 if n <= 64 else min(repeats, 3) if n > CHUNK else repeats
         taken = interleaved(works, rounds, warm=n <= CHUNK)
@@ -82,19 +84,6 @@ def scoring(repeats: int) -> None:
         compare(f"scoring, {n:,} x {T} tokens", taken, "here", n, "seq")
         if n > FEW or kernel.kind() == kernel.COMPILED:  # else scored whole, and no prefix is computed by itself
             share(f"  rate reached, {n:,}", here, taken["here"], tokens, SHARE if n > FEW else None)
-
-
-def training(repeats: int) -> None:
-    """A step of `policy.loss` and Adam against the same network in a plain loop."""
-    here, plain = policy(), policy().network
-    optimisers = [torch.optim.Adam(here.network.parameters()), torch.optim.Adam(plain.parameters())]
-    for n in (128, 512):
-        tokens = here.sample(n, np.random.default_rng(1))
-        works: dict[str, Work] = {
-            "here": partial(step_here, here, optimisers[0], tokens),
-            "plain loop": partial(step_plain, plain, optimisers[1], torch.from_numpy(tokens)),
-        }
-        compare(f"training step, {n} x {T} tokens", interleaved(works, repeats * 4), "here", n, "seq")
 
 
 def share(what: str, here: TorchPolicy, seconds: list[float], asked: int | np.ndarray, bar: Bar | None) -> None:
@@ -209,15 +198,3 @@ def score_full(here: TorchPolicy, tokens: np.ndarray) -> np.ndarray:
             log_probs = torch.log_softmax(here.network(batch).double(), dim=2)
             parts.append(log_probs.gather(2, batch[..., None]).sum(dim=(1, 2)))
     return torch.cat(parts).numpy()
-
-
-def step_here(here: TorchPolicy, optimiser: torch.optim.Optimizer, tokens: np.ndarray) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    here.loss(tokens).backward()
-    optimiser.step()
-
-
-def step_plain(network: Transformer, optimiser: torch.optim.Optimizer, tokens: torch.Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    (F.cross_entropy(network(tokens).reshape(-1, V), tokens.reshape(-1)) * T).backward()
-    optimiser.step()
