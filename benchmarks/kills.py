@@ -5,19 +5,19 @@ seed is the reference. Then each run is killed with SIGKILL one to three times: 
 of the reference's time since learning began, or by itself amid the write of a line of its ledger, any share of the
 line being on the disk. It is resumed by the same command and at last finished. The reward is its own witness: it
 appends each batch to a file before it answers, and what stands there is held against the ledger after every kill. With
---isolate the agent is in a process of its own; with --rows-at-once K the reward is called on at most K rows.
+--isolate the agent is in a process of its own; with --rows-at-once K the reward is called on at most K rows; with --cold
+each run is a process that was started for it, as on a GPU or another system than Linux, and not forked from a warm one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,7 +42,9 @@ from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.resolve import resolve
-from banel_leaderboard.sweeping.sweep import ONE_THREAD
+from banel_leaderboard.sweeping import fork_client
+from banel_leaderboard.sweeping.fork_client import ForkServer
+from banel_leaderboard.sweeping.workers import ONE_THREAD, Process, Started
 
 Item = TypeVar("Item")
 V, T, END, BUDGET = 4, 6, 3, 240
@@ -126,6 +128,7 @@ class Run:
     row_time: float
     isolate: bool = False
     rows_at_once: int | None = None
+    server: ForkServer | None = None  # the warm parent that forks it; None to start a process for each start
     taken_up: int = 0
     seconds: float = 0.0  # of the last start, since learning began
     tally: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -178,29 +181,28 @@ class Run:
 
     def _work(self, after: float | None, tear: str) -> int:
         """The exit status of one process."""
-        order = json.dumps({"spec": dataclasses.asdict(self.spec), "out": str(self.out), "isolate": self.isolate})
+        order = {"spec": dataclasses.asdict(self.spec), "out": str(self.out), "isolate": self.isolate}
+        order["folder"] = str(Path(__file__).parents[1])
         own = {WITNESS: str(self.witness), ROW_TIME: str(self.row_time), TEAR: tear}
         own[ROWS_AT_ONCE] = str(self.rows_at_once or "")
         earlier = stamp(self.folder / "run.json")
-        with (self.out / "errors").open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "banel_leaderboard.sweeping.worker", order],
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=os.environ | dict.fromkeys(ONE_THREAD, "1") | own,
-                cwd=Path(__file__).parents[1],
-            )
-        try:
-            while process.poll() is None and stamp(self.folder / "run.json") == earlier:
-                time.sleep(0.002)
-            start = time.monotonic()
-            process.wait(after)
-            self.seconds = time.monotonic() - start
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
+        environment = os.environ | ONE_THREAD | own
+        process: Process
+        with (self.out / "errors").open("wb") as errors:
+            if self.server is None:
+                process = Started(order, environment, errors)
+            else:
+                process = self.server.start(order, environment, errors)
+        code = None
+        while code is None and stamp(self.folder / "run.json") == earlier:
+            code = status(process, 0.002)
+        start = time.monotonic()
+        code = status(process, after) if code is None else code
+        self.seconds = time.monotonic() - start
+        if code is None:
             process.kill()
-        return process.wait()
+            code = process.wait()
+        return code
 
     def _note_kill(self, content: bytes, left: Events, torn: bool) -> None:
         self.tally["kills"] += 1
@@ -228,6 +230,14 @@ class Run:
         self.tally["records different"] += record.canonical() != other.canonical()
         self.tally["times resumed"] += record.execution.resumed
         self.tally["resumed wrong"] += record.execution.resumed != self.taken_up
+
+
+def status(process: Process, timeout: float | None) -> int | None:
+    """The exit status of a process; None if it has not ended within so many seconds."""
+    try:
+        return process.wait(timeout)
+    except TimeoutError:
+        return None
 
 
 def stamp(path: Path) -> int:
@@ -264,7 +274,7 @@ def reference_of(key: tuple[str, int], out: Path, **how: Any) -> Run:
 
 def killed(reference: Run, out: Path, rng: random.Random, most: int) -> Counter[str]:
     """Kill a run 1 to `most` times, finish it, and count what is wrong with it."""
-    run = Run(reference.spec, out, reference.row_time, reference.isolate, reference.rows_at_once)
+    run = Run(reference.spec, out, reference.row_time, reference.isolate, reference.rows_at_once, reference.server)
     lines = len(reference.content.splitlines())
     for _ in range(rng.randint(1, most)):
         held = run.content.count(b"\n")
@@ -289,6 +299,7 @@ def kills(
     row_time: float = SECONDS_A_ROW,
     isolate: bool = False,
     rows_at_once: int | None = None,
+    warm: bool = True,
 ) -> Counter[str]:
     """Kill, resume and compare `runs` runs, the agents in turn.
 
@@ -301,6 +312,7 @@ def kills(
         row_time: seconds that the reward sleeps for each row.
         isolate: run the agents in processes of their own.
         rows_at_once: of the task; None asks the reward for a whole question.
+        warm: fork the runs from a warm parent, where that is possible.
 
     Returns:
         What was counted; all of WRONG should be 0.
@@ -308,8 +320,14 @@ def kills(
     plan = [(agents[k % len(agents)], seed + k // (len(agents) * REFERENCE_FOR)) for k in range(runs)]
     keys = list(dict.fromkeys(plan))
     tally: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as threads:
-        how = {"row_time": row_time, "isolate": isolate, "rows_at_once": rows_at_once}
+    with contextlib.ExitStack() as stack:
+        folder, threads = (
+            stack.enter_context(tempfile.TemporaryDirectory()),
+            stack.enter_context(ThreadPoolExecutor(jobs)),
+        )
+        forked = warm and fork_client.possible("cpu")
+        server = stack.enter_context(contextlib.closing(ForkServer(os.environ | ONE_THREAD))) if forked else None
+        how = {"row_time": row_time, "isolate": isolate, "rows_at_once": rows_at_once, "server": server}
         reference = partial(reference_of, out=Path(folder), **how)
         references = dict(zip(keys, progress(threads.map(reference, keys), len(keys), "uninterrupted"), strict=True))
 
@@ -356,8 +374,9 @@ def main() -> int:
     parser.add_argument(
         "--rows-at-once", type=int, help="rows that the reward is called on (default: the whole question)"
     )
+    parser.add_argument("--cold", action="store_true", help="start a process for each run, in place of forking it")
     options = parser.parse_args()
-    how = {"isolate": options.isolate, "rows_at_once": options.rows_at_once}
+    how = {"isolate": options.isolate, "rows_at_once": options.rows_at_once, "warm": not options.cold}
     tally = kills(options.runs, options.agents, options.seed, jobs=options.jobs, **how)
     print(report(tally))
     return int(any(tally[name] for name in WRONG))

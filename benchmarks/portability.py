@@ -115,17 +115,8 @@ def digest(task: str, agent: str, budget: int, library: str | None) -> str:
 
     loaded = TASKS[task]
     oracle = Oracle(loaded, budget=budget, feedback="full")
-    seen = hashlib.sha256()
-
-    class Watched:
-        def __getattr__(self, name: str):
-            return getattr(oracle, name)
-
-        def __call__(self, tokens):
-            seen.update(np.ascontiguousarray(tokens, np.int64).tobytes())
-            return oracle(tokens)
-
-    *_, last = make_agent(agent).learn(loaded.problem, Watched(), np.random.default_rng(0))
+    *_, last = make_agent(agent).learn(loaded.problem, oracle, np.random.default_rng(0))
+    seen = hashlib.sha256("\n".join(ask.packed for ask in oracle.ledger.asks).encode())
     samples = loaded.problem.base_policy().sample(200, np.random.default_rng(1))
     rates = hashlib.sha256(last.log_prob(samples).tobytes()).hexdigest()
     return json.dumps([seen.hexdigest(), rates])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,5 +198,12 @@ def _member(tokens: Tokens, others: Tokens | None) -> NDArray[np.bool_]:
     """Which rows of tokens [n, T] are among others [k, T]: [n]."""
     if others is None or len(others) == 0:
         return np.zeros(len(tokens), bool)
-    known = set(map(bytes, np.ascontiguousarray(others, np.int64)))
-    return np.fromiter((bytes(row) in known for row in np.ascontiguousarray(tokens, np.int64)), bool, len(tokens))
+    known = set(_bytes_of(others))
+    return np.fromiter(map(known.__contains__, _bytes_of(tokens)), bool, len(tokens))
+
+
+def _bytes_of(tokens: Tokens) -> list[bytes]:
+    """Each row of tokens [n, T] as bytes, which a set can hold."""
+    rows = np.ascontiguousarray(tokens, np.int64)
+    found: list[Any] = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel().tolist()
+    return found

@@ -28,7 +28,8 @@ from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.sweeping import ray_engine as engine
 from banel_leaderboard.sweeping.suites import SUITES, Suite
-from banel_leaderboard.sweeping.sweep import Lane, Outcome, Workers, sweep
+from banel_leaderboard.sweeping.sweep import Lane, sweep
+from banel_leaderboard.sweeping.workers import Outcome, Workers
 from tests.shared import small
 
 TINY, HOPELESS = "tests.shared.small:task", "tests.shared.small:hopeless"

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from banel_agents import make_agent
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
@@ -55,7 +53,11 @@ class Spec:
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise BadValue(f"device is {device!r}; it is cpu or cuda")
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+    if device == "cpu":
+        return
+    import torch  # here, because it takes seconds
+
+    if int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise BadValue(f"device is {device!r}, and torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
 
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 
 from banel_agents.base import Agent
 from banel_envs import Oracle
@@ -31,6 +30,7 @@ from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
 from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running import isolation_wall
+from banel_leaderboard.running.machine import threads
 
 
 class AgentFailed(BanelError):
@@ -213,7 +213,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         "masked": problem.allowed is not None,
         "base": str(base),
         "budget": oracle.budget,
-        "threads": torch.get_num_threads(),  # other threads sum float32 in another order, and that changes the run
+        "threads": threads(),  # other threads sum float32 in another order, and that changes the run
         "feedback": oracle.feedback,
         "path": [entry for entry in sys.path if entry],
     }

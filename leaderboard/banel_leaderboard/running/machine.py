@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 from banel_envs import kernel
 from banel_envs.policies import COST
@@ -17,6 +17,7 @@ NETWORKS = "networks"  # the entry among the versions of a record that says what
 PACKAGES = ("banel-envs", "gymnasium", "numpy", "torch", "stable-baselines3", "rdkit", "scikit-learn")
 
 
+@cache
 def processor() -> str:
     """The processor's name."""
     info = Path("/proc/cpuinfo")
@@ -29,6 +30,8 @@ def processor() -> str:
 
 def instructions() -> str:
     """The widest vector instructions that PyTorch uses on this processor, such as AVX2 or AVX512."""
+    import torch
+
     return str(torch.backends.cpu.get_cpu_capability())
 
 
@@ -47,16 +50,39 @@ def versions() -> dict[str, str]:
 
 def threads() -> int:
     """The number of threads that PyTorch computes with."""
+    import torch
+
     return torch.get_num_threads()
 
 
+def native_threads() -> int:
+    """The number of threads of this process, those of libraries included; 0 where the system does not say."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
+
+
+def begin_peak() -> None:
+    """Let the peak memory of this process begin at what it holds now. Linux only; elsewhere it stays as it is."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """The most memory in MB that this process has held so far; 0 on Windows, where Python has no way to ask for it."""
+    """The most memory in MB that this process has held so far, shared pages included; 0 on Windows, which has no way to ask.
+
+    On Linux it is VmHWM. Python's resource module gives another number there, which can be that of the process that started
+    this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):  # another system
+        pass
     try:
         import resource
     except ModuleNotFoundError:
         return 0.0
-    unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
+    unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, others kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1024
 
 

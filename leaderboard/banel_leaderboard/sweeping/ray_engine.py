@@ -15,7 +15,9 @@ import platform
 import socket
 import sys
 import uuid
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -23,8 +25,10 @@ from typing import Any
 from banel_envs import kernel
 from banel_envs.errors import BadValue, MissingExtra
 from banel_leaderboard.records.spec import Spec
-from banel_leaderboard.sweeping.sweep import Lane, Outcome, Workers, run_lane
+from banel_leaderboard.sweeping.sweep import Lane, run_lane
+from banel_leaderboard.sweeping.workers import Outcome, Workers
 
+MOST_OPEN = 256  # lanes that are handed to Ray at once: each `ray.wait` looks at all of them
 RETRIES = 3  # how often a lane is sent out again after its node or worker was lost
 PATIENCE = 60.0  # seconds to wait for a ledger that a lost node still holds, before the lane is given up
 
@@ -51,12 +55,16 @@ def ray_engine(
     mark = workers.out / f".ray-{uuid.uuid4().hex}"
     ray = connect(address, jobs)
     tasks: dict[Any, list[Spec]] = {}
+    waiting = deque(lanes)
     try:
         workers.out.mkdir(parents=True, exist_ok=True)
         mark.touch()
         remote = ray.remote(num_cpus=1, max_retries=retries, num_returns="streaming")(run_remote)
-        tasks |= {remote.remote(lane, workers, mark, Path.cwd()): list(lane) for lane in lanes}
-        yield from _outcomes(ray, tasks)
+        while waiting or tasks:
+            while waiting and len(tasks) < MOST_OPEN:
+                lane = waiting.popleft()
+                tasks[remote.remote(lane, workers, mark, Path.cwd())] = list(lane)
+            yield from _outcomes(ray, tasks)
     finally:
         for task in tasks:
             ray.cancel(task, force=True)
@@ -115,7 +123,13 @@ def run_remote(lane: Lane, workers: Workers, mark: Path, home: Path) -> Iterator
         return
     if home.is_dir():
         os.chdir(home)
-    yield from run_lane(lane, workers)
+    yield from run_lane(lane, _kept(*workers.__reduce__()[1]))
+
+
+@cache
+def _kept(*arguments: Any) -> Workers:
+    """The Workers of this process of Ray: its lanes share one warm parent, which ends when the process does."""
+    return Workers(*arguments)
 
 
 def _own_modules() -> list[str]:
@@ -126,9 +140,11 @@ def _own_modules() -> list[str]:
 
 
 def _outcomes(ray: Any, tasks: dict[Any, list[Spec]]) -> Iterator[Outcome]:
-    """The outcomes of all tasks as they come. If a task is lost, its remaining runs have failed."""
-    while tasks:
-        (task, *_), _ = ray.wait(list(tasks), num_returns=1)
+    """The outcomes that are there, at least one. A task that has ended leaves `tasks`; if it was lost, its runs failed."""
+    ready, _ = ray.wait(list(tasks), num_returns=1)
+    if len(tasks) > 1:  # whatever else is ready by now: one look at all tasks then serves many outcomes
+        ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+    for task in ready:
         try:
             outcome = ray.get(next(task))
         except StopIteration:

@@ -8,27 +8,21 @@ not made.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from tqdm import tqdm
 
 from banel_agents import AGENTS
-from banel_envs.errors import BanelError, LedgerLocked
+from banel_envs.errors import BanelError
 from banel_envs.meter.oracle import Feedback
 from banel_envs.visible import terminal
 from banel_leaderboard.records.record import RunRecord
@@ -36,19 +30,9 @@ from banel_leaderboard.records.run_folder import check_out
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
-from banel_leaderboard.sweeping.worker import WAITING
+from banel_leaderboard.sweeping.workers import Outcome, Workers
 
 Lane = tuple[Spec, ...]
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    spec: Spec
-    status: Literal["done", "kept", "served", "waiting", "failed"]
-    message: str = ""
 
 
 def lanes_of(suite: Suite) -> list[Lane]:
@@ -112,8 +96,9 @@ def sweep(
     outcomes: list[Outcome] = []
     run = engine or partial(local, jobs=jobs)
     with (
+        closing(Workers(out, timeout, isolate)) as workers,
         tqdm(total=sum(map(len, lanes)), unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
-        closing(run(lanes, Workers(out, timeout, isolate))) as ended,
+        closing(run(lanes, workers)) as ended,
     ):
         for outcome in ended:
             outcomes.append(outcome)
@@ -173,66 +158,6 @@ def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
             outcome, record = Outcome(spec, "failed", str(error)), None
         yield outcome
         met_none = record is not None and record.successes_asked == 0
-
-
-WORKER = "banel_leaderboard.sweeping.worker"
-
-
-@dataclass
-class Workers:
-    """Starts one process for each run, and can stop all of them."""
-
-    out: Path
-    timeout: float | None
-    isolate: bool = False
-    patience: float = 0.0  # seconds to wait for a ledger that a lost worker may still hold
-    _alive: set[subprocess.Popen[str]] = field(default_factory=set)
-    _stopped: bool = False
-
-    def run(self, spec: Spec) -> Outcome:
-        """Make one run: until it is finished, has failed, or has to wait for answers."""
-        if self._stopped:
-            return Outcome(spec, "failed", "stopped")
-        order = json.dumps({"spec": dataclasses.asdict(spec), "out": str(self.out), "isolate": self.isolate})
-        # The libraries read these when they are loaded. Without them every run would use all cores, and sum in another order.
-        environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER, order],  # -P: no module of the folder we are in
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self._alive.add(process)
-        try:
-            _, errors = process.communicate(timeout=self.timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return Outcome(spec, "failed", f"stopped after {self.timeout:g} s; run again to go on where it was")
-        finally:
-            self._alive.discard(process)
-        if process.returncode == 0:
-            return Outcome(spec, "done")
-        # The worker's last line names the error; what comes before it is a traceback or warnings of libraries.
-        last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        return Outcome(spec, "waiting" if process.returncode == WAITING else "failed", last[0])
-
-    def finished(self, spec: Spec) -> RunRecord | None:
-        """See resolve.finished_record."""
-        until = time.monotonic() + self.patience
-        while True:
-            try:
-                return finished_record(spec, self.out)
-            except LedgerLocked:  # after a wait of its own
-                if time.monotonic() >= until:
-                    raise
-
-    def stop(self) -> None:
-        """Kill all processes. The ledgers hold everything that was answered, so the runs can go on later."""
-        self._stopped = True
-        for process in list(self._alive):
-            process.kill()
 
 
 Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]

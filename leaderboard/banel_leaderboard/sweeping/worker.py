@@ -1,4 +1,4 @@
-"""One run in a process of its own, which the sweep starts: python -m banel_leaderboard.sweeping.worker ORDER."""
+"""What the process of a run does, forked (fork_server.py) or started: python -m banel_leaderboard.sweeping.worker ORDER."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from banel_envs.errors import AnswersPending, BanelError
 from banel_envs.visible import terminal
 from banel_leaderboard.records.spec import Spec
-from banel_leaderboard.running.harness import execute
 from banel_leaderboard.running.lookup import allow_own_modules
 
 # The exit status when answers of an external oracle are missing: run again later. It is os.EX_TEMPFAIL, which Python does
@@ -21,9 +22,16 @@ WAITING = 75
 
 
 def main() -> int:
-    """Run one order. Returns 0 if it is done, 75 if answers are missing, and 2 with a line on stderr if it failed."""
-    order = json.loads(sys.argv[1])
+    """Make the run that the command line orders; the exit status."""
     end_with_parent()
+    return work(json.loads(sys.argv[1]))
+
+
+def work(order: Mapping[str, Any]) -> int:
+    """Make one run. Returns 0 if it is done, 75 if answers are missing, and 2 with a line on stderr if it failed."""
+    # Imported here, because the command imports this module for WAITING, and computes nothing itself.
+    from banel_leaderboard.running.harness import execute
+
     try:
         spec = Spec(**order["spec"])
         allow_own_modules([spec.task, spec.agent])
