@@ -110,7 +110,7 @@ INLINE vec NAME(tanh)(vec x) {
 #define BITS_FOUR(x) ((wide_ints)(x))
 #define REAL_FOUR(x) ((wide_doubles)(x))
 #define PICK_FOUR(where, a, b) ((wide_doubles)(((wide_ints)(a) & (where)) | ((wide_ints)(b) & ~(where))))
-INLINE wide_doubles NAME(exp4)(wide_doubles x) { DOUBLE_EXP(wide_doubles, wide_ints, BITS_FOUR, REAL_FOUR, PICK_FOUR) }
+INLINE wide_doubles NAME(exp4)(wide_doubles x) { DOUBLE_EXP(wide_doubles, wide_words, BITS_FOUR, REAL_FOUR, PICK_FOUR) }
 
 TARGET void NAME(banel_exp)(const double *x, int64_t n, double *out) {
   int64_t i = 0;

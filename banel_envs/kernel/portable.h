@@ -27,10 +27,11 @@ ALWAYS double of_bits(int64_t bits) {
 
 typedef double wide_doubles __attribute__((vector_size(32)));
 typedef int64_t wide_ints __attribute__((vector_size(32)));
+typedef uint64_t wide_words __attribute__((vector_size(32))); /* signed numbers may not be shifted out to the left */
 typedef double loose_doubles __attribute__((vector_size(32), aligned(8), may_alias));
 
-/* exp in double, within one unit in the last place, for numbers (double, int64_t) or vectors of four of them. */
-#define DOUBLE_EXP(real, whole, BITS, REAL, PICK)                                                                  \
+/* exp in double, within one unit in the last place, for numbers (double, uint64_t) or vectors of four of them. */
+#define DOUBLE_EXP(real, words, BITS, REAL, PICK)                                                                  \
   real least = (real){0} - 746, most = (real){0} + 710, rounding = (real){0} + 6755399441055744.0;                 \
   x = PICK(x < least, least, PICK(x > most, most, x));                                                             \
   real k = (x * 1.44269504088896338700e+00 + rounding) - rounding; /* the nearest whole number */                  \
@@ -44,10 +45,10 @@ typedef double loose_doubles __attribute__((vector_size(32), aligned(8), may_ali
   real y = 1 - ((low - (r * c) / (2 - c)) - high);                                                                 \
   /* 2^k in two steps, so that the result may be below the smallest normal number */                               \
   real first = k * 0.5 + rounding, second = (k - (first - rounding)) + rounding;                                   \
-  return y * REAL((BITS(first) + 1023) << 52) * REAL((BITS(second) + 1023) << 52);
+  return y * REAL((words)(BITS(first) + 1023) << 52) * REAL((words)(BITS(second) + 1023) << 52);
 
 #define PICK_ONE(where, a, b) ((where) ? (a) : (b))
-static double portable_exp(double x) { DOUBLE_EXP(double, int64_t, bits_of, of_bits, PICK_ONE) }
+static double portable_exp(double x) { DOUBLE_EXP(double, uint64_t, bits_of, of_bits, PICK_ONE) }
 
 /* log in double, within one unit in the last place; -inf of 0, NaN of negative numbers. */
 static double portable_log(double x) {

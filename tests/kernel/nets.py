@@ -21,12 +21,11 @@ def policy(width=16, heads=2, layers=2, V=5, T=6, *, kind=Transformer, seed=0, s
     sizes = GRUConfig(V, T, width, layers) if kind is GRU else TransformerConfig(V, T, width, layers, heads)
     net = kind(sizes)
     net.initialise(np.random.default_rng(seed))
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)  # PyTorch's numbers would depend on the processor
     with torch.no_grad():
         for weight in net.parameters():  # biases and norms too, so that leaving one out shows
-            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1).mul_(
-                scale if weight is net.head.weight else 1
-            )
+            weight.add_(torch.from_numpy(rng.normal(0, 0.1, tuple(weight.shape))))
+        net.head.weight.mul_(scale)
     return TorchPolicy(net.eval(), end, temperature)
 
 

@@ -33,7 +33,8 @@ def sweep():
     near_one = 1 + np.concatenate((rng.normal(size=2_000) * 1e-3, rng.normal(size=2_000) * 1e-12))
     near_root = np.sqrt([0.5, 2.0])[:, None] * (1 + np.arange(-50, 51) * 2.0**-52)
     edges = np.array([*EDGES, *SPECIAL])
-    around = [edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)]
+    with np.errstate(over="ignore"):
+        around = [edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)]
     wide = [rng.uniform(-750, 720, 20_000), -rng.exponential(1, 5_000), 10.0 ** rng.uniform(-320, 300, 5_000)]
     return np.concatenate((any_bits, subnormal, near_one, near_root.ravel(), *around, *wide))
 
