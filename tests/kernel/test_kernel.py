@@ -166,7 +166,7 @@ def test_a_training_step_shows_in_the_next_walk():
     p = policy()
     tokens = uniform_sequences(20, p)
     before = p.log_prob(tokens)
-    optimiser = torch.optim.SGD(p.network.parameters(), lr=0.1)
+    optimiser = torch.optim.SGD(p.network.parameters(), lr=0.001)
     p.loss(tokens).backward()
     optimiser.step()
     assert p.log_prob(tokens).mean() > before.mean()

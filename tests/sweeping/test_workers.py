@@ -65,7 +65,8 @@ def test_runs_share_no_state(workers, tmp_path):
         assert outcome.status == "done", outcome
         seen.append(json.loads(Path(tmp_path, forked_tasks.NOTES.format(seed)).read_text()))
     assert [note["times"] for note in seen] == [1, 1]
-    assert [note["threads"] for note in seen] == [1, 1]
+    # A process of its own watches its parent in a second thread; a forked one needs none.
+    assert [note["threads"] for note in seen] == [1 if workers.warm else 2] * 2
     assert [note["folder"] for note in seen] == [str(Path.cwd())] * 2
     assert len({note["numpy"] for note in seen}) == 2, "NumPy's own generator begins alike in every run"
     assert len({note["python"] for note in seen}) == 2, "Python's own generator begins alike in every run"
