@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ("-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", f"-I{ROOT}/banel_envs/kernel", '-DBANEL_DIGEST="driver"')
-SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-g", "-O1", "-DBANEL_GUARDED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 slow = pytest.mark.slow
 
 GOLDEN = """\
@@ -32,7 +32,7 @@ long b769c709b80ab337 -11.9709803
 chained 36b01c31cc4806db -2.88544517
 chain 5a93a9ce372af0b8 -5.31084146
 gru smallest 7160d14be2b9e6b8 0
-gru 44e7f4816b7543bd 0.42807926
+gru c4d9d44504abae56 -0.806947386
 gru long eb3d40a4ea489a1b 2.51434089
 gru many tokens 2a404d8326f1e6e9 3.46201864
 """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from banel_agents import AGENTS
 from banel_leaderboard import RunRecord, run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.parallel import Proving, draw, prove_all
@@ -15,7 +17,7 @@ from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import digest_of, read_attestations
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 from benchmarks.forgeries.forging import Forged
-from tests.proving.forged import NETWORK, SMALL, forged, one_answer
+from tests.proving.forged import NETWORK, SMALL, TASK, forged, one_answer, parts
 from tests.shared.small import only_run
 
 
@@ -35,6 +37,66 @@ def test_a_run_that_comes_out_different_is_disproved_only_where_it_was_made_on_s
             prove(folder, known)
     same = forged(mine, tmp_path / "same", lambda f: f.record["execution"]["versions"].update(instructions="AVX9"))
     prove(same, known)  # what comes out the same is proved, wherever it was made
+
+
+def shifted(by: float) -> Callable[[Forged], None]:
+    """A change of one point's rate, and of the ends of its interval, by so much of the larger of it and 1."""
+
+    def change(f: Forged) -> None:
+        rate = f.record["points"][3]["success"]
+        step = by * max(1.0, abs(rate["log10"]))
+        rate |= {name: rate[name] + step for name in ("log10", "low", "high")}
+
+    return change
+
+
+@pytest.mark.parametrize("by", [5e-10, -5e-10])
+def test_a_rate_that_rounding_moved_is_proved(by: float, mine: Path, known: Known, tmp_path: Path) -> None:
+    folder = forged(mine, tmp_path / "run", shifted(by))
+    assert parts(folder)[0].points[3] != parts(mine)[0].points[3]
+    prove(folder, known)
+
+
+@pytest.mark.parametrize("by", [2e-9, -2e-9])
+def test_a_rate_that_rounding_cannot_have_moved_is_disproved(
+    by: float, mine: Path, known: Known, tmp_path: Path
+) -> None:
+    with pytest.raises(Disproved, match=r"the record's points\[3\].success.log10 is"):
+        prove(forged(mine, tmp_path / "run", shifted(by)), known)
+
+
+@pytest.fixture(scope="module")
+def bound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of an agent that PyTorch trains, so that its bits are the processor's."""
+    out = tmp_path_factory.mktemp("bound")
+    run(TASK, "rnd", 0, out=out, budget=60)
+    return only_run(out)
+
+
+def elsewhere(f: Forged) -> None:
+    """Made on another kind of processor."""
+    f.record["execution"]["versions"]["instructions"] = "AVX9"
+
+
+def test_a_bound_run_of_another_processor_cannot_be_told_and_a_portable_one_is_disproved(
+    shipped: Path, bound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lie(f: Forged) -> None:
+        elsewhere(f)
+        shifted(2e-9)(f)
+
+    assert AGENTS["base"].portable and not AGENTS["rnd"].portable
+    for run_, status in ((shipped, 1), (bound, 3)):
+        honest = forged(run_, tmp_path / str(status) / "honest", elsewhere)
+        assert main(["replay", str(honest), "--jobs", "1"]) == 0
+        assert main(["replay", str(forged(run_, tmp_path / str(status) / "lie", lie)), "--jobs", "1"]) == status
+    said = capsys.readouterr().err
+    assert "computed with instructions AVX9 (here " in said and said.count("points[3].success.log10") == 2
+    # A portable agent's run is the processor's too where PyTorch computed its networks.
+    torchs = forged(
+        shipped, tmp_path / "torch", lambda f: (lie(f), f.record["execution"]["versions"].update(networks="torch"))
+    )
+    assert main(["replay", str(torchs), "--jobs", "1"]) == 3
 
 
 def test_a_full_run_bound_as_failures_is_found(tmp_path: Path) -> None:
