@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, Range, c
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
-from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
+
+if TYPE_CHECKING:
+    from banel_envs.policies.torch_policy import TorchPolicy
 
 FilterFactor = Annotated[float, Range(1, 1_000, above=True)]
 

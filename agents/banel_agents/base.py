@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Policy
-from banel_envs.policies.torch_policy import TorchPolicy
-from banel_envs.policies.training import Trainer
 from banel_envs.problem import Tokens
+
+if TYPE_CHECKING:
+    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 class Agent(Protocol):
@@ -84,6 +85,8 @@ def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator
 
 def base_network(problem: Problem) -> TorchPolicy:
     """The base policy as a network that can be trained; BadValue if it is no network."""
+    from banel_envs.policies.torch_policy import TorchPolicy  # here, because it loads PyTorch
+
     policy = problem.base_policy()
     if not isinstance(policy, TorchPolicy):
         raise BadValue(f"{problem.id}: its base policy is a {type(policy).__name__}, and this agent trains a network")
@@ -111,6 +114,8 @@ def fit(
         batch: the most sequences in one gradient step.
         weights: the weights [n], 1 by default.
     """
+    from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
+
     if len(tokens) == 0:
         return
     trainer = Trainer(policy, lr)  # a new one for each fit: Adam's averages belong to the gradients of other data

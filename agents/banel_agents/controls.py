@@ -9,6 +9,7 @@ memorise             samples the base policy until it is told a success, and the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +20,6 @@ from banel_agents.limits import BatchSize, Temperature, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
-from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
 
 
@@ -102,8 +102,10 @@ class TemperedBase:
 
 def tempered(policy: Policy, temperature: float) -> Policy:
     """The policy at a temperature. A network gives a network again."""
-    if isinstance(policy, TorchPolicy):
-        return policy.tempered(temperature)
+    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
+    if network is not None and isinstance(policy, network.TorchPolicy):
+        made: Policy = policy.tempered(temperature)
+        return made
     if isinstance(policy, Autoregressive):
         return Tempered(policy, temperature)
     raise BadValue(

@@ -21,6 +21,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -120,12 +121,14 @@ def check_settings(config: Any) -> None:
     Raises:
         BadValue: names the class, the field, the value and what it may be.
     """
-    for name, rule in rules(type(config)).items():
+    kind: Any = type(config)
+    for name, rule in rules(kind).items():
         object.__setattr__(config, name, rule.check(type(config).__name__, name, getattr(config, name)))
 
 
-def rules(config: type[Any]) -> Mapping[str, Rule]:
-    """The rule of each field. A field whose type is not in TYPES has none; its class has to check it."""
+@cache
+def rules(config: Any) -> Mapping[str, Rule]:
+    """The rule of each field of a config's class. A field whose type is not in TYPES has none; its class has to check it."""
     try:
         hints = get_type_hints(config, include_extras=True)
     except (

@@ -32,7 +32,7 @@ from banel_agents.limits import Context, LearningRate, Steps, Units, Weight
 from banel_agents.shared.gradient import Floats, GradientConfig, rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.gradient_step import Adam, descend
 from banel_envs.problem import Tokens
 
 
@@ -56,7 +56,7 @@ class Novelty:
         sizes = (problem.T * (problem.V + 1), config.width, config.width, config.features)
         self.target = random_network(sizes, rng)
         self.predictor = random_network(sizes, rng)
-        self.optimiser = torch.optim.Adam(self.predictor.parameters(), lr=config.predictor_lr, fused=True)
+        self.optimiser = Adam(self.predictor.parameters(), config.predictor_lr)
         self.spread = Spread()
 
     def bonus(self, tokens: Tokens) -> Floats:

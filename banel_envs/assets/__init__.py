@@ -15,7 +15,7 @@ from pathlib import Path
 
 from banel_envs.errors import AssetError, FileMissing, FileRefused
 from banel_envs.files import safe_files, safe_npz
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 
 FOLDER = Path(__file__).parent
 SUMS = "SHA256SUMS"

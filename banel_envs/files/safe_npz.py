@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.visible import shown, visible
+from banel_envs.files.visible import shown, visible
 
 MOST_MEMBERS = 1_000
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

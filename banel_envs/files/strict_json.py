@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from banel_envs.errors import BadJson, NotJson
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 
 # How deep lists and objects may be nested. A mixture of filtered policies in a policy's structure needs about 20 levels.
 MOST_DEPTH = 64
@@ -37,7 +37,8 @@ def loads(content: bytes | str) -> Any:
         raise BadJson(_TOO_DEEP) from None
     except ValueError as error:
         raise NotJson(_reason(error)) from error
-    _check_depth(value)
+    if text.count("[") + text.count("{") > MOST_DEPTH:  # with fewer brackets it cannot be nested so deeply
+        _check_depth(value)
     # Only an escape can hold half of a pair, since UTF-8 cannot. So most texts need no look at each string.
     if _SURROGATE.search(text):
         _check_characters(value)

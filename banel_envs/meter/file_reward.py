@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import AnswersPending, BadReward, BadValue, FileRefused
 from banel_envs.files import safe_files, strict_json
+from banel_envs.files.visible import shown, visible
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Part, Task
-from banel_envs.visible import shown, visible
 
 ROW = re.compile("[0-9]{1,9}")
 Values = NDArray[np.float64]  # [n], NaN where not known yet

@@ -34,11 +34,11 @@ from banel_envs.errors import (
     OpenQuestion,
 )
 from banel_envs.files import safe_files, strict_json
+from banel_envs.files.visible import shown, visible
 from banel_envs.meter import ledger_format
 from banel_envs.meter.ledger_format import Ask, Events
 from banel_envs.meter.ledger_store import FileStore, MemoryStore
 from banel_envs.problem import Tokens
-from banel_envs.visible import shown, visible
 
 SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
 
@@ -180,8 +180,12 @@ class Ledger:
             self._append(ledger_format.answer_body(len(events.asks) - 1, start, rewards, values, error))
             events.asks[-1].take(start, rewards, values, error)
 
+    def sync(self) -> None:
+        """Wait until every line is on the disk, also those that an earlier process wrote."""
+        self._writable().sync()
+
     def close(self) -> None:
-        """Sync and release the file; what is in memory stays readable."""
+        """Release the file, synced if lines were added; what is in memory stays readable."""
         if self._store is not None:
             self._store.close()
             self._store = None

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import LedgerCorrupt
 from banel_envs.files import strict_json
+from banel_envs.files.visible import shown
 from banel_envs.problem import MOST_BUDGET, Tokens
-from banel_envs.visible import shown
 
 SCHEMA = 1
 ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")  # the name of an exception's class

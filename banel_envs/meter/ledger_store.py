@@ -46,6 +46,7 @@ class FileStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._changed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, _OPENING, 0o644)
@@ -76,7 +77,7 @@ class FileStore:
                 raise FileNotFoundError(2, "the file was removed while in use")
             if status.st_size != size:  # another process wrote: some network disks do not support the lock
                 raise OSError(5, f"the file has {status.st_size} bytes, this run wrote {size}")
-            done = 0
+            self._changed, done = True, 0
             while done < len(line):
                 done += os.pwrite(self._fd, line[done:], size + done)
         except BaseException as error:
@@ -91,6 +92,7 @@ class FileStore:
         """Cut the file to `size` bytes. A file that has no more than that is not touched."""
         try:
             if os.fstat(self._fd).st_size > size:
+                self._changed = True
                 os.ftruncate(self._fd, size)
         except OSError as error:
             raise self._failed(error) from error
@@ -103,9 +105,10 @@ class FileStore:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Sync, close and release the lock."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._fd)
+        """Sync if anything was written, close and release the lock."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                os.fsync(self._fd)
         os.close(self._fd)
 
     def _failed(self, error: OSError) -> LedgerWriteError:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
 from banel_envs.policies.cost import COST
+from banel_envs.policies.networks.unwritten import unwritten
 from banel_envs.policies.steps import compiled_gru, compiled_steps
 from banel_envs.policies.storage import checks
 
@@ -213,7 +214,7 @@ class TorchPolicy(Autoregressive):
         checks.network_config(spec["config"], [field.name for field in fields(made.Config)], arrays)
         config = made.Config(**spec["config"])
         end, temperature = checks.end(spec["end"], config.vocabulary), checks.temperature(spec["temperature"])
-        with torch.device("meta"):  # no weights are drawn here: PyTorch would take them from the process's generator
+        with unwritten():
             network = made(config)
         checks.weights(arrays, {name: tuple(w.shape) for name, w in network.state_dict().items()}, finite)
         # assign: the meta tensors have no memory, so the arrays take their place. They are copied, as the file's are read-only.

@@ -7,13 +7,12 @@ on every processor, and PyTorch's are not, so a run's record names what trained 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.cost import COST
-from banel_envs.policies.gradient_step import descend
+from banel_envs.policies.gradient_step import Adam, descend
 from banel_envs.policies.steps.compiled_training import CompiledTraining
 from banel_envs.policies.steps.kernel_supports import trains
 from banel_envs.policies.torch_policy import TorchPolicy
@@ -35,8 +34,7 @@ class Trainer:
         if trains(policy.network):
             self._compiled = CompiledTraining(policy.network, policy.end, policy.temperature)
         else:
-            # Fused: one call updates all weights, which is faster.
-            self._optimiser = torch.optim.Adam(policy.network.parameters(), lr=lr, fused=True)
+            self._optimiser = Adam(policy.network.parameters(), lr)
 
     def step(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> float:
         """One step down mean(weight x negative log-likelihood) of sequences [n, T]; the loss before it, in nats.

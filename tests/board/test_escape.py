@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from banel_envs.visible import shown, terminal, visible
+from banel_envs.files.visible import shown, terminal, visible
 from banel_leaderboard.board import escape
 from banel_leaderboard.board.chart import rate_ticks
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.kills import WRONG, kills, report
+from benchmarks.kills.plan import WRONG, kills, report
 
 
 def check(tally, runs):
@@ -13,8 +13,10 @@ def check(tally, runs):
     assert tally["rows asked"] <= tally["rows evaluated"] <= tally["rows asked"] + tally["rows in flight"]
 
 
-def test_three_killed_runs_are_the_uninterrupted_ones():
-    check(kills(3, most=1, row_time=0.002), 3)
+@pytest.mark.parametrize("warm", [True, False])
+def test_killed_runs_are_the_uninterrupted_ones(warm):
+    runs = 3 if warm else 1
+    check(kills(runs, most=1, row_time=0.002, warm=warm), runs)
 
 
 def check_lost(tally, runs, rows_at_once):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 import shlex
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from banel_agents import AGENTS
 from banel_envs.errors import BadValue
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import execute
 from banel_leaderboard.sweeping import plan as planning
+from banel_leaderboard.sweeping import suites
 from banel_leaderboard.sweeping.plan import MOST_ELEMENTS, Plan, describe_plan, make_plan, shard_of
 from banel_leaderboard.sweeping.suites import SUITES, Suite
 from banel_leaderboard.sweeping.sweep import Lane, lanes_of, sweep
@@ -132,3 +135,10 @@ def test_bad_options_of_bench(
     assert main(["bench", "--suite", "smoke", "--out", str(tmp_path / "out"), *options]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_suite_does_not_change_when_an_agent_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AGENTS, "newcomer", AGENTS["base"])
+    again = runpy.run_path(str(suites.__file__))["SUITES"]
+    assert {name: vars(suite) for name, suite in again.items()} == {name: vars(suite) for name, suite in SUITES.items()}
+    assert {agent for suite in SUITES.values() for agent in suite.agents} <= set(AGENTS) - {"newcomer"}

@@ -52,14 +52,18 @@ def noted() -> Task:
 
 
 def slow_reward(seed: int, tokens: Tokens) -> Any:
-    worker = os.getppid()
-    raylet = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]
+    worker = parent_of(os.getppid())  # a run is forked from a parent that the worker has started
+    raylet = parent_of(worker)
     line = f"{raylet} {worker} {os.getpid()} {ledger_format.pack_tokens(tokens, 4)}\n"
     fd = os.open(Path(os.environ[NOTES], f"notes-{seed}"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.write(fd, line.encode())
     os.close(fd)
     time.sleep(0.5)
     return small.task().reward(tokens)
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def notes(path: Path) -> list[Note]:

@@ -58,7 +58,7 @@ def test_a_changed_file_is_found_though_its_size_and_time_are_the_same(
     again(tmp_path)
     path = only_run(tmp_path) / name
     before, content = path.stat(), path.read_bytes()
-    head = content.rindex(b"head") if name == "record.json" else len(content) - 70  # the last line's hash
+    head = content.rindex(b"head") if name == "record.json" else len(content) - 40
     place = next(k for k in range(head + 6, len(content)) if content[k : k + 1].isdigit())
     path.write_bytes(content[:place] + (b"1" if content[place : place + 1] != b"1" else b"2") + content[place + 1 :])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

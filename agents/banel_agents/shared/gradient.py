@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from banel_agents.base import Answers, ask_samples, base_network
 from banel_agents.limits import BatchSize, LearningRate, Weight, check_settings
 from banel_envs import Oracle, Problem
-from banel_envs.policies.torch_policy import TorchPolicy
-from banel_envs.policies.training import Trainer
+
+if TYPE_CHECKING:
+    from banel_envs.policies.torch_policy import TorchPolicy
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +52,8 @@ def rounds(
 
     A round has no gradient if nothing was told or if all scores are equal. Then no step is taken and nothing is yielded.
     """
+    from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
+
     policy, base = base_network(problem), base_network(problem)
     trainer = Trainer(policy, config.lr)
     yield policy.clone()

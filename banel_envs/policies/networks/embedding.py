@@ -33,7 +33,7 @@ class Embedded(TeacherForced):
 
     def __init__(self, vocabulary: int, horizon: int, width: int) -> None:
         super().__init__()
-        self.token, self.position = _embedding(vocabulary + 1, width), _embedding(horizon, width)
+        self.token, self.position = nn.Embedding(vocabulary + 1, width), nn.Embedding(horizon, width)
 
     def embed(self, written: Tensor) -> Tensor:
         """The begin token and written [n, t] as inputs [n, t + 1, width]."""
@@ -51,17 +51,6 @@ class Embedded(TeacherForced):
         if last.shape[0] > self.token.num_embeddings:
             return self.token.weight + place, last
         return F.embedding(last, self.token.weight) + place, None
-
-
-def _embedding(rows: int, width: int) -> nn.Embedding:
-    """An embedding with drawn weights; on the meta device, where weights are loaded later, nothing is drawn.
-
-    nn.Embedding itself draws there too. PyTorch then imports its compiler, which takes seconds.
-    """
-    weight = torch.empty(rows, width)
-    drawn = weight if weight.is_meta else weight.normal_()
-    made: nn.Embedding = nn.Embedding.from_pretrained(drawn, freeze=False)  # type: ignore[no-untyped-call]
-    return made
 
 
 def begin(written: Tensor, token: int) -> Tensor:

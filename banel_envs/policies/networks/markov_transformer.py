@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from banel_envs.policies.networks.embedding import TeacherForced, begin
 from banel_envs.policies.networks.transformer import Parts, Transformer, TransformerConfig
+from banel_envs.policies.networks.unwritten import unwritten
 from banel_envs.policies.steps.torch_steps import Cache
 from banel_envs.policies.torch_policy import TorchPolicy
 
@@ -95,7 +96,7 @@ def chained_policy(
         rng: draws the transformer's weights, which change nothing before they are trained.
         sizes: width, layers and heads of a TransformerConfig.
     """
-    with torch.device("meta"):  # no weights are drawn here: PyTorch would take them from the process's generator
+    with unwritten():
         network = ChainedTransformer(TransformerConfig(len(initial), length, **sizes))
     network.to_empty(device="cpu")
     network.chain.copy_(torch.from_numpy(log_chain(initial, transition)))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 
 # A network's sizes are bounded by its arrays, which are in the file. These bound policies that have no array of that size.
 MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.files import strict_json
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
+from banel_envs.files.visible import shown
 from banel_envs.policies.autoregressive import CHUNK, Autoregressive
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage import checks
-from banel_envs.visible import shown
 
 Sizes: TypeAlias = tuple[int, int, "int | EllipsisType | None"]
 """Vocabulary V, horizon T and end token; the end token is ... if a policy does not know it."""

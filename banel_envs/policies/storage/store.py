@@ -21,12 +21,12 @@ from safetensors.numpy import save_file
 from banel_envs.assets import asset
 from banel_envs.errors import AssetError, BadJson, BadTokens, BadValue, FileRefused
 from banel_envs.files import safe_files
+from banel_envs.files.visible import shown
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage import checks
 from banel_envs.policies.storage.container import Arrays, split
 from banel_envs.policies.storage.forms import Sizes
 from banel_envs.policies.storage.kinds import KINDS, class_of
-from banel_envs.visible import shown
 
 if TYPE_CHECKING:
     from banel_envs.problem import Problem

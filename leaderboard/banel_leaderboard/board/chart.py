@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from banel_agents import AGENTS
-from banel_envs.visible import visible
+from banel_envs.files.visible import visible
 from banel_leaderboard.board.ranking import Board, RateName, Regime, Row, TaskTable
 from banel_leaderboard.board.stats import Floats, at_or_before, band, median
 

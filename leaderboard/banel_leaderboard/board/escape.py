@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from banel_envs.visible import MOST, visible
+from banel_envs.files.visible import MOST, visible
 
 MOST_ON_PAGE = 2_000  # characters of one text on a page; the longest text of the package itself has about 700
 # The characters that are markup inside a line. Those that are markup only at its beginning (#, -, +, digits) are not

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from banel_envs import kernel
 from banel_envs.errors import BanelError
+from banel_envs.files.visible import terminal
 from banel_envs.version import __version__
-from banel_envs.visible import terminal
 from banel_leaderboard.command import commands
 
 EXIT_BAD_INPUT = 2

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from banel_envs.errors import BadValue
+from banel_envs.files.visible import terminal
 from banel_envs.meter.oracle import Feedback
-from banel_envs.visible import terminal
 from banel_leaderboard.command.settings import parse_seeds, read_settings
 from banel_leaderboard.running import isolation_wall
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from banel_envs.errors import BadJson, BadValue, FileRefused, NotJson
 from banel_envs.files import safe_files, strict_json
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 
 MOST_SEEDS = 10_000  # seeds in one range
 

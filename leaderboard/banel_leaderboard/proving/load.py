@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from banel_envs.errors import BadValue, BanelError
+from banel_envs.files.visible import shown, visible
 from banel_envs.meter.ledger import Ledger
-from banel_envs.visible import shown, visible
 from banel_leaderboard.proving.recompute import (
     check_answers,
     check_package_facts,
@@ -29,7 +29,7 @@ from banel_leaderboard.proving.recompute import (
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, questions_digest, verify
 from banel_leaderboard.records.field_limits import VERSION
-from banel_leaderboard.records.find_runs import Opened, opened
+from banel_leaderboard.records.find_runs import Opened, many, opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import CannotTell, Known
 
@@ -91,7 +91,7 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
         BadValue: it is not a folder, or it holds no run.
     """
     known, replayed = known or Known(), {a.record: a for a in attestations}
-    with opened(folder) as found:
+    with opened(folder) as found, many():
         if not found.runs and not found.refused:
             raise BadValue(f"{folder} holds no record.json; run `banel run` or `banel bench` with --out {folder} first")
         return _load(folder, found, known, replayed)
@@ -128,7 +128,7 @@ def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[
     # The version is part of a row's identity and is shown on the page, so it must not be any text.
     if not isinstance(version, str) or not re.fullmatch(VERSION, version):
         raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
-    proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)))
+    proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)) if replayed else None)
     return Run(name, record, version, questions_digest(ledger), proved)
 
 

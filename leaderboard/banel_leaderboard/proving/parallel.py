@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from banel_envs.errors import BadValue, BanelError
-from banel_envs.visible import terminal
+from banel_envs.files.visible import terminal
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import Attestation, attest
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from banel_envs.errors import BadValue
 from banel_envs.files import strict_json
+from banel_envs.files.visible import shown, visible
 from banel_envs.problem import MOST_BUDGET
-from banel_envs.visible import shown, visible
 
 MOST_NAME = 100  # characters of the name of a task's namespace, a task, an agent, a setting or a version
 MOST_TEXT = 200  # characters of a processor's name or of a compiler's version

@@ -7,6 +7,7 @@ submission were unpacked where it is.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from shutil import rmtree
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files import safe_files
 from banel_envs.files.safe_files import Found
-from banel_envs.visible import terminal, visible
+from banel_envs.files.visible import terminal, visible
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import LINES, RECORD
@@ -84,6 +85,23 @@ def _part_above(path: Path) -> Path | None:
     """The part of a packed submission that a path leads into; None if the path exists or leads into no part."""
     there = next((place for place in path.parents if place.is_dir()), None)
     return there if there is not None and not os.path.lexists(path) and (there / LINES).is_file() else None
+
+
+@contextmanager
+def many() -> Iterator[None]:
+    """Inside the `with` block, where thousands of records are read, Python's cyclic garbage collector rests.
+
+    Records hold no circles. The collector would go over all that were read again and again, which takes as long as reading.
+    Afterwards it leaves out what is there.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was:
+            gc.enable()
 
 
 @contextmanager

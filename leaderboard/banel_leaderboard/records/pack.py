@@ -15,7 +15,7 @@ from typing import Any
 
 from banel_envs.errors import BadJson, BadValue, FileRefused
 from banel_envs.files import safe_files
-from banel_envs.visible import shown
+from banel_envs.files.visible import shown
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.packed import MOST_FILE
 from banel_leaderboard.records.record import RecordError, RunRecord

@@ -26,8 +26,8 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from banel_envs.errors import BadJson, BadValue, FileRefused, NotJson
 from banel_envs.files import safe_files, strict_json
+from banel_envs.files.visible import shown, visible
 from banel_envs.meter import ledger_format
-from banel_envs.visible import shown, visible
 from banel_leaderboard.records.field_limits import MOST_NAME, Sha256
 from banel_leaderboard.records.record import RecordError, RunRecord, Strict
 from banel_leaderboard.records.run_folder import LINES

@@ -69,6 +69,16 @@ def write_status(folder: Path, spec: Spec, status: str, resumed: int, error: str
     safe_files.write(folder / STATUS, (json.dumps(fields, indent=1) + "\n").encode(), folder / f"{STATUS}.tmp")
 
 
+def stopped_at_the_end(folder: Path) -> bool:
+    """Whether a finished run was killed before its run.json said so."""
+    try:
+        # Most say it in other words, and then they need not be parsed.
+        said = b'"running"' in safe_files.read(folder / STATUS, safe_files.STATUS)
+    except FileRefused:
+        return False
+    return said and read_status(folder).get("status") == "running"
+
+
 def read_status(folder: Path) -> dict[str, Any]:
     """What run.json says; nothing if it is missing, damaged or no regular file, because no measured number depends on it.
 

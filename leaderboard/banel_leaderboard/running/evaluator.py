@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,17 @@ class Questions:
     rewards: NDArray[np.int8]  # [count]: 1, 0, or -1 where there is no answer because the run was killed
 
     @classmethod
-    def of(cls, problem: Problem, ledger: Ledger) -> Questions:
-        """Every sequence of the ledger, in order."""
-        empty = np.empty((0, problem.T), np.int64)
-        tokens = np.concatenate([empty, *(ledger.tokens(a) for a in ledger.asks)])
+    def of(cls, problem: Problem, ledger: Ledger, read: list[Tokens] | None = None) -> Questions:
+        """Every sequence of the ledger, in order.
+
+        Args:
+            problem: of the run.
+            ledger: of the run.
+            read: the sequences of the questions that were read before, which are not unpacked again; new ones are added.
+        """
+        read = [] if read is None else read
+        read += [ledger.tokens(ask) for ask in ledger.asks[len(read) :]]
+        tokens = np.concatenate([np.empty((0, problem.T), np.int64), *read])
         return cls(problem, tokens, np.concatenate([np.empty(0, np.int8), *(a.rewards for a in ledger.asks)]))
 
     def successes(self, nre: int) -> Tokens:
@@ -69,10 +77,15 @@ class Questions:
         """Share of the sequences low..high that were asked before in this run."""
         if high <= low or low >= len(self.tokens):
             return None
-        _, first = np.unique(self.tokens[:high], axis=0, return_index=True)
-        new = np.zeros(min(high, len(self.tokens)), bool)
+        return float(1 - self.new[low:high].mean())
+
+    @cached_property
+    def new(self) -> NDArray[np.bool_]:
+        """Which sequences were not asked before in this run: [count]."""
+        _, first = np.unique(self.tokens, axis=0, return_index=True)
+        new = np.zeros(len(self.tokens), bool)
         new[first] = True
-        return float(1 - new[low:].mean())
+        return new
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,8 @@ class Evaluator:
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
     _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its number of samples, its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy that was stored, and its file
+    _rated: tuple[Scored, int, tuple[Rate, Rate]] | None = None  # the last measurement, known successes, its two rates
+    _read: list[Tokens] = field(default_factory=list)  # see Questions.of
     _last: Yielded | None = None
 
     def measure(self, nre: int, current: Yielded, ledger: Ledger) -> None:
@@ -124,7 +139,7 @@ class Evaluator:
         try:
             self._know(current)
             with COST.paused():
-                asked = Questions.of(self.task.problem, ledger)
+                asked = Questions.of(self.task.problem, ledger, self._read)
                 free = self.task.free_evaluation
                 rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
         except PolicyChanged as error:
@@ -175,7 +190,11 @@ class Evaluator:
             check_draws(policy, self.task.problem, self.checks, FALSE_ALARM / (STEPS + 1), normalisers_only=exact)
             self._scored = (policy, samples, scored)
         scored = self._scored[2]
-        return Rate.of(scored.rate()), Rate.of(scored.rate(known))
+        # The known successes are those of the ledger so far, so as many as before are the same ones.
+        if self._rated is None or self._rated[0] is not scored or self._rated[1] != len(known):
+            success = Rate.of(scored.rate())
+            self._rated = (scored, len(known), (success, Rate.of(scored.rate(known)) if len(known) else success))
+        return self._rated[2]
 
     def _asked(self, questions: Questions, nre: int) -> Rate:
         """For a paid oracle: the share of successes among the sequences that were asked since the last point."""

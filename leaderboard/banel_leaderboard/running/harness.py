@@ -21,10 +21,10 @@ from banel_agents.shared.silence import asking
 from banel_envs import BudgetExhausted, Oracle, kernel
 from banel_envs.errors import AnswersPending, BadPolicy, BanelError
 from banel_envs.files import safe_files
+from banel_envs.files.visible import visible
 from banel_envs.meter.ledger import Ledger
 from banel_envs.meter.oracle import Feedback, check_meter
 from banel_envs.policies import COST, Policy
-from banel_envs.visible import visible
 from banel_leaderboard.records.field_limits import MOST_TEXT, Reported
 from banel_leaderboard.records.record import SCHEMA, Execution, LedgerMark, RunRecord, Work
 from banel_leaderboard.records.run_folder import (
@@ -120,6 +120,7 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
         with kernel.using(started_with(run.folder)):
             resumed = note_start(run.folder, spec, started)
             record = _measured(run, oracle, resumed, isolate)
+            oracle.ledger.sync()  # the record, which names the ledger's head, must not outlast the ledger in a power cut
     finally:
         oracle.close()
     # The record is written last, so a folder with a record holds everything that belongs to a finished run.

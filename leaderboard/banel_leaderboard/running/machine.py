@@ -40,12 +40,17 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "kernel": kernel.kind(), "instructions": instructions()}
     if (compiler := kernel.compiler()) is not None:
         found["compiler"] = compiler
+    return found | dict(installed())
+
+
+@cache
+def installed() -> tuple[tuple[str, str], ...]:
+    """The packages of PACKAGES that are installed, with their versions."""
+    found = []
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            found.append((package, version(package)))
+    return tuple(found)
 
 
 def threads() -> int:

@@ -15,7 +15,7 @@ from banel_envs.errors import BadValue, LedgerMismatch
 from banel_envs.meter.file_reward import answered_by_files
 from banel_leaderboard.records.field_limits import check_run
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import LEDGER, RECORD, check_folder, read_status, write_status
+from banel_leaderboard.records.run_folder import LEDGER, RECORD, check_folder, stopped_at_the_end, write_status
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
 from banel_leaderboard.running.evaluator import as_json
 from banel_leaderboard.running.inherit import inheriting, old_ledger
@@ -75,7 +75,7 @@ class ResolvedRun:
         # Opening the ledger has checked that it is this run's. The head ties the record to it, so the record is too.
         if oracle.ledger.head != record.ledger.head:
             raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
-        if read_status(self.folder).get("status") == "running":  # killed between the record and the last word on it
+        if stopped_at_the_end(self.folder):  # killed between the record and the last word on it
             write_status(self.folder, self.spec, "finished", record.execution.resumed)
         return record
 
@@ -118,29 +118,31 @@ def finished_record(spec: Spec, out: Path) -> RunRecord | None:
         BadValue: the spec cannot be run, or a file stands where the folder should be.
         LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
     """
+    spec.check()
+    task, agent = load_task(spec.task), load_agent(spec.agent, spec.settings)  # a person may have changed their own
+    asked = repr((spec, out.absolute(), task.problem.id, task.digest, agent.name, agent.config))
+    known = _VERIFIED.get(asked)
+    if known is not None and known[1] == _marks(known[0]):
+        return known[2]
     run = resolve(spec, out)
     if not run.started:
         return None
-    marks, asked = _marks(run.folder), repr((spec, run.task.problem.id, run.task.digest))
-    known = _VERIFIED.get(run.folder.absolute())
-    if known is not None and marks is not None and known[:2] == (marks, asked):
-        return known[2]
+    marks = _marks(run.folder)
     oracle = run.oracle()
     try:
         _ = oracle.ledger  # LedgerMismatch where it is another run's
         record = run.record(oracle)
     finally:
         oracle.close()
-    if (
-        record is not None and marks is not None and spec.inherit is None
-    ):  # a run that inherits depends on another's files
-        _VERIFIED[run.folder.absolute()] = (marks, asked, record)
+    # A run that inherits depends on another's files.
+    if record is not None and marks is not None and spec.inherit is None:
+        _VERIFIED[asked] = (run.folder, marks, record)
     return record
 
 
 Marks: TypeAlias = tuple[tuple[int, ...], ...]
-_VERIFIED: dict[Path, tuple[Marks, str, RunRecord]] = {}
-"""The finished runs that this process has verified, by folder: what their files looked like, and what was asked for."""
+_VERIFIED: dict[str, tuple[Path, Marks, RunRecord]] = {}
+"""The finished runs that this process has verified, by what was asked for: their folder, and what their files looked like."""
 SETTLED = 2.0  # seconds; a file that was changed a moment ago could change again without another time stamp
 
 

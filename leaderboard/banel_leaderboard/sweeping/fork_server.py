@@ -12,6 +12,7 @@ breaks is gone with that run.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -22,8 +23,10 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -87,9 +90,9 @@ class Server:
         if not descriptors:
             return None
         channel, errors = socket.socket(fileno=descriptors[0]), descriptors[1]
-        head = channel.recv(LENGTH.size, socket.MSG_WAITALL)
-        size: int = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
-        text = channel.recv(size, socket.MSG_WAITALL) if size else b""
+        size = channel.recv(LENGTH.size, socket.MSG_WAITALL)
+        length = LENGTH.unpack(size)[0] if len(size) == LENGTH.size else 0
+        text = channel.recv(length, socket.MSG_WAITALL)
         with contextlib.suppress(json.JSONDecodeError):
             return Arrived(json.loads(text), channel, errors)
         channel.close()
@@ -150,6 +153,7 @@ def warm(task: str, agent: str, warmed: set[str]) -> None:
             importlib.import_module("torch._dynamo")
     if task in new:
         built = TASKS[task]
+        built.problem.base_policy()  # it is not kept, but what it imports is
         if built.free_evaluation:
             built.successes()
             built.pool()
@@ -175,13 +179,36 @@ def become_a_run(server: Server, arrived: Arrived, parent: int) -> dict[str, Any
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
+    # A new process seeds these from the system. Python's own generator does it by itself after a fork.
     np.random.seed()
+    torch.default_generator.seed()
     machine.begin_peak()
     return order
 
 
+def leave(order: dict[str, Any]) -> NoReturn:
+    """Make a run and end this process, as Python would end it, but without taking down what the parent has loaded.
+
+    That would take longer than a short run: every page that is touched for it is copied first.
+    """
+    status = 1
+    try:
+        status = work(order)
+    except SystemExit as error:  # an agent may end its process
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as multiprocessing does in its forks
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status & 0xFF)
+
+
 def main() -> int:
-    """Serve, and in each forked process make its run; the exit status of either."""
+    """Serve, and in each forked process make its run; the exit status of this one."""
     torch.set_num_threads(1)
     importlib.import_module("banel_leaderboard.running.harness")
     machine.versions()
@@ -191,10 +218,7 @@ def main() -> int:
     arrived = server.serve()
     if arrived is None:
         return 0
-    status = work(become_a_run(server, arrived, parent))
-    sys.stderr.flush()
-    # Everything is written. Taking the imported libraries apart would take a third of a second, and is the parent's to do.
-    os._exit(status)
+    leave(become_a_run(server, arrived, parent))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Run a sweep on a Ray cluster (extra `cluster`): each lane becomes a Ray task of one CPU.
 
 The folder of the runs and the user's own modules must be on a disk that all nodes share, because nothing is uploaded. A Ray
-worker computes nothing itself. It starts each run in a process of its own, as on one machine, and that process ends with
-the worker. If a node or worker dies, Ray sends its lane out again, and the lane goes on from its ledgers.
+worker computes nothing itself. It keeps a parent from which it forks each run, as on one machine; Ray has one worker for
+each core and gives it lane after lane. The parent and its run end with the worker. If a node or worker dies, Ray sends its
+lane out again, and the lane goes on from its ledgers.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import platform
 import socket
 import sys
 import uuid
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from functools import cache
+from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -28,9 +28,9 @@ from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.sweeping.sweep import Lane, run_lane
 from banel_leaderboard.sweeping.workers import Outcome, Workers
 
-MOST_OPEN = 256  # lanes that are handed to Ray at once: each `ray.wait` looks at all of them
 RETRIES = 3  # how often a lane is sent out again after its node or worker was lost
 PATIENCE = 60.0  # seconds to wait for a ledger that a lost node still holds, before the lane is given up
+IN_FLIGHT = 256  # the lanes that Ray knows of at once, if the cluster has fewer cores than half of that
 
 
 def ray_engine(
@@ -55,15 +55,18 @@ def ray_engine(
     mark = workers.out / f".ray-{uuid.uuid4().hex}"
     ray = connect(address, jobs)
     tasks: dict[Any, list[Spec]] = {}
-    waiting = deque(lanes)
     try:
         workers.out.mkdir(parents=True, exist_ok=True)
         mark.touch()
         remote = ray.remote(num_cpus=1, max_retries=retries, num_returns="streaming")(run_remote)
-        while waiting or tasks:
-            while waiting and len(tasks) < MOST_OPEN:
-                lane = waiting.popleft()
+        waiting = iter(lanes)
+        # Ray's own work grows with the tasks that it holds, so it is given no more than keep all cores busy.
+        most = max(IN_FLIGHT, 2 * int(ray.cluster_resources().get("CPU", 0)))
+        while True:
+            for lane in islice(waiting, most - len(tasks)):
                 tasks[remote.remote(lane, workers, mark, Path.cwd())] = list(lane)
+            if not tasks:
+                return
             yield from _outcomes(ray, tasks)
     finally:
         for task in tasks:
@@ -123,13 +126,21 @@ def run_remote(lane: Lane, workers: Workers, mark: Path, home: Path) -> Iterator
         return
     if home.is_dir():
         os.chdir(home)
-    yield from run_lane(lane, _kept(*workers.__reduce__()[1]))
+    yield from run_lane(lane, kept(workers))
 
 
-@cache
-def _kept(*arguments: Any) -> Workers:
-    """The Workers of this process of Ray: its lanes share one warm parent, which ends when the process does."""
-    return Workers(*arguments)
+_KEPT: dict[str, Workers] = {}  # of this Ray worker, which makes the lanes of one sweep, one after another
+
+
+def kept(workers: Workers) -> Workers:
+    """The same workers as for the lanes before, so that their parent of warm runs is started once; or these, if they differ."""
+    key = repr(workers)
+    if key not in _KEPT:
+        for other in _KEPT.values():
+            other.close()
+        _KEPT.clear()
+        _KEPT[key] = workers
+    return _KEPT[key]
 
 
 def _own_modules() -> list[str]:
@@ -140,10 +151,11 @@ def _own_modules() -> list[str]:
 
 
 def _outcomes(ray: Any, tasks: dict[Any, list[Spec]]) -> Iterator[Outcome]:
-    """The outcomes that are there, at least one. A task that has ended leaves `tasks`; if it was lost, its runs failed."""
-    ready, _ = ray.wait(list(tasks), num_returns=1)
-    if len(tasks) > 1:  # whatever else is ready by now: one look at all tasks then serves many outcomes
-        ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+    """The outcomes that have come, at least one or the end of a task. If a task is lost, its remaining runs have failed."""
+    # One call takes all that are ready: each call looks at all tasks.
+    ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+    if not ready:
+        ready, _ = ray.wait(list(tasks), num_returns=1)
     for task in ready:
         try:
             outcome = ray.get(next(task))

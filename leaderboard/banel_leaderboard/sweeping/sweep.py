@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from banel_agents import AGENTS
 from banel_envs.errors import BanelError
+from banel_envs.files.visible import terminal
 from banel_envs.meter.oracle import Feedback
-from banel_envs.visible import terminal
+from banel_leaderboard.records.find_runs import many
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import check_out
 from banel_leaderboard.records.spec import Spec
@@ -66,9 +67,10 @@ def check(lanes: Iterable[Lane], out: Path) -> None:
     for spec in {(s.task, s.agent): s for lane in lanes for s in lane}.values():
         resolve(spec, out).oracle().close()
     check_out(out)
-    for lane in lanes:
-        for spec in lane:
-            finished_record(spec, out)
+    with many():
+        for lane in lanes:
+            for spec in lane:
+                finished_record(spec, out)
 
 
 def sweep(
@@ -94,6 +96,7 @@ def sweep(
         One Outcome for each run, in the order in which the runs ended.
     """
     outcomes: list[Outcome] = []
+    failed = 0
     run = engine or partial(local, jobs=jobs)
     with (
         closing(Workers(out, timeout, isolate)) as workers,
@@ -103,7 +106,8 @@ def sweep(
         for outcome in ended:
             outcomes.append(outcome)
             bar.update()
-            bar.set_postfix(failed=sum(o.status == "failed" for o in outcomes))
+            failed += outcome.status == "failed"
+            bar.set_postfix(failed=failed, refresh=False)
             if outcome.message and outcome.status in ("failed", "waiting"):
                 said = terminal(f"{outcome.status}: {describe(outcome.spec)}: {outcome.message}")
                 bar.write(said, file=sys.stderr)
@@ -166,5 +170,6 @@ Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None,
 
 def records_of(lanes: Iterable[Lane], out: Path) -> list[RunRecord]:
     """The finished runs among the lanes."""
-    found = (finished_record(spec, out) for lane in lanes for spec in lane)
+    with many():
+        found = [finished_record(spec, out) for lane in lanes for spec in lane]
     return [record for record in found if record is not None]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from banel_envs.errors import AnswersPending, BanelError
-from banel_envs.visible import terminal
+from banel_envs.files.visible import terminal
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.lookup import allow_own_modules
 

@@ -1,0 +1,1 @@
+"""Runs killed at random moments, resumed, and compared with runs that were not."""
