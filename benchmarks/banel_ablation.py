@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from banel_agents.banel import BaNEL, BaNELConfig
+from banel_agents.failure_model.banel import BaNEL, BaNELConfig
 from banel_envs import TASKS, Oracle, success_rate
 
 ADDITION = ("banel/AdditionAttack-v0", "banel/AdditionAttackHard-v0")

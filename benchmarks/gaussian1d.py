@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from banel_agents.banel import BaNEL, BaNELConfig, threshold
+from banel_agents.failure_model.banel import BaNEL, BaNELConfig, threshold
 from banel_envs import TASKS, Oracle, Problem, success_rate
 from banel_envs.policies import Policy
 from banel_envs.policies.torch_policy import TorchPolicy

@@ -5,9 +5,8 @@ The network computes in float32, or in float64 after `.double()`. Log-probabilit
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
 from banel_envs.policies.cost import COST
+from banel_envs.policies.networks.copied import copied
 from banel_envs.policies.networks.unwritten import unwritten
 from banel_envs.policies.steps import compiled_gru, compiled_steps
 from banel_envs.policies.storage import checks
@@ -181,7 +181,7 @@ class TorchPolicy(Autoregressive):
 
     def clone(self) -> TorchPolicy:
         """An independent copy with the same weights."""
-        return TorchPolicy(_copied(self.network), self.end, self.temperature)
+        return TorchPolicy(copied(self.network), self.end, self.temperature)
 
     def with_new_weights(self, rng: np.random.Generator) -> TorchPolicy:
         """The same architecture with new weights drawn from rng."""
@@ -191,7 +191,7 @@ class TorchPolicy(Autoregressive):
 
     def tempered(self, temperature: float) -> TorchPolicy:
         """A copy whose temperature is multiplied by `temperature`."""
-        return TorchPolicy(_copied(self.network), self.end, self.temperature * temperature)
+        return TorchPolicy(copied(self.network), self.end, self.temperature * temperature)
 
     def spec(self) -> dict[str, Any]:
         """What `from_spec` needs beside the arrays, as JSON."""
@@ -220,46 +220,3 @@ class TorchPolicy(Autoregressive):
         # assign: the meta tensors have no memory, so the arrays take their place. They are copied, as the file's are read-only.
         network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, assign=True)
         return cls(network.eval(), end, temperature)
-
-
-def _copied(network: Any) -> Any:
-    """An independent copy of a network, without its gradients.
-
-    copy.deepcopy takes 10 ms for a small network, ten times as long as a step of training, because it looks at every
-    attribute of every layer. Here only the tensors are copied, where all layers are of known classes and hold nothing else.
-    """
-    if type(network).__module__ not in KNOWN or any(_is_special(module) for module in network.modules()):
-        return copy.deepcopy(network)
-    return _twin(network)
-
-
-KNOWN = tuple(f"banel_envs.policies.networks.{name}" for name in ("transformer", "gru", "markov_transformer"))
-OWN = ("_parameters", "_buffers", "_modules")  # the attributes of a torch module that hold what it is made of
-
-
-def _is_special(module: nn.Module) -> bool:
-    """Whether a layer may hold something that a copy of its tensors would miss or share, such as a hook or a bound method."""
-    known = type(module).__module__ in KNOWN or type(module) in (
-        *(nn.Linear, nn.LayerNorm, nn.Embedding, nn.ModuleList, nn.Identity),
-    )
-    return not known or not all(_is_plain(value) for name, value in vars(module).items() if name not in OWN)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether an attribute can be shared by two networks, or is an empty container."""
-    if isinstance(value, dict | set | list):
-        return not value
-    return value is None or is_dataclass(value) or isinstance(value, bool | int | float | str | tuple)
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    twin = object.__new__(type(module))
-    for name, value in vars(module).items():
-        vars(twin)[name] = type(value)() if isinstance(value, dict | set | list) else value
-    vars(twin)["_parameters"] = {
-        name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad)
-        for name, p in module._parameters.items()
-    }
-    vars(twin)["_buffers"] = {name: None if b is None else b.clone() for name, b in module._buffers.items()}
-    vars(twin)["_modules"] = {name: None if m is None else _twin(m) for name, m in module._modules.items()}
-    return twin

@@ -126,7 +126,7 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
     """One run from the start to its record, in this process: seconds in all and by phase, peak memory in MB."""
     from stable_baselines3 import PPO
 
-    import banel_agents.banel
+    import banel_agents.failure_model.banel
     from banel_envs import Oracle
     from banel_leaderboard.running.evaluator import Evaluator
     from banel_leaderboard.running.harness import run
@@ -135,7 +135,7 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
     for owner, attribute, phase in (
         (TorchPolicy, "sample", "sample"),
         (TorchPolicy, "log_prob", "score"),
-        (banel_agents.banel, "fit", "fit"),
+        (banel_agents.failure_model.banel, "fit", "fit"),
         (Oracle, "__call__", "ask"),
         (Evaluator, "measure", "evaluate"),
         (PPO, "collect_rollouts", "sample"),

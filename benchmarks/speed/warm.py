@@ -37,7 +37,7 @@ BARS = {"base": 20.0, "memorise": 20.0}  # times as fast as a cold process
 MOST_SECONDS, MOST_MB = 10.0, 500.0  # for finding or showing 5,000 finished runs
 IMPORTS = (
     "banel_envs",
-    "banel_agents.controls",
+    "banel_agents.controls.sampling",
     "banel_leaderboard.command.cli",
     "banel_leaderboard.sweeping.sweep",
     "banel_leaderboard.running.harness",

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_agents import make_agent
-from banel_agents.count import StateCounts
-from banel_agents.ppo import PPOConfig, build
-from banel_agents.rnd import Novelty, RNDConfig, Spread
+from banel_agents.novelty.count import StateCounts
+from banel_agents.novelty.rnd import Novelty, RNDConfig, Spread
+from banel_agents.sequence.ppo import PPOConfig, build
 from banel_agents.shared.gradient import centred
 from banel_envs import Oracle, success_rate
 from banel_envs.policies import COST

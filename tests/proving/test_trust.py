@@ -71,7 +71,7 @@ def test_code_of_ones_own_is_named_on_the_command_line_and_stands_for_its_own_na
     with pytest.raises(CannotTell, match="the agent 'small' does not ship here"):
         prove(mine, own_code([NETWORK]))
     with pytest.raises(BadValue, match="agent 'base' ships with the package"):
-        own_code(agents=["banel_agents.controls:Base"])
+        own_code(agents=["banel_agents.controls.sampling:Base"])
 
 
 def test_no_module_of_the_working_folder_stands_in_for_an_installed_one(shipped: Path, tmp_path: Path) -> None:

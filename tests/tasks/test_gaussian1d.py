@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banel_agents.banel import BaNELConfig
+from banel_agents.failure_model.banel import BaNELConfig
 from banel_envs import TASKS, success_rate
 from banel_envs.build.gaussian1d import gaussian
 from banel_envs.errors import BadTokens

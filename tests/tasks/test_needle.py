@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_agents.base import fit
-from banel_agents.controls import WithoutReplacement
+from banel_agents.controls.sampling import WithoutReplacement
 from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.policies import Excluding
 from banel_envs.tasks import needle

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple, NoReturn, cast
 import numpy as np
 
 from banel_envs import kernel
-from banel_envs.errors import BadTokens, BadValue
+from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.steps.buffers import Singles
-from banel_envs.policies.steps.held import Held, Matrix, lanes_for
+from banel_envs.policies.steps.held import Held, Matrix, N, P, lanes_for
 from banel_envs.policies.steps.kernel_supports import takes_gru
-
-P, N = ctypes.c_void_p, ctypes.c_int64
+from banel_envs.policies.steps.step_inputs import checked, distinct, unknown_token
 
 
 class Cell(ctypes.Structure):
@@ -97,10 +96,7 @@ class Weights:
             The log-probabilities [m, V] of the token that follows, and the states [layers, m, d] of the new prefixes.
         """
         m = len(last)
-        if m > self.vocabulary + 1:  # only V + 1 different inputs exist at one position, so each is computed once
-            inputs, taken = np.arange(self.vocabulary + 1), last
-        else:
-            inputs, taken = last, np.arange(m)
+        inputs, taken = distinct(last, self.vocabulary)
         log_probs = np.empty((m, self.vocabulary))
         after = np.empty((self.layers, m, self.width), np.float32)
         with self._lock:
@@ -118,9 +114,7 @@ class Weights:
                 *(temperature, log_probs.ctypes.data),
             )
         if wrong >= 0:
-            raise BadTokens(
-                f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
-            )
+            raise unknown_token(last[wrong], position, self.vocabulary)
         return log_probs, after
 
 
@@ -134,16 +128,8 @@ class State(NamedTuple):
 
     def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
         """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
-        last = np.asarray(last)
-        if last.shape != self.rows.shape or last.dtype.kind not in "iu":
-            raise BadTokens(f"tokens are {last.dtype} {list(last.shape)}; the state takes integers [{len(self.rows)}]")
-        if position != self.written or position >= self.weights.horizon:
-            raise BadValue(
-                f"step at position {position} of a state at {self.written}; the horizon is {self.weights.horizon}"
-            )
-        log_probs, after = self.weights.step(
-            np.ascontiguousarray(last, np.int64), position, self.numbers, self.rows, temperature
-        )
+        last = checked(last, len(self.rows), position, self.written, self.weights.horizon)
+        log_probs, after = self.weights.step(last, position, self.numbers, self.rows, temperature)
         return log_probs, State(self.weights, after, np.arange(len(last)), position + 1)
 
     def select(self, rows: Ints) -> State:

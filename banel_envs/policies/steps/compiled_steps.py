@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import kernel
-from banel_envs.errors import BadTokens, BadValue
+from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.networks.transformer import Parts
 from banel_envs.policies.steps.buffers import SPARE
-from banel_envs.policies.steps.held import Held, Matrix, lanes_for, numbers
+from banel_envs.policies.steps.held import Held, Matrix, N, P, lanes_for, numbers
 from banel_envs.policies.steps.kernel_supports import takes
+from banel_envs.policies.steps.step_inputs import checked, distinct, unknown_token
 
 AHEAD = 8  # when the buffers grow, room is made for at most so many steps of the same size
-
-P, N = ctypes.c_void_p, ctypes.c_int64
 
 
 class Scale(ctypes.Structure):
@@ -161,10 +160,7 @@ class Walk:
             The log-probabilities [m, V] of the token that follows, and the rows [m] of the new prefixes.
         """
         m = len(last)
-        if m > self.vocabulary + 1:  # only V + 1 different inputs exist at one position, so each is computed once
-            inputs, taken = np.arange(self.vocabulary + 1), last
-        else:
-            inputs, taken = last, np.arange(m)
+        inputs, taken = distinct(last, self.vocabulary)
         log_probs = np.empty((m, self.vocabulary))
         with self._lock:
             self._reserve(m, len(inputs), self.horizon - 1 - position)
@@ -178,9 +174,7 @@ class Walk:
             if wrong < 0:
                 self.used, self.used_first = offset + m, first + len(inputs)
         if wrong >= 0:
-            raise BadTokens(
-                f"token {last[wrong]} before position {position}; tokens are 0..{self.vocabulary}, the begin token last"
-            )
+            raise unknown_token(last[wrong], position, self.vocabulary)
         return log_probs, np.arange(offset, offset + m)
 
 
@@ -193,14 +187,8 @@ class State(NamedTuple):
 
     def step(self, last: Ints, position: int, temperature: float) -> tuple[Floats, State]:
         """Log-probabilities [m, V] of the token at `position`, from the token before it `last` [m]; the grown state."""
-        last = np.asarray(last)
-        if last.shape != self.rows.shape or last.dtype.kind not in "iu":
-            raise BadTokens(f"tokens are {last.dtype} {list(last.shape)}; the state takes integers [{len(self.rows)}]")
-        if position != self.written or position >= self.walk.horizon:
-            raise BadValue(
-                f"step at position {position} of a state at {self.written}; the horizon is {self.walk.horizon}"
-            )
-        log_probs, rows = self.walk.step(np.ascontiguousarray(last, np.int64), position, self.rows, temperature)
+        last = checked(last, len(self.rows), position, self.written, self.walk.horizon)
+        log_probs, rows = self.walk.step(last, position, self.rows, temperature)
         return log_probs, State(self.walk, rows, position + 1)
 
     def select(self, rows: Ints) -> State:

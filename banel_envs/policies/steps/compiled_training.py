@@ -21,9 +21,9 @@ from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.networks.gru import GRU
 from banel_envs.policies.networks.transformer import Parts
 from banel_envs.policies.steps.buffers import SPARE, Singles
-from banel_envs.policies.steps.held import lanes_for
+from banel_envs.policies.steps.held import N, P, lanes_for
 
-P, N, D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+D = ctypes.c_double
 
 
 class Parameter(ctypes.Structure):

@@ -1,0 +1,1 @@
+"""Agents with a bonus for what is new."""

@@ -1,0 +1,57 @@
+"""The shipped agents: a line each. Importing this imports no agent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Shipped(NamedTuple):
+    """The line of a shipped agent in the registry."""
+
+    where: str
+    """Its class as "module:Class". The module is imported when an agent is made."""
+    about: str
+    """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
+    portable: bool = True
+    """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
+
+
+AGENTS: dict[str, Shipped] = {
+    "base": Shipped("banel_agents.controls.sampling:Base", "control: samples the base policy and learns nothing."),
+    "without_replacement": Shipped(
+        "banel_agents.controls.sampling:WithoutReplacement",
+        "control: the base policy, never asking a sequence twice. Every learner has to beat it.",
+    ),
+    "tempered": Shipped(
+        "banel_agents.controls.sampling:TemperedBase",
+        "control: the base policy at temperature 2, chosen without any answer.",
+    ),
+    "memorise": Shipped("banel_agents.controls.sampling:Memorise", "control: repeats its first success for ever."),
+    "tempered_sft": Shipped(
+        "banel_agents.controls.tempered_sft:TemperedSFT",
+        "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
+    ),
+    "banel": Shipped(
+        "banel_agents.failure_model.banel:BaNEL",
+        "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
+    ),
+    "count": Shipped(
+        "banel_agents.novelty.count:Count",
+        "policy gradient plus a count bonus. What is counted is a hash: the position and the last 3 tokens, so that "
+        "states which share these are one. It is no pseudo-count of a density model.",
+    ),
+    "rnd": Shipped(
+        "banel_agents.novelty.rnd:RND",
+        "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
+        portable=False,
+    ),
+    "reinforce": Shipped(
+        "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."
+    ),
+    "ppo": Shipped(
+        "banel_agents.sequence.ppo:PPO",
+        "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
+        portable=False,
+    ),
+}
+"""The shipped agents, one line each."""

@@ -1,0 +1,1 @@
+"""Policy gradients on the reward of whole sequences."""
