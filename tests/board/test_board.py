@@ -11,8 +11,8 @@ import pytest
 
 from banel_agents import AGENTS, make_agent
 from banel_leaderboard.board.glossary import board_note
-from banel_leaderboard.board.ranking import marks
 from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.ranking.marks import marks
 from tests.shared.boards import boards, rows
 from tests.shared.runs import HIT_AT_5, MISS, make_run, tiny
 
@@ -163,9 +163,9 @@ def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> N
         0,
         pytest.approx(gain),
     )  # three are their own twins
-    twins = rows(made["fixed", "twin"])["base"]
+    twins = rows(made["fixed", "blind"])["base"]
     assert [r.record.twin for r in twins.runs] == [True, True, False, False, False]
-    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "twin")}  # nobody ran full
+    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "blind")}  # nobody ran full
 
 
 def test_no_gain_where_a_run_that_met_a_success_has_no_twin(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from banel_envs.errors import BadValue
-from banel_leaderboard.board.stats import (
+from banel_leaderboard.statistics.medians import (
     at_or_before,
     band,
     bootstrap_interval,

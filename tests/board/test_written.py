@@ -11,12 +11,14 @@ import pytest
 
 from banel_envs.errors import BadValue
 from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
-from banel_leaderboard.board.columns import columns, count_text, log10_text, nre_text, power_text
+from banel_leaderboard.board.cells import count_text, log10_text, nre_text, power_text
+from banel_leaderboard.board.columns import columns
 from banel_leaderboard.board.markdown import markdown
-from banel_leaderboard.board.ranking import Board, Row, marks
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.command.commands import _ends
 from banel_leaderboard.proving.load import load_runs
+from banel_leaderboard.ranking.marks import marks
+from banel_leaderboard.ranking.rows import Board, Row
 from banel_leaderboard.records.record import Rate
 from tests.shared.boards import boards, cut, rows
 from tests.shared.runs import BUDGET, HIT_AT_5, MISS, make_run, tiny
@@ -29,7 +31,7 @@ def _cells(out: Path, regime: str = "failures") -> dict[str, tuple[str, str]]:
 
 
 def _shown(board: Board, row: Row) -> dict[str, tuple[str, str]]:
-    cells = {c.heading: c.cell(row) for c in columns(board)}
+    cells = {c.heading: c.cell(row) for q in board.questions for c in columns(board, q)}
     return {name: (cell.text, cell.detail) for name, cell in cells.items()}
 
 
