@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from banel_envs.files.visible import visible
 from banel_leaderboard.board.cells import NONE, Cell, gain_text
-from banel_leaderboard.board.chart import INK, Style, inline, plain
+from banel_leaderboard.board.chart import INK, MOST_LABEL, Style, inline, plain
 from banel_leaderboard.ranking.across import Line, Overall, Score
 from banel_leaderboard.ranking.rows import Question
 
@@ -109,7 +110,9 @@ def svg(table: Overall, styles: Mapping[str, Style], name: str, width: int, heig
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     title = f"runs that met a success against the share of the budget, feedback {table.board.regime}"
-    ends = "; ".join(f"{line.agent} {line.curve.met(np.array([1.0]))[0]:.0%}" for line in table.lines)
+    ends = "; ".join(
+        f"{visible(line.agent, MOST_LABEL)} {line.curve.met(np.array([1.0]))[0]:.0%}" for line in table.lines
+    )
     return inline(out.getvalue(), name, title, f"Share of runs that met a success within the budget: {ends}.")
 
 

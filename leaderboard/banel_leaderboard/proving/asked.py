@@ -6,7 +6,7 @@ Successes that were withheld from the agent count as well: a ledger holds the tr
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,16 @@ from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Asked:
     """The questions of a run in short."""
 
     digest: str
     """SHA-256 over the sequences that were asked, in order. It does not depend on how they were divided into questions, so a
     copy of a run with other questions, but with the same sequences, has the same digest."""
-    found: NDArray[np.int32]  # [D] the NRE at which each distinct success was first asked, ascending
+    found: NDArray[np.int32] = field(
+        compare=False
+    )  # [D] the NRE at which each distinct success was first asked, ascending
 
     @classmethod
     def of(cls, ledger: Ledger) -> Asked:
