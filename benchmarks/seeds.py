@@ -3,9 +3,9 @@
     python -m benchmarks.seeds [--repeats 4000]
 
 Each repeat draws that many final rates (log10) from a distribution whose median is known, and asks whether the 95%
-interval of `medians.median_interval` holds it, as the board computes it. Below five seeds the interval is the range of the runs, which misses the
-median whenever all of them fall on one side of it: with probability 2 * 0.5^n. The board shows none there
-(ranking.rows.LEAST_SEEDS).
+interval of `medians.median_interval`, as the board computes it, holds it. Below five seeds the interval is the range of
+the runs, which misses the median whenever all of them fall on one side of it: with probability 2 * 0.5^n. The board shows
+none there (ranking.rows.LEAST_SEEDS).
 """
 
 from __future__ import annotations

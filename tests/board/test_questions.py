@@ -21,7 +21,7 @@ from banel_leaderboard.ranking.answers import at_first, mean_distinct
 from banel_leaderboard.ranking.marks import marks
 from benchmarks.pairs import COMMITTED, pairs
 from tests.shared.boards import boards, rows
-from tests.shared.runs import BUDGET, FAILURE, HIT_AT_5, MISS, make_run, tiny
+from tests.shared.runs import FAILURE, HIT_AT_5, MISS, make_run, tiny
 
 A, B = [3, 3, 3], [3, 3, 2]  # the two successes
 ORDER = [*MISS, A, MISS[0], A, B, B]  # the first success at NRE 4, the second one at 7
@@ -53,7 +53,7 @@ def test_the_digest_does_not_depend_on_how_sequences_were_divided() -> None:
 
 
 def test_distinct_successes_and_their_mean_over_the_budget(tmp_path: Path) -> None:
-    make_run(tmp_path, ask=[*ORDER, *[MISS[0]] * (BUDGET - len(ORDER))])
+    make_run(tmp_path, ask=ORDER)
     row = rows(boards(tmp_path)["fixed", "failures"])["base"]
     (run,) = row.runs
     assert run.asked.found.tolist() == [4, 7]
@@ -63,20 +63,17 @@ def test_distinct_successes_and_their_mean_over_the_budget(tmp_path: Path) -> No
 
 
 def test_the_rate_by_then_is_measured_before_the_first_success(tmp_path: Path) -> None:
-    """The points are 4 evaluations apart. The policy changes at 12, 24, ..."""
-    hit_at_24 = [*[MISS[0]] * 23, A, *[MISS[0]] * 36]
-    met = make_run(tmp_path, "met", ask=hit_at_24)
-    never = make_run(tmp_path, "never", ask=MISS)
-    by_nre = {point.nre: point.success.at() for point in met.points}
-    assert by_nre[0] < by_nre[20] < by_nre[24]
-    assert at_first(met) == (by_nre[20],) * 2  # the policy of NRE 24 may have learnt from the answer
+    """Points are 4 evaluations apart, and the policy changes at 12, 24, ...; that of 24 may have learnt from question 24."""
+    never = make_run(tmp_path, "met", ask=MISS)
+    rates = {point.nre: point.success.at() for point in never.points}
+    assert rates[0] < rates[20] < rates[24]
+    for first, place in ((1, 0), (4, 0), (5, 4), (24, 20), (25, 24), (60, 56)):
+        assert at_first(never.model_copy(update={"first_success": first})) == (rates[place],) * 2
     assert at_first(never) == (never.final(),) * 2
-    at_1 = make_run(tmp_path, "one", ask=[A, *[MISS[0]] * 59])
-    assert at_first(at_1) == (at_1.points[0].success.at(),) * 2
     make_run(tmp_path, "base", ask=MISS, good=0.5)
     row = rows(boards(tmp_path)["fixed", "failures"])["met"]
     assert row.first_success is not None and row.first_success.gain is not None
-    assert row.first_success.gain.value == pytest.approx(by_nre[20] - math.log10(1 / 32))
+    assert row.first_success.gain.value == pytest.approx(never.final() - math.log10(1 / 32))
 
 
 def test_without_a_base_policy_there_is_no_gain(tmp_path: Path) -> None:

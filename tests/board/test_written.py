@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from banel_envs.errors import BadValue
-from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
 from banel_leaderboard.board.cells import count_text, log10_text, nre_text, power_text
+from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
 from banel_leaderboard.board.columns import columns
 from banel_leaderboard.board.markdown import markdown
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page

@@ -12,10 +12,11 @@ from banel_leaderboard.statistics.survival import kaplan_meier, median_time_inte
 
 INF = np.inf
 # Weeks in remission under 6-mercaptopurine (Freireich et al. 1963; as in Cox and Oakes 1984, table 1.1); "+" is censored.
-WEEKS = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+".split()
+WEEKS = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
 
 
-def read(words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def read(text: str) -> tuple[np.ndarray, np.ndarray]:
+    words = text.split()
     return np.array([float(w.strip("+")) for w in words]), np.array(["+" not in w for w in words])
 
 
@@ -43,7 +44,7 @@ def test_the_example_of_every_textbook() -> None:
     ],
 )
 def test_medians_worked_out_by_hand(words: str, expected: float) -> None:
-    assert kaplan_meier(*read(words.split())).median() == expected
+    assert kaplan_meier(*read(words)).median() == expected
 
 
 values = st.lists(st.one_of(st.integers(1, 50), st.none()), min_size=1, max_size=12)
@@ -72,6 +73,6 @@ def test_a_weight_is_so_many_copies(first: list[int | None], weights: list[int])
 
 
 def test_an_interval_may_end_beyond_the_budget() -> None:
-    times, met = read("100 200 300 500+ 500+ 500+".split())
+    times, met = read("100 200 300 500+ 500+ 500+")
     low, high = median_time_interval(times, met, 0)
     assert low < 300 and high == INF
