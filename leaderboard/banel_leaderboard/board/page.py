@@ -11,33 +11,19 @@ from typing import Any
 from markupsafe import Markup
 
 from banel_envs.version import __version__
-from banel_leaderboard.board import escape
+from banel_leaderboard.board import escape, found
 from banel_leaderboard.board import overall as across
 from banel_leaderboard.board.cells import Cell, gain_text, interval_text, number_text, value_text
 from banel_leaderboard.board.chart import Style, panel_of, panel_svg, styles_of
 from banel_leaderboard.board.columns import Column, columns
 from banel_leaderboard.board.glossary import ABOUT, GLOSSARY, board_note, board_title, question_title
+from banel_leaderboard.board.swatches import swatch
 from banel_leaderboard.proving.load import Loaded
 from banel_leaderboard.ranking.across import Line, overall
 from banel_leaderboard.ranking.boards import charted, make_boards
 from banel_leaderboard.ranking.marks import marks
 from banel_leaderboard.ranking.negative_control import controlled_for, negative_control_note
 from banel_leaderboard.ranking.rows import Board, Question, Row, TaskTable
-
-SHAPES = {  # Matplotlib's markers as paths in a box of -5 to 5
-    "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "s": "M-3.6-3.6h7.2v7.2h-7.2z",
-    "^": "M0-4.5L4.3 3.6H-4.3z",
-    "D": "M0-4.8L4.8 0L0 4.8L-4.8 0z",
-    "v": "M0 4.5L4.3-3.6H-4.3z",
-    "P": "M-1.5-4.3h3v2.8h2.8v3h-2.8v2.8h-3v-2.8h-2.8v-3h2.8z",
-    "X": "M-4-1.9L-1.9-4L0-2.1L1.9-4L4-1.9L2.1 0L4 1.9L1.9 4L0 2.1L-1.9 4L-4 1.9L-2.1 0z",
-    "h": "M0-4.5L3.9-2.25V2.25L0 4.5L-3.9 2.25V-2.25z",
-    "<": "M-4.5 0L3.6-4.3V4.3z",
-    ">": "M4.5 0L-3.6-4.3V4.3z",
-    "p": "M0-4.5L4.3-1.4L2.6 3.6H-2.6L-4.3-1.4z",
-}
-
 
 # Two drawings, of which the page shows one: a wide one made small could not be read on a telephone.
 SIZES = {"w": (1150, 420), "n": (350, 330)}
@@ -53,6 +39,8 @@ class QuestionView:
     note: str
     columns: list[Column]
     rows: list[tuple[Row, list[Cell], list[str]]]
+    wide: Markup | None  # a drawing of its own, for a wide screen
+    narrow: Markup | None  # the same for a narrow one
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ def page(loaded: Loaded) -> str:
         glossary=GLOSSARY,
         refused=loaded.refused,
         styles=styles,
-        swatches={agent: _swatch(style) for agent, style in styles.items()},
+        swatches={agent: swatch(style) for agent, style in styles.items()},
         version=__version__,
         versions=sorted({run.version for run in loaded.runs}),
     )
@@ -145,16 +133,21 @@ def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style
         table.budget,
         negative_control_note(table),
         list(reversed(agents.items())),
-        [_question(f"{name}{question}", board, table, question) for question in board.questions],
+        [_question(f"{name}{question}", board, table, question, styles) for question in board.questions],
         wide,
         narrow,
     )
 
 
-def _question(name: str, board: Board, table: TaskTable, question: Question) -> QuestionView:
+def _question(
+    name: str, board: Board, table: TaskTable, question: Question, styles: Mapping[str, Style]
+) -> QuestionView:
     shown = columns(board, question)
     rows = [(row, [c.cell(row) for c in shown], marks(row, table.rows)) for row in table.by(question)]
-    return QuestionView(name, question, question_title(question), ABOUT[question], shown, rows)
+    wide = narrow = None
+    if question == "distinct" and charted(board):
+        wide, narrow = (Markup(found.svg(table, styles, f"{name}{k}", w, h // 4 * 3)) for k, (w, h) in SIZES.items())
+    return QuestionView(name, question, question_title(question), ABOUT[question], shown, rows, wide, narrow)
 
 
 def _facts(loaded: Loaded) -> list[tuple[str, str]]:
@@ -206,13 +199,3 @@ def _machines(loaded: Loaded) -> list[str]:
         f"{processor}, {threads} thread{'s' * (threads != 1)}, kernel {used}"
         for processor, threads, used in sorted(made)
     ]
-
-
-def _swatch(style: Style) -> Markup:
-    """An agent's line and marker, which stand beside its name."""
-    colour = f"var(--c{style.colour_index})"
-    return Markup(
-        f'<svg class="swatch" viewBox="-12 -6 24 12" width="24" height="12" aria-hidden="true">'
-        f'<path d="M-12 0H12" stroke="{colour}" stroke-width="2"/>'
-        f'<path d="{SHAPES[style.marker]}" fill="{colour}"/></svg>'
-    )
