@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from banel_agents import AGENTS
-from banel_leaderboard.board.negative_control import BAR, LEVEL, Floats, Verdict, judge, least_seeds
+from banel_leaderboard.ranking.negative_control import BAR, LEVEL, Floats, Verdict, judge, least_seeds
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.resolve import finished_record
 from banel_leaderboard.sweeping.sweep import Lane, sweep

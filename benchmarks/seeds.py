@@ -3,9 +3,9 @@
     python -m benchmarks.seeds [--repeats 4000]
 
 Each repeat draws that many final rates (log10) from a distribution whose median is known, and asks whether the 95%
-interval of `stats.median_interval` holds it. Below five seeds the interval is the range of the runs, which misses the
-median whenever all of them fall on one side of it: with probability 2 * 0.5^n. The board shows none there
-(rows.LEAST_SEEDS).
+interval of `medians.median_interval`, as the board computes it, holds it. Below five seeds the interval is the range of
+the runs, which misses the median whenever all of them fall on one side of it: with probability 2 * 0.5^n. The board shows
+none there (ranking.rows.LEAST_SEEDS).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from collections.abc import Callable
 import numpy as np
 
 from banel_envs.binomial import clopper_pearson
-from banel_leaderboard.board.ranking import LEAST_SEEDS
-from banel_leaderboard.board.stats import Floats, median_interval
+from banel_leaderboard.ranking.rows import LEAST_SEEDS, SEED
+from banel_leaderboard.statistics.medians import Floats, median_interval
 
 SEEDS = (2, 3, 4, 5, 7, 10)
-RESAMPLES = 500  # in place of the board's 2,000: one interval is noisier, its coverage the same
 
 
 def normal(n: int, rng: np.random.Generator) -> Floats:
@@ -51,7 +50,7 @@ def coverage(shape: Callable[[int, np.random.Generator], Floats], n: int, repeat
     """The share of intervals of n seeds that hold the median."""
     rng, held = np.random.default_rng(n), 0
     for _ in range(repeats):
-        low, high = median_interval(shape(n, rng), rng, RESAMPLES)
+        low, high = median_interval(shape(n, rng), SEED)
         held += low <= SHAPES[shape] <= high
     return held / repeats
 

@@ -25,8 +25,8 @@ import torch
 
 from banel_envs import TASKS, Task, success_rate
 from banel_envs.measure.success import SuccessRate
-from banel_leaderboard.board.ranking import RateName, Span
 from banel_leaderboard.command.settings import parse_seeds
+from banel_leaderboard.ranking.rows import RateName, Span
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.sweeping.measured_costs import PATH

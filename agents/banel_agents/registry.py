@@ -14,6 +14,8 @@ class Shipped(NamedTuple):
     """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
     portable: bool = True
     """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
+    ranked: bool = True
+    """Whether the board gives it a rank. A control that breaks the rule of withheld successes on purpose has none."""
 
 
 AGENTS: dict[str, Shipped] = {

@@ -34,10 +34,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from banel_envs.meter.oracle import Feedback
-from banel_leaderboard.board.ranking import make_boards
 from banel_leaderboard.command.cli import main as banel
 from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.standing import Standing
+from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.running.harness import run
 from benchmarks.forgeries.catalogue import FORGERIES
 from benchmarks.forgeries.change import TASK, Forgery

@@ -15,7 +15,10 @@ from generate.text import escaped, prose, read_tables, save, summary, table, toc
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard" / "submissions" / "board.md"
 COMMENT = re.compile(r"^\s+(\w+)\s*:[^#]*#\s*(.+)$")
-SHOWN = ("task", "seeds", "final success", "final fresh", "NRE to first success", "gain over twin")
+SHOWN = (
+    "task", "rank", "seeds", "NRE to first success", "success by then", "distinct successes",
+    "final success", "final fresh", "gain over twin",
+)  # fmt: skip
 IN_WORDS = {
     "failures": "failures: it can improve without ever meeting a success",
     "successes": "successes: until the first one it stays at the base policy",

@@ -47,12 +47,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def read_tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
-    """The tables of a Markdown page: the heading before each one, and its rows by column."""
+    """The tables of a Markdown page: the headings above each one, and its rows by column."""
     found: list[tuple[str, list[dict[str, str]]]] = []
     heading, header = "", []
     for line in text.splitlines():
         if line.startswith("#"):
-            heading = line.lstrip("# ")
+            level, title = len(line) - len(line.lstrip("#")), line.lstrip("# ")
+            heading = f"{heading.partition(': ')[0]}: {title}" if level > 2 else title
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
         if not cells:
             header = []

@@ -7,7 +7,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from banel_leaderboard.proving.load import Run, load_runs
+from banel_leaderboard.ranking.answers import at_first, mean_distinct
+from banel_leaderboard.ranking.boards import regime_of
 from banel_leaderboard.records.record import Rate
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ COLUMNS: dict[str, str] = {
     "tuned": "whether the settings differ from the agent's defaults",
     "feedback": "failures or full",
     "twin": "whether it is an oracle-free twin",
+    "regime": "what the agent was told: failures, full, or blind for a twin",
     "seed": "the run's seed",
     "budget": "reward evaluations granted",
     "off_board": "whether the budget is not the task's own, or answers were inherited",
@@ -37,7 +42,10 @@ COLUMNS: dict[str, str] = {
     "invalid": "share of malformed sequences among those asked since the last point; NaN if none were asked",
     "repeated": "share of sequences that were asked before in the run, among the same ones",
     "first_success": "NRE of the run's first success; NaN if it met none",
+    "success_by_then": "log10 success rate of the last policy measured before the first success; at the budget if it met none",
     "successes_asked": "successes that the run asked, repeats included",
+    "distinct": "distinct successes that the run had asked by this point; NaN for a twin",
+    "mean_distinct": "that number averaged over the budget; NaN for a twin",
     "wall_s": "seconds that the agent took, without the measurements of the harness",
     "cpu_s": "CPU seconds that the agent took, without the measurements of the harness",
 }
@@ -74,7 +82,10 @@ def _rows(run: Run) -> list[dict[str, Any]]:
     same = {
         "run": run.path,
         "config": json.dumps(record.config, sort_keys=True),
+        "regime": regime_of(record),
         "first_success": math.nan if record.first_success is None else float(record.first_success),
+        "success_by_then": at_first(record)[0],
+        "mean_distinct": math.nan if record.twin else mean_distinct(run),
         "wall_s": record.execution.wall_s,
         "cpu_s": record.execution.cpu_s,
     } | {
@@ -85,6 +96,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
         same
         | {
             "nre": point.nre,
+            "distinct": math.nan if record.twin else float(np.searchsorted(run.asked.found, point.nre, side="right")),
             "final": point is record.points[-1],
             "method": point.success.method,
             "effective": _or_nan(point.success.effective),

@@ -11,8 +11,8 @@ import pytest
 
 from banel_agents import AGENTS, make_agent
 from banel_leaderboard.board.glossary import board_note
-from banel_leaderboard.board.ranking import marks
 from banel_leaderboard.board.write import write_markdown, write_page
+from banel_leaderboard.ranking.marks import marks
 from tests.shared.boards import boards, rows
 from tests.shared.runs import HIT_AT_5, MISS, make_run, tiny
 
@@ -31,10 +31,10 @@ def test_one_id_with_other_assets_is_another_problem(tmp_path: Path) -> None:
 # Who is compared with whom
 
 
-def test_failures_rank_by_success_and_full_by_fresh(tmp_path: Path) -> None:
+def test_failures_rank_by_success_and_full_by_distinct_successes(tmp_path: Path) -> None:
     for feedback in ("failures", "full"):
         make_run(tmp_path, "repeats", feedback=feedback, good=1.0, ask=[[3, 3, 3]])  # knows what it repeats
-        make_run(tmp_path, "searches", feedback=feedback, good=0.2, ask=[*MISS, [3, 3, 2]])
+        make_run(tmp_path, "searches", feedback=feedback, good=0.2, ask=[*MISS, [3, 3, 2], [3, 3, 3]])
     made = boards(tmp_path)
     ranks = {key: {a: r.rank for a, r in rows(board).items()} for key, board in made.items()}
     assert ranks == {
@@ -42,6 +42,7 @@ def test_failures_rank_by_success_and_full_by_fresh(tmp_path: Path) -> None:
         ("fixed", "full"): {"searches": 1, "repeats": 2},
     }
     full = rows(made["fixed", "full"])["repeats"]
+    assert full.ranks == {"first": 1, "distinct": 2, "worth": 1}
     assert full.final.value == pytest.approx(math.log10(0.5 / 64))  # half uniform, its success asked already
     assert full.other.value == pytest.approx(math.log10(0.5 / 32 + 0.5))
 
@@ -163,9 +164,9 @@ def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> N
         0,
         pytest.approx(gain),
     )  # three are their own twins
-    twins = rows(made["fixed", "twin"])["base"]
+    twins = rows(made["fixed", "blind"])["base"]
     assert [r.record.twin for r in twins.runs] == [True, True, False, False, False]
-    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "twin")}  # nobody ran full
+    assert twins.gain is None and set(made) == {("fixed", "failures"), ("fixed", "blind")}  # nobody ran full
 
 
 def test_no_gain_where_a_run_that_met_a_success_has_no_twin(tmp_path: Path) -> None:

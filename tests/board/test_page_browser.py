@@ -46,9 +46,10 @@ def dom(page: Path, profile: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def agents(text: str) -> list[str]:
-    """Agents of the table's body, in the order shown."""
-    return re.findall(r'<th scope="row"[^>]*data-sort="([^"]+)"', text)
+def agents(text: str, question: str = "worth") -> list[str]:
+    """Agents in the body of a question's table, in the order shown."""
+    body = text.partition(f'<table id="b0t0{question}">')[2].partition("</table>")[0]
+    return re.findall(r'<th scope="row"[^>]*data-sort="([^"]+)"', body)
 
 
 def test_rows_and_curves_are_there_and_nothing_is_loaded(page: Path, tmp_path: Path) -> None:
@@ -60,7 +61,9 @@ def test_rows_and_curves_are_there_and_nothing_is_loaded(page: Path, tmp_path: P
     assert 'data-ready="1"' in text
     assert agents(text) == ["banel", "base", "rnd"]
     for index in range(3):
-        assert text.count(f'class="a{index} line"') == 2  # for a wide and for a narrow screen
+        # Of one task and of all, each for a wide and for a narrow screen; dotted after the first success.
+        assert text.count(f'class="a{index} line"') == 4
+        assert text.count(f'class="a{index} after"') == text.count(f'class="a{index} mark"') == 2
     loads = re.findall(r'(?:src|href|srcset)="([^"]*)"|url\(([^)]*)\)', text)
     targets = {a or b for a, b in loads}
     assert targets and all(t.startswith("#") or t == "data:," for t in targets)
@@ -71,11 +74,11 @@ def test_rows_and_curves_are_there_and_nothing_is_loaded(page: Path, tmp_path: P
     [(1, "descending", ["banel", "base", "rnd"]), (2, "ascending", ["rnd", "base", "banel"])],
 )
 def test_a_click_on_a_heading_sorts(page: Path, tmp_path: Path, clicks: int, order: str, expected: list[str]) -> None:
-    click = "document.querySelectorAll('thead button')[4].click();" * clicks
+    click = "document.querySelectorAll('#b0t0worth thead button')[4].click();" * clicks
     copy = tmp_path / "clicked.html"
     copy.write_text(page.read_text().replace("</body>", f"<script>{click}</script></body>"))
     text = dom(copy, tmp_path / "profile")
-    assert agents(text) == expected
+    assert agents(text) == expected and agents(text, "first") == ["banel", "base", "rnd"]
     assert re.findall(r'<th [^>]*aria-sort="(\w+)"', text) == [order]
 
 

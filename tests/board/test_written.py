@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from banel_envs.errors import BadValue
+from banel_leaderboard.board.cells import count_text, log10_text, nre_text, power_text
 from banel_leaderboard.board.chart import figure_png, panel_of, rate_ticks, styles_of
-from banel_leaderboard.board.columns import columns, count_text, log10_text, nre_text, power_text
+from banel_leaderboard.board.columns import columns
 from banel_leaderboard.board.markdown import markdown
-from banel_leaderboard.board.ranking import Board, Row, marks
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.command.commands import _ends
 from banel_leaderboard.proving.load import load_runs
+from banel_leaderboard.ranking.marks import marks
+from banel_leaderboard.ranking.rows import Board, Row
 from banel_leaderboard.records.record import Rate
 from tests.shared.boards import boards, cut, rows
 from tests.shared.runs import BUDGET, HIT_AT_5, MISS, make_run, tiny
@@ -29,7 +31,7 @@ def _cells(out: Path, regime: str = "failures") -> dict[str, tuple[str, str]]:
 
 
 def _shown(board: Board, row: Row) -> dict[str, tuple[str, str]]:
-    cells = {c.heading: c.cell(row) for c in columns(board)}
+    cells = {c.heading: c.cell(row) for q in board.questions for c in columns(board, q)}
     return {name: (cell.text, cell.detail) for name, cell in cells.items()}
 
 
@@ -37,7 +39,10 @@ def test_one_seed_shows_no_interval(tmp_path: Path) -> None:
     make_run(tmp_path, ask=HIT_AT_5)
     cells = _cells(tmp_path)
     assert cells["final success"] == ("−0.29", "n=1")
-    assert cells["NRE to first success"] == ("5", "1 of 1 met one")
+    assert cells["NRE to first success"] == ("5", "n=1") and cells["runs that met one"] == ("1 of 1", "")
+    assert cells["distinct successes"] == ("1", "n=1")
+    assert cells["mean over the budget"] == ("0.93", "n=1")  # held from the 5th of 60 evaluations on: 56/60
+    assert cells["success by then"] == ("−1.51", "n=1")  # 2 of 64, measured at NRE 4
     assert cells["gain over twin"] == ("–", "")
 
 
@@ -47,7 +52,8 @@ def test_seeds_zero_and_censored_as_a_reader_sees_them(tmp_path: Path) -> None:
     cells = _cells(tmp_path)
     assert cells["seeds"] == ("5", "")
     assert cells["final success"] == ("−∞", "[−∞, −0.29]")
-    assert cells["NRE to first success"] == (f"> {BUDGET}", "1 of 5 met one")
+    assert cells["NRE to first success"] == (f"> {BUDGET}", f"[5, > {BUDGET}]")
+    assert cells["runs that met one"] == ("1 of 5", "")
     assert cells["wall s"] == ("3.00", "") and cells["CPU s"] == ("6.00", "")
     assert cells["tokens"] == ("1.75 k", "")
 
@@ -190,6 +196,11 @@ def test_page_has_a_panel_for_each_task_and_feedback_and_its_words(gallery: Path
     text = (tmp_path / "page.html").read_text()
     wide = re.findall(r'<div class="wide">(<svg.*?</svg>)', text, re.DOTALL)
     titles = [re.search(r"<title[^>]*>(.*?)</title>", svg).group(1) for svg in wide]  # type: ignore[union-attr]
+    across, wide = [t for t in titles if t.startswith("runs")], [w for w in wide if "runs that met a" not in w]
+    assert across == [
+        f"runs that met a success against the share of the budget, feedback {f}" for f in ("failures", "full")
+    ]
+    titles = [t for t in titles if t not in across]
     assert titles == [
         f"{rate} rate against NRE: test/{task}-v0, feedback {feedback}"
         for feedback, rate in (("failures", "success"), ("full", "fresh"))
@@ -204,7 +215,7 @@ def test_an_agent_has_one_colour_everywhere(gallery: Path, tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text()
     for index in range(4):
         lines = re.findall(rf'class="a{index} line">\s*<path[^>]*stroke: ([^;]+);', text)
-        assert lines == [f"var(--c{index})"] * 8  # 2 tasks x 2 feedbacks, wide and narrow
+        assert lines == [f"var(--c{index})"] * 12  # (2 tasks and all of them) x 2 feedbacks, wide and narrow
 
 
 def test_more_agents_than_colours_differ_in_marker() -> None:
@@ -222,14 +233,21 @@ def test_markdown_has_a_table_a_board_and_names_what_is_refused(gallery: Path, t
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "Default settings, feedback “failures”",
         "Default settings, feedback “full”",
-        "Default settings, oracle-free twins",
+        "Default settings, told nothing (blind)",
         "Tuned settings, feedback “failures”",
         "Words",
         "Refused",
     ]
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {16, 14}  # twins have neither a first success nor a gain
+    # Across tasks, the three questions, and the third one of the twins, which have no gain.
+    assert {line.count("|") for line in table} == {7, 9, 15, 14}
     assert re.search(r"\| test/Tiny-v0 \| 1 \| `banel` \| reported \| 1 \| −0.29 n=1 \|", text)
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE)[:4] == [
+        "Across tasks",
+        "1. How soon the first success?",
+        "2. How many distinct successes for the budget?",
+        "3. What is the final policy worth?",
+    ]
     assert "seed-9`: ledger.lines is" in text
 
 

@@ -21,11 +21,12 @@ from banel_envs.measure.success import success_rate
 from banel_envs.meter import ledger_format
 from banel_envs.meter.answers import succeeded
 from banel_envs.policies import Uniform
-from banel_leaderboard.board.ranking import make_boards, marks
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.recompute import Disproved, check_answers
 from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.ranking.boards import make_boards
+from banel_leaderboard.ranking.marks import marks
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import execute

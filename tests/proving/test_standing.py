@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from banel_envs.errors import BadValue
-from banel_leaderboard.board.ranking import make_boards, marks
-from banel_leaderboard.board.seed_sets import incomplete, seeds_text
 from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import Standing, attest, read_attestations, write_attestations
+from banel_leaderboard.ranking.boards import make_boards
+from banel_leaderboard.ranking.marks import marks
+from banel_leaderboard.ranking.seed_sets import incomplete, seeds_text
 from banel_leaderboard.running.lookup import Known
 from benchmarks.forgeries.forging import Forged
 from tests.proving.forged import forged

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banel_leaderboard.board.ranking import Board, Row, make_boards
 from banel_leaderboard.proving.load import load_runs
+from banel_leaderboard.ranking.boards import make_boards
+from banel_leaderboard.ranking.rows import Board, Row
 
 
 def boards(out: Path) -> dict[tuple[str, str], Board]:

@@ -1,1 +1,1 @@
-"""The board: runs ranked, in words, tables, figures and a page."""
+"""The board: what is shown of proved runs, in words, tables, figures and a page."""

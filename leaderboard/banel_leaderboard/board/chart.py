@@ -3,8 +3,10 @@
 An agent has the same colour and marker in every panel. Both axes are logarithmic. NRE 0 stands at the left edge (the
 axis is linear up to the first NRE of the grid after it), and a rate of zero stands on a dotted floor below the smallest
 rate. A line is the median over seeds. Its band shows the quartiles, or the full range below 4 seeds. Every run's best
-point is drawn as a hollow marker. Where a rate is known only as an interval, the line, the best point and the base
-policy's level show the lower end, and the band reaches to the upper end.
+point is drawn as a hollow marker. A vertical stroke on the line is the median NRE to the first success. Where successes
+are withheld, the line is dotted after it: what comes then can be learnt from the gaps that withheld successes leave.
+Where a rate is known only as an interval, the line, the best point and the base policy's level show the lower end, and
+the band reaches to the upper end.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import numpy as np
 
 from banel_agents import AGENTS
 from banel_envs.files.visible import visible
-from banel_leaderboard.board.ranking import Board, RateName, Regime, Row, TaskTable
-from banel_leaderboard.board.stats import Floats, at_or_before, band, median
+from banel_leaderboard.ranking.rows import Board, RateName, Regime, Row, TaskTable
+from banel_leaderboard.statistics.medians import Floats, at_or_before, band, median
 
 # After Okabe and Ito 2008, whose colours colour-blind readers can tell apart; darkened for a white page. The colours of
 # dark mode, in the same order, are in page.css.
@@ -32,6 +34,8 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
 MOST_LABEL = 100  # characters of an agent's name that are shown
 INK, MUTED, GRID = "#1d2330", "#667085", "#e3e6ea"
+AFTER: dict[str, Any] = {"linestyle": (0, (1, 1.1)), "linewidth": 2.4}  # the part after withheld successes
+MARK: dict[str, Any] = {"marker": "|", "markersize": 19, "markeredgewidth": 2.6, "linestyle": ""}
 BASE_LINE: dict[str, Any] = {"color": MUTED, "linestyle": (0, (5, 3)), "linewidth": 1.1}
 
 
@@ -68,6 +72,7 @@ class Curve:
     high: Floats
     bests: tuple[tuple[int, float], ...]  # (NRE, rate) of each run's best point
     upper: float  # at the budget: the same as `middle`, or the upper end where only an interval is known
+    first: float | None  # the median NRE to the first success; None where half of the runs met none, and for twins
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,9 @@ def _curve(row: Row) -> Curve:
     # A rate may be known as an interval only. The band then reaches from the lower ends to the upper ends.
     middle, low, _ = band(np.stack(lows))
     _, _, high = band(np.stack(highs))
-    return Curve(row.first.agent, grid, middle, low, high, tuple(bests), row.final.upper)
+    asked = None if row.first_success is None else row.first_success.nre.value
+    asked = asked if asked is not None and math.isfinite(asked) else None
+    return Curve(row.first.agent, grid, middle, low, high, tuple(bests), row.final.upper, asked)
 
 
 def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
@@ -127,7 +134,9 @@ def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, 
         draw(figure.add_subplot(), panel, styles)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return _inline(out.getvalue(), panel, styles, name)
+    return inline(
+        out.getvalue(), name, f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}", _describe(panel)
+    )
 
 
 def figure_png(panels: Sequence[Panel]) -> bytes:
@@ -149,7 +158,9 @@ def figure_png(panels: Sequence[Panel]) -> bytes:
             axes.set_title(title, loc="left", color=INK, fontsize=10.5, parse_math=False)
         handles = [_handle(style, visible(agent, MOST_LABEL)) for agent, style in styles.items()]
         handles.append(Line2D([], [], **BASE_LINE, label="base policy at NRE 0"))
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
+        handles.append(Line2D([], [], **MARK | {"markersize": 12}, color=INK, label="first success asked (median)"))
+        handles.append(Line2D([], [], **AFTER, color=INK, label="after withheld successes"))
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)
         out = io.BytesIO()
@@ -168,13 +179,37 @@ def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
         middle, low, high = (np.maximum(v, floor) for v in (curve.middle, curve.low, curve.high))
         axes.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0, gid=f"{tag}-band")
         every = (ends.index(style.index) % 3, 3)  # markers are staggered, so that equal curves can still be seen
-        axes.plot(x, middle, **look, linewidth=2, markersize=6.5, markevery=every, clip_on=False, gid=f"{tag}-line")
+        _plot_line(axes, panel, curve, middle, {**look, "markersize": 6.5, "clip_on": False}, every, tag)
         bests = np.array([(n, max(v, floor)) for n, v in curve.bests])
         axes.plot(
             *bests.T, **look, linestyle="", markersize=6, fillstyle="none", alpha=0.75, clip_on=False, gid=f"{tag}-best"
         )
     if panel.base is not None and math.isfinite(panel.base):
         axes.axhline(panel.base, **BASE_LINE, zorder=1)
+
+
+def _plot_line(
+    axes: Any, panel: Panel, curve: Curve, middle: Floats, look: dict[str, Any], every: tuple[int, int], tag: str
+) -> None:
+    """Draw a curve's line, with a stroke at the first success; under "failures" it is dotted from there on."""
+    x = curve.nre.astype(np.float64)
+    if curve.first is None:
+        axes.plot(x, middle, **look, linewidth=2, markevery=every, gid=f"{tag}-line")
+        return
+    # The axis is not linear: what looks like a straight line between two points is one in the axis's own measure.
+    measure = axes.xaxis.get_transform().transform
+    at = float(np.interp(measure(np.array([curve.first])), measure(x), middle)[0])
+    split = int(np.searchsorted(x, curve.first)) if panel.regime == "failures" else len(x)
+    joined = ([curve.first], [at]) if split < len(x) else ([], [])
+    marked = [i for i in range(len(x)) if i % every[1] == every[0]]
+    before, after = [i for i in marked if i < split], [i - split + 1 for i in marked if i >= split]
+    lines = {"line": (np.r_[x[:split], joined[0]], np.r_[middle[:split], joined[1]], before)}
+    if split < len(x):
+        lines["after"] = (np.r_[curve.first, x[split:]], np.r_[at, middle[split:]], after)
+    for part, (nre, rate, places) in lines.items():
+        style = AFTER if part == "after" else {"linewidth": 2}
+        axes.plot(nre, rate, **look, **style, markevery=places, gid=f"{tag}-{part}")
+    axes.plot(curve.first, at, **MARK, color=look["color"], clip_on=False, gid=f"{tag}-mark")
 
 
 def _scales(axes: Any, panel: Panel) -> float:
@@ -197,7 +232,7 @@ def _scales(axes: Any, panel: Panel) -> float:
     axes.set_ylim((floor if zero else low) - 0.06 * span, min(high + 0.06 * span, 0.03 * span))
     axes.set_ylabel("fresh success rate" if panel.rate == "fresh" else "success rate", color=INK)
     _nre_axis(axes, np.unique(np.concatenate([c.nre for c in panel.curves])))
-    _plain(axes)
+    plain(axes)
     return floor
 
 
@@ -218,7 +253,7 @@ def rate_ticks(low: float, high: float) -> dict[float, str]:
     return ticks
 
 
-def _plain(axes: Any) -> None:
+def plain(axes: Any) -> None:
     """Remove the box and the tick marks, and draw faint horizontal lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -251,7 +286,7 @@ def _handle(style: Style, label: str) -> Any:
     return Line2D([], [], color=style.colour, marker=style.marker, linewidth=1.9, markersize=6, label=label)
 
 
-def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> str:
+def inline(svg: str, name: str, title: str, says: str) -> str:
     """Turn Matplotlib's file into an element of a page.
 
     It loses its prologue. It gets unique ids, a title and a description for screen readers, and CSS variables for colours.
@@ -259,7 +294,7 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # HTML knows SVG without a namespace
-    svg = re.sub(r'\bid="agent-(\d+)-(band|line|best)"', r'class="a\1 \2"', svg)
+    svg = re.sub(r'\bid="agent-(\d+)-(band|line|best|after|mark)"', r'class="a\1 \2"', svg)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
     for i, colour in enumerate(COLOURS):
@@ -268,8 +303,7 @@ def _inline(svg: str, panel: Panel, styles: Mapping[str, Style], name: str) -> s
         svg = svg.replace(colour, f"var(--{variable})")
     head, rest = svg.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    title, says = visible(f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}"), _describe(panel)
-    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(says)}</desc>'
+    words = f'<title id="{name}-title">{escape(visible(title))}</title><desc id="{name}-desc">{escape(says)}</desc>'
     return f'{head} role="img" aria-labelledby="{name}-title {name}-desc">{words}{rest}'
 
 

@@ -1,25 +1,26 @@
-"""The board's columns: what each of them means and how its cells are written, for the page and for Markdown."""
+"""The columns of a board's tables, one table for each question: what each column means and how its cells are written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from banel_leaderboard.board.ranking import Board, Estimate, Row
+from banel_leaderboard.board.cells import (
+    NONE,
+    Cell,
+    count_text,
+    gain_text,
+    interval_text,
+    nre_text,
+    number_text,
+    power_text,
+    value_text,
+)
+from banel_leaderboard.ranking.rows import Board, Estimate, Question, Row
 
-NONE = "–"
 MOST_REASONS = 3  # so many reasons for a low standing are shown in a hint
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number as text, the detail beside it, the value that it is sorted by, and a hint for the mouse pointer."""
-
-    text: str
-    detail: str = ""
-    sort: float = math.nan
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,67 @@ class Column:
     role: str = ""  # main: the result of the row; hindsight: a number that could only be chosen afterwards
 
 
-def columns(board: Board) -> list[Column]:
-    """The columns of a board. A board of twins lacks two of them: a twin asks nothing and has no twin of its own."""
+def columns(board: Board, question: Question) -> list[Column]:
+    """The columns of a board's tables for a question."""
+    if question == "first":
+        return [_SEEDS, *_FIRST]
+    return [_SEEDS, *_DISTINCT] if question == "distinct" else _worth(board)
+
+
+def _seeds(row: Row) -> Cell:
+    return Cell(str(len(row.runs)), sort=len(row.runs))
+
+
+def _nre(row: Row) -> Cell:
+    if row.first_success is None:
+        return Cell(NONE)
+    nre, text = row.first_success.nre, partial(nre_text, budget=row.first.budget)
+    beyond = nre.low is not None and math.isinf(nre.low)  # then both ends only repeat what the number says
+    return Cell(text(nre.value), "" if beyond else interval_text(nre, text), nre.value)
+
+
+def _met(row: Row) -> Cell:
+    low, high = row.met_interval
+    hint = f"95% interval of the share of runs that meet a success: {low:.0%} to {high:.0%}"
+    return Cell(f"{row.met} of {len(row.runs)}", sort=row.met / len(row.runs), hint=hint)
+
+
+def _at_first(row: Row) -> Cell:
+    return Cell(NONE) if row.first_success is None else _estimate(row.first_success.rate)
+
+
+def _gain_at_first(row: Row) -> Cell:
+    return _gain(None if row.first_success is None else row.first_success.gain, "no base policy to compare with")
+
+
+def _distinct(row: Row) -> Cell:
+    return Cell(NONE) if row.distinct is None else _number(row.distinct.total)
+
+
+def _mean_distinct(row: Row) -> Cell:
+    return Cell(NONE) if row.distinct is None else _number(row.distinct.mean)
+
+
+_SEEDS = Column("seeds", "number of runs in the row, one for each seed", _seeds)
+_FIRST = [
+    Column("NRE to first success", "median sequences asked up to the first success", _nre, "ascending", role="main"),
+    Column("runs that met one", "how many runs met a success within the budget", _met),
+    Column("success by then", "log10 success rate of the last policy measured before the first success", _at_first),
+    Column("gain over base by then", "how many decades that is above the base policy", _gain_at_first),
+]
+_DISTINCT = [
+    Column("distinct successes", "median number of distinct successes asked", _distinct, role="main"),
+    Column("mean over the budget", "that number averaged over the budget: early ones count more", _mean_distinct),
+]
+
+
+def _worth(board: Board) -> list[Column]:
+    """The columns about the final policy. A twin has no twin of its own."""
     name, other = ("fresh", "success") if board.rate == "fresh" else ("success", "fresh")
-    asking = [
-        Column("NRE to first success", "median sequences asked up to the first success", _first, "ascending"),
-        Column("gain over twin", f"decades of final {name} over the oracle-free twin, paired by seed", _gain),
-    ]
+    gain = Column("gain over twin", f"decades of final {name} over the oracle-free twin, paired by seed", _over_twin)
     return [
         Column("standing", "how far the final rates are proved: reported, recomputed or replayed", _standing),
-        Column(
-            "seeds", "number of runs in the row, one for each seed", lambda r: Cell(str(len(r.runs)), sort=len(r.runs))
-        ),
+        _SEEDS,
         Column(
             f"final {name}",
             "log10 rate at the budget; it, or its lower end, ranks the row",
@@ -64,7 +114,7 @@ def columns(board: Board) -> list[Column]:
         ),
         Column(f"final {other}", f"log10 {other} rate at the budget", lambda r: _estimate(r.other)),
         Column("effective successes", "how many distinct successes carry the final rate", _effective),
-        *([] if board.regime == "twin" else asking),
+        *([] if board.regime == "blind" else [gain]),
         Column(
             "wall s",
             "median seconds of a run without its measurements",
@@ -81,53 +131,11 @@ def columns(board: Board) -> list[Column]:
     ]
 
 
-def log10_text(value: float, sign: bool = False) -> str:
-    """A log10 rate or a gain as text: two decimals, the typographic minus sign, and −∞ for a rate of zero."""
-    if math.isinf(value):
-        return "−∞" if value < 0 else "+∞"
-    # A value such as -0.001 is rounded to -0.00, which would look like a loss.
-    return f"{value + 0.0:{'+' if sign else ''}.2f}".replace("-0.00", "0.00").replace("+0.00", "0.00").replace("-", "−")
-
-
-def power_text(value: float) -> str:
-    """10 to the power of a value, such as 2.1·10^-3."""
-    if math.isinf(value):
-        return "0"
-    digits, _, exponent = f"{10**value:.1e}".partition("e")
-    return f"{digits}·10^{int(exponent)}" if int(exponent) else digits
-
-
-def nre_text(value: float, budget: int) -> str:
-    """An NRE as text; "> budget" where no success was met within the budget."""
-    return f"> {budget:,}" if math.isinf(value) else f"{round(value):,}"
-
-
-def count_text(value: float) -> str:
-    """A large count, rounded to three digits."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f}"
-
-
-def interval_text(estimate: Estimate, sign: bool = False) -> str:
-    """The interval over seeds; the number of runs, such as n=3, where there is no interval."""
-    if estimate.low is None or estimate.high is None:
-        return f"n={estimate.n}"
-    return f"[{log10_text(estimate.low, sign)}, {log10_text(estimate.high, sign)}]"
-
-
 def _standing(row: Row) -> Cell:
     """The standing of the rates. If the answers have another standing it is the detail; the hint says why it is no higher."""
     detail = "" if row.answers == row.rates else f"answers {row.answers.word}"
     reasons = list(dict.fromkeys(reason for run in row.runs for reason in run.proved.reasons))
     return Cell(row.rates.word, detail, row.rates, "; ".join(reasons[:MOST_REASONS]))
-
-
-def value_text(estimate: Estimate, sign: bool = False) -> str:
-    """The number, or the two ends between which it lies."""
-    ends = [log10_text(value, sign) for value in (estimate.value, estimate.upper)]
-    return ends[0] if estimate.known else f"[{ends[0]}, {ends[1]}]"
 
 
 def _estimate(estimate: Estimate) -> Cell:
@@ -137,6 +145,10 @@ def _estimate(estimate: Estimate) -> Cell:
             f"no number: a rate from {power_text(estimate.value)} to {power_text(estimate.upper)}, sorted by the lower"
         )
     return Cell(value_text(estimate), interval_text(estimate), estimate.value, hint)
+
+
+def _number(estimate: Estimate) -> Cell:
+    return Cell(value_text(estimate, number_text), interval_text(estimate, number_text), estimate.value)
 
 
 def _best(row: Row) -> Cell:
@@ -149,16 +161,14 @@ def _effective(row: Row) -> Cell:
     return Cell(NONE) if value is None else Cell(f"{value:.1f}" if value < 100 else f"{value:,.0f}", sort=value)
 
 
-def _first(row: Row) -> Cell:
-    low, high = row.met_interval
-    hint = f"95% interval of the share of runs that meet a success: {low:.0%} to {high:.0%}"
-    return Cell(nre_text(row.nre, row.first.budget), f"{row.met} of {len(row.runs)} met one", row.nre, hint)
+def _over_twin(row: Row) -> Cell:
+    return _gain(row.gain, "a run of this row met a success, and its twin was not run")
 
 
-def _gain(row: Row) -> Cell:
-    if row.gain is None:
-        return Cell(NONE, hint="a run of this row met a success, and its twin was not run")
-    return Cell(value_text(row.gain, sign=True), interval_text(row.gain, sign=True), row.gain.value)
+def _gain(gain: Estimate | None, why_none: str) -> Cell:
+    if gain is None:
+        return Cell(NONE, hint=why_none)
+    return Cell(value_text(gain, gain_text), interval_text(gain, gain_text), gain.value)
 
 
 def _cost(what: Callable[..., float]) -> Callable[[Row], Cell]:

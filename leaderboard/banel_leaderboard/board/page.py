@@ -11,41 +11,61 @@ from typing import Any
 from markupsafe import Markup
 
 from banel_envs.version import __version__
-from banel_leaderboard.board import escape
+from banel_leaderboard.board import escape, found
+from banel_leaderboard.board import overall as across
+from banel_leaderboard.board.cells import Cell, gain_text, interval_text, number_text, value_text
 from banel_leaderboard.board.chart import Style, panel_of, panel_svg, styles_of
-from banel_leaderboard.board.columns import Cell, Column, columns, interval_text, log10_text, value_text
-from banel_leaderboard.board.glossary import GLOSSARY, board_note, board_title
-from banel_leaderboard.board.negative_control import controlled_for, negative_control_note
-from banel_leaderboard.board.ranking import Board, Row, TaskTable, charted, make_boards, marks
+from banel_leaderboard.board.columns import Column, columns
+from banel_leaderboard.board.glossary import ABOUT, GLOSSARY, board_note, board_title, question_title
+from banel_leaderboard.board.swatches import swatch
 from banel_leaderboard.proving.load import Loaded
+from banel_leaderboard.ranking.across import Line, overall
+from banel_leaderboard.ranking.boards import charted, make_boards
+from banel_leaderboard.ranking.marks import marks
+from banel_leaderboard.ranking.negative_control import controlled_for, negative_control_note
+from banel_leaderboard.ranking.rows import Board, Question, Row, TaskTable
 
-SHAPES = {  # Matplotlib's markers as paths in a box of -5 to 5
-    "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "s": "M-3.6-3.6h7.2v7.2h-7.2z",
-    "^": "M0-4.5L4.3 3.6H-4.3z",
-    "D": "M0-4.8L4.8 0L0 4.8L-4.8 0z",
-    "v": "M0 4.5L4.3-3.6H-4.3z",
-    "P": "M-1.5-4.3h3v2.8h2.8v3h-2.8v2.8h-3v-2.8h-2.8v-3h2.8z",
-    "X": "M-4-1.9L-1.9-4L0-2.1L1.9-4L4-1.9L2.1 0L4 1.9L1.9 4L0 2.1L-1.9 4L-4 1.9L-2.1 0z",
-    "h": "M0-4.5L3.9-2.25V2.25L0 4.5L-3.9 2.25V-2.25z",
-    "<": "M-4.5 0L3.6-4.3V4.3z",
-    ">": "M4.5 0L-3.6-4.3V4.3z",
-    "p": "M0-4.5L4.3-1.4L2.6 3.6H-2.6L-4.3-1.4z",
-}
+# Two drawings, of which the page shows one: a wide one made small could not be read on a telephone.
+SIZES = {"w": (1150, 420), "n": (350, 330)}
+
+
+@dataclass(frozen=True)
+class QuestionView:
+    """The table of one question in the form that the template reads."""
+
+    id: str
+    question: Question
+    title: str
+    note: str
+    columns: list[Column]
+    rows: list[tuple[Row, list[Cell], list[str]]]
+    wide: Markup | None  # a drawing of its own, for a wide screen
+    narrow: Markup | None  # the same for a narrow one
 
 
 @dataclass(frozen=True)
 class TableView:
-    """A table in the form that the template reads."""
+    """A task in the form that the template reads."""
 
     id: str
     task: str
     budget: int
     note: str | None  # for a negative control: whether any agent is above chance
-    columns: list[Column]
-    rows: list[tuple[Row, list[Cell], list[str]]]
+    agents: list[tuple[str, str]]  # those of the legend, and what is said of each
+    questions: list[QuestionView]
     wide: Markup | None  # the chart for a wide screen
     narrow: Markup | None  # the same chart for a narrow screen
+
+
+@dataclass(frozen=True)
+class AcrossView:
+    """The table over all tasks in the form that the template reads."""
+
+    note: str
+    heads: list[across.Head]
+    lines: list[tuple[Line, list[Cell]]]
+    wide: Markup
+    narrow: Markup
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,7 @@ class BoardView:
     id: str
     title: str
     note: str
+    across: AcrossView | None
     tables: list[TableView]
 
 
@@ -80,7 +101,7 @@ def page(loaded: Loaded) -> str:
         glossary=GLOSSARY,
         refused=loaded.refused,
         styles=styles,
-        swatches={agent: _swatch(style) for agent, style in styles.items()},
+        swatches={agent: swatch(style) for agent, style in styles.items()},
         version=__version__,
         versions=sorted({run.version for run in loaded.runs}),
     )
@@ -88,19 +109,45 @@ def page(loaded: Loaded) -> str:
 
 def _board(number: int, board: Board, styles: Mapping[str, Style]) -> BoardView:
     tables = [_table(f"b{number}t{i}", board, table, styles) for i, table in enumerate(board.tables)]
-    return BoardView(f"b{number}", board_title(board), board_note(board), tables)
+    return BoardView(f"b{number}", board_title(board), board_note(board), _across(f"b{number}x", board, styles), tables)
+
+
+def _across(name: str, board: Board, styles: Mapping[str, Style]) -> AcrossView | None:
+    table = overall(board) if charted(board) else None
+    if table is None:
+        return None
+    wide, narrow = (Markup(across.svg(table, styles, f"{name}{k}", *size)) for k, size in SIZES.items())
+    lines = [(line, across.cells(table, line)) for line in table.lines]
+    return AcrossView(across.note(table), across.heads(table), lines, wide, narrow)
 
 
 def _table(name: str, board: Board, table: TaskTable, styles: Mapping[str, Style]) -> TableView:
-    shown = columns(board)
-    rows = [(row, [c.cell(row) for c in shown], marks(row, table.rows)) for row in table.rows]
     wide = narrow = None
     if charted(board):
         panel = panel_of(board, table)
-        # Two drawings, of which the page shows one: a wide one made small could not be read on a telephone.
-        wide = Markup(panel_svg(panel, styles, f"{name}w", 1150, 420))
-        narrow = Markup(panel_svg(panel, styles, f"{name}n", 350, 330))
-    return TableView(name, table.task, table.budget, negative_control_note(table), shown, rows, wide, narrow)
+        wide, narrow = (Markup(panel_svg(panel, styles, f"{name}{k}", *size)) for k, size in SIZES.items())
+    agents = {row.first.agent: " (selection)" * bool(row.missing) for row in reversed(table.rows)}
+    return TableView(
+        name,
+        table.task,
+        table.budget,
+        negative_control_note(table),
+        list(reversed(agents.items())),
+        [_question(f"{name}{question}", board, table, question, styles) for question in board.questions],
+        wide,
+        narrow,
+    )
+
+
+def _question(
+    name: str, board: Board, table: TaskTable, question: Question, styles: Mapping[str, Style]
+) -> QuestionView:
+    shown = columns(board, question)
+    rows = [(row, [c.cell(row) for c in shown], marks(row, table.rows)) for row in table.by(question)]
+    wide = narrow = None
+    if question == "distinct" and charted(board):
+        wide, narrow = (Markup(found.svg(table, styles, f"{name}{k}", w, h // 4 * 3)) for k, (w, h) in SIZES.items())
+    return QuestionView(name, question, question_title(question), ABOUT[question], shown, rows, wide, narrow)
 
 
 def _facts(loaded: Loaded) -> list[tuple[str, str]]:
@@ -117,26 +164,32 @@ def _facts(loaded: Loaded) -> list[tuple[str, str]]:
 
 
 def _leader(board: Board, table: TaskTable) -> dict[str, Any] | None:
-    """Which agents are first on a task, and by how much over the base policy.
+    """Which agents are first on a task in the question that orders the board, and by how much over the base policy.
 
     None if no row is ranked, and None for a negative control, where the first place is luck.
     """
     ranked = [row for row in table.rows if row.rank == 1]
     if not ranked or controlled_for(table) is not None:
         return None
-    final = ranked[0].final
-    base = next((row.final for row in table.rows if row.first.agent == "base" and row.rank), None)
-    gain = None if base is None or not (base.known and final.known) else final.value - base.value
-    return {
+    base = next((row for row in table.rows if row.first.agent == "base" and row.rank), None)
+    first = ranked[0]
+    line = {
         "task": table.task,
         "feedback": board.regime,
         "agents": [row.first.agent for row in ranked],
-        "value": value_text(final),
-        "interval": interval_text(final),
-        "rate": board.rate,
-        "gain": None if gain is None or not math.isfinite(gain) else log10_text(gain, sign=True),
         "of": sum(row.rank is not None for row in table.rows),
     }
+    if board.question == "distinct" and first.distinct is not None:
+        total = first.distinct.total
+        gain = None if base is None or base.distinct is None else f"{value_text(base.distinct.total, number_text)} by"
+        said = {"value": value_text(total, number_text), "interval": interval_text(total, number_text), "gain": gain}
+        return line | said | {"what": "distinct successes"}
+    decades = None
+    if base is not None and base.final.known and first.final.known:
+        decades = first.final.value - base.final.value
+    gain = None if decades is None or not math.isfinite(decades) else f"{gain_text(decades)} decades on"
+    said = {"value": value_text(first.final), "interval": interval_text(first.final), "gain": gain}
+    return line | said | {"what": f"log₁₀ {board.rate}"}
 
 
 def _machines(loaded: Loaded) -> list[str]:
@@ -146,13 +199,3 @@ def _machines(loaded: Loaded) -> list[str]:
         f"{processor}, {threads} thread{'s' * (threads != 1)}, kernel {used}"
         for processor, threads, used in sorted(made)
     ]
-
-
-def _swatch(style: Style) -> Markup:
-    """An agent's line and marker, which stand beside its name."""
-    colour = f"var(--c{style.colour_index})"
-    return Markup(
-        f'<svg class="swatch" viewBox="-12 -6 24 12" width="24" height="12" aria-hidden="true">'
-        f'<path d="M-12 0H12" stroke="{colour}" stroke-width="2"/>'
-        f'<path d="{SHAPES[style.marker]}" fill="{colour}"/></svg>'
-    )

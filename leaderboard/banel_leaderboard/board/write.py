@@ -9,8 +9,8 @@ from banel_envs.files import safe_files
 from banel_leaderboard.board.chart import figure_png, panel_of
 from banel_leaderboard.board.markdown import markdown
 from banel_leaderboard.board.page import page
-from banel_leaderboard.board.ranking import charted, make_boards
 from banel_leaderboard.proving.load import Loaded, load_runs
+from banel_leaderboard.ranking.boards import charted, make_boards
 
 
 def write_page(folder: Path | Loaded, out: Path) -> Loaded:

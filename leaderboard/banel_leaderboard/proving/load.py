@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files.visible import shown, visible
 from banel_envs.meter.ledger import Ledger
+from banel_leaderboard.proving.asked import Asked
 from banel_leaderboard.proving.recompute import (
     check_answers,
     check_package_facts,
@@ -27,7 +28,7 @@ from banel_leaderboard.proving.recompute import (
     recorded_task,
 )
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
-from banel_leaderboard.proving.verify import RunRefused, questions_digest, verify
+from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.field_limits import VERSION
 from banel_leaderboard.records.find_runs import Opened, many, opened
 from banel_leaderboard.records.record import RunRecord
@@ -53,7 +54,7 @@ class Run:
     path: str  # the run's folder, relative to the folder that was read
     record: RunRecord
     version: str  # the version of the package that made the run, as the ledger's first line says
-    questions: str  # SHA-256 of the sequences that the run asked
+    asked: Asked  # what its ledger says about its questions
     proved: Proved
 
     @cached_property
@@ -129,7 +130,7 @@ def _read(folder: Path, name: str, below: Path, known: Known, replayed: Mapping[
     if not isinstance(version, str) or not re.fullmatch(VERSION, version):
         raise RunRefused(f"the ledger was written by version {shown(version)}, which no package has")
     proved = how_far(record, ledger, folder, known, replayed.get(digest_of(record)) if replayed else None)
-    return Run(name, record, version, questions_digest(ledger), proved)
+    return Run(name, record, version, Asked.of(ledger), proved)
 
 
 def how_far(

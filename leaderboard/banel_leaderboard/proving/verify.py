@@ -7,7 +7,6 @@ one that a run can have. recompute.py finds out whether the answers are the task
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable
@@ -64,18 +63,6 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     if record.twin and successes:
         raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
     _check_curve(record)
-
-
-def questions_digest(ledger: Ledger) -> str:
-    """SHA-256 over the sequences that were asked, in order.
-
-    It does not depend on how they were divided into questions. So a copy of a run with other questions, but with the same
-    sequences, has the same digest.
-    """
-    digest = hashlib.sha256()
-    for ask in ledger.asks:
-        digest.update(ledger.tokens(ask).astype("<i8").tobytes())
-    return digest.hexdigest()
 
 
 def _same(name: str, recorded: Any, bound: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import TASKS
-from banel_leaderboard.board.ranking import Row, TaskTable
+from banel_leaderboard.ranking.rows import Row, TaskTable
 
 BAR = "without_replacement"
 LEVEL = 0.01

@@ -45,9 +45,9 @@ def without_copies(runs: Sequence[Run]) -> tuple[list[Run], dict[int, int]]:
     for run in runs:
         task = run.record.task
         if task in TASKS and TASKS[task].seeded is not None:
-            first[f"{run.questions} {run.record.seed}"] = run
+            first[f"{run.asked.digest} {run.record.seed}"] = run
             continue
-        earlier = first.setdefault(run.questions, run)
+        earlier = first.setdefault(run.asked.digest, run)
         if earlier is not run:
             copies[run.record.seed] = earlier.record.seed
     return list(first.values()), copies

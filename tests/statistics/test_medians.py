@@ -1,4 +1,4 @@
-"""Statistics, on numbers worked out by hand."""
+"""Medians and their intervals, on numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ import numpy as np
 import pytest
 
 from banel_envs.errors import BadValue
-from banel_leaderboard.board.stats import (
-    at_or_before,
-    band,
-    bootstrap_interval,
-    first_success_median,
-    median,
-    median_interval,
-    quantile,
-)
+from banel_leaderboard.statistics.medians import at_or_before, band, counts, draws, median, median_interval, quantile
 
 INF = np.inf
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +36,7 @@ def test_quantiles_take_the_last_axis() -> None:
 
 def test_bootstrap_of_two_runs_spans_both() -> None:
     """Both draws hit the same run with probability 1/4 each."""
-    assert median_interval(np.array([0.0, 1.0]), rng()) == (0, 1)
+    assert median_interval(np.array([0.0, 1.0]), 7) == (0, 1)
 
 
 @pytest.mark.parametrize(("n", "low"), [(5, 0), (9, 1)])
@@ -57,41 +45,28 @@ def test_bootstrap_of_the_median_ends_at_the_order_statistics_that_the_binomial_
 
     For n=5 that has probability .058 at j=1; for n=9, .0014 at j=1 and .030 at j=2: the first above .025 is the end.
     """
-    assert median_interval(np.arange(n, dtype=float), rng(), resamples=50_000) == (low, n - 1 - low)
+    assert median_interval(np.arange(n, dtype=float), 7, resamples=50_000) == (low, n - 1 - low)
 
 
 def test_bootstrap_interval_may_end_at_zero_success() -> None:
     """Two of three draws hit the zero run with probability 7/27."""
-    assert median_interval(np.array([-INF, -3, -2]), rng()) == (-INF, -2)
+    assert median_interval(np.array([-INF, -3, -2]), 7) == (-INF, -2)
 
 
-def test_bootstrap_keeps_the_size_of_each_stratum() -> None:
-    """Resampled without strata, the mean of these four would vary between 0 and 10."""
-    strata = [np.zeros(2), np.full(2, 10.0)]
-    assert bootstrap_interval(strata, lambda x: x.mean(axis=-1), rng()) == (5, 5)
-    low, high = bootstrap_interval([np.concatenate(strata)], lambda x: x.mean(axis=-1), rng())
-    assert low < 5 < high
-
-
-def test_bootstrap_is_a_function_of_its_generator() -> None:
+def test_bootstrap_is_the_median_of_each_resample() -> None:
+    """The same as sorting every resample: indices that ascend take ascending values."""
     values = np.random.default_rng(0).normal(size=12)
-    assert median_interval(values, rng()) == median_interval(values, rng())
+    drawn = np.random.default_rng(3).integers(12, size=(2_000, 12))
+    medians = np.median(np.sort(values)[drawn], axis=-1)
+    expected = (float(quantile(medians, 0.025)), float(quantile(medians, 0.975)))
+    assert median_interval(values, 3) == pytest.approx(expected)
+    assert median_interval(values[::-1], 3) == median_interval(values, 3)
 
 
-@pytest.mark.parametrize(
-    ("first", "expected"),
-    [
-        ([100, None, 300], 300),
-        ([100, 200, None], 200),
-        ([100, None, None], INF),
-        ([100, None], INF),
-        ([100, 200, None, None], INF),
-        ([100, 200, 300, None], 250),
-        ([None], INF),
-    ],
-)
-def test_median_of_censored_times(first: list[int | None], expected: float) -> None:
-    assert first_success_median(first) == expected
+def test_counts_are_those_of_the_draws() -> None:
+    drawn, counted = draws(4, 1, 50), counts(4, 1, 50)
+    assert counted.shape == (50, 4) and (counted.sum(axis=-1) == 4).all()
+    assert all(np.repeat(np.arange(4), counted[i].astype(int)).tolist() == drawn[i].tolist() for i in range(50))
 
 
 def test_band_is_the_full_range_below_four_runs_and_the_quartiles_from_there() -> None:
@@ -110,8 +85,3 @@ def test_step_curve_holds_its_last_value() -> None:
 def test_nothing_and_nan_are_refused(values: list[float]) -> None:
     with pytest.raises(BadValue):
         median(np.array(values))
-
-
-def test_no_stratum_is_refused() -> None:
-    with pytest.raises(BadValue, match="0 strata"):
-        bootstrap_interval([], median, rng())

@@ -1,0 +1,213 @@
+"""All agents across the tasks of a board, one line each: a score for every question, its interval, its rank and its group.
+
+1. *first*: the share of the budget that was spent when the first success was asked, 1 where none was; the mean. Less is better.
+2. *distinct*: log10 of (1 + distinct successes) / (1 + distinct successes of `without_replacement`, its median on the
+   task); the interquartile mean.
+3. *worth*: decades of the final rate above the base policy's success rate, both floored at FLOOR; the interquartile mean.
+
+Every task has the same weight. Intervals are from a bootstrap that draws the runs of each task from that task.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from banel_leaderboard.ranking.answers import Bases
+from banel_leaderboard.ranking.boards import BREAKS_THE_RULE
+from banel_leaderboard.ranking.negative_control import BAR, controlled_for
+from banel_leaderboard.ranking.rows import LEAST_SEEDS, SEED, Board, Question, RateName, Row, TaskTable
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.statistics import across
+from banel_leaderboard.statistics.medians import Floats, percentile_interval
+from banel_leaderboard.statistics.survival import Survival, kaplan_meier
+
+FLOOR = -12.0  # log10: a rate below 10^-12, zero included, counts as 10^-12
+Scores: TypeAlias = dict[Question, tuple[Floats, Floats]]
+"""The score of a line in a question: itself [], and in each resample [R]; the larger the better."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line's answer to one question, over all tasks."""
+
+    value: float
+    low: float | None  # the 95% interval; None where a task has fewer than LEAST_SEEDS runs of it
+    high: float | None
+    rank: int | None  # None for an agent without ranks
+    ranks: tuple[int, int] | None  # the 95% interval of its rank
+    group: int | None  # agents of one group cannot be told apart from the best one in it
+
+
+@dataclass(frozen=True)
+class Line:
+    """One agent over all tasks."""
+
+    rows: tuple[Row, ...]  # one for each task
+    scores: Mapping[Question, Score]
+    curve: Survival  # over shares of the budget: which share of runs met no success so far
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self.rows[0].first.agent
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A board as one table."""
+
+    board: Board
+    tasks: tuple[str, ...]
+    lines: tuple[Line, ...]  # best first, in the question that orders the board
+    left_out: Mapping[str, str]  # agents that are not in the table, and why
+
+
+def overall(board: Board) -> Overall | None:
+    """The agents of a board over all its tasks; None if no agent has a rank on all of them.
+
+    Negative controls are left out: on them every rank is luck.
+    """
+    tables = [table for table in board.tables if controlled_for(table) is None]
+    if not tables or board.regime == "blind":
+        return None
+    groups, left_out = _whole(tables)
+    if not groups:
+        return None
+    bases = Bases([run for table in tables for row in table.rows for run in row.runs])
+    bars = [_bar(table) for table in tables]
+    drawn = {key: _scores(rows, board.rate, bases, bars) for key, rows in groups.items()}
+    # A question that cannot be answered for every line, for want of a base policy or a bar, is left out of the table.
+    asked = [q for q in board.questions if all(q in scores for scores in drawn.values())]
+    ranked = {key: {q: drawn[key][q] for q in asked} for key, rows in groups.items() if _ranked(rows)}
+    placed = {q: _places({key: scores[q] for key, scores in ranked.items()}) for q in asked}
+    lines = [
+        Line(rows, {q: _score(rows, drawn[key][q], placed[q].get(key), q) for q in asked}, _curve(rows))
+        for key, rows in groups.items()
+    ]
+    lines.sort(key=lambda line: _order(line, board.question))
+    return Overall(board, tuple(t.task for t in tables), tuple(lines), left_out)
+
+
+def _order(line: Line, question: Question) -> tuple[Any, ...]:
+    score = line.scores.get(question)
+    rank = math.inf if score is None or score.rank is None else score.rank
+    return rank, line.agent
+
+
+def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dict[str, str]]:
+    """The rows of each agent that can be compared on every task, and why others cannot."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for table in tables:
+        for row in table.rows:
+            key = json.dumps([row.first.agent, row.first.config, row.runs[0].version], sort_keys=True)
+            found[key].append(row)
+    groups, left_out = {}, {}
+    for key, rows in found.items():
+        agent = rows[0].first.agent
+        unranked = sum(row.rank is None for row in rows)
+        if len(rows) < len(tables):
+            left_out[agent] = f"on {len(rows)} of {len(tables)} tasks"
+        elif unranked and rows[0].unranked != BREAKS_THE_RULE:
+            left_out[agent] = f"no rank on {unranked} of {len(tables)} tasks"
+        else:
+            groups[key] = tuple(rows)
+    return groups, {
+        agent: why for agent, why in left_out.items() if all(agent != g[0].first.agent for g in groups.values())
+    }
+
+
+def _ranked(rows: Sequence[Row]) -> bool:
+    return all(row.rank is not None for row in rows)
+
+
+def _bar(table: TaskTable) -> float | None:
+    """The median number of distinct successes that `without_replacement` asked on a task; None if it did not run."""
+    row = next((row for row in table.rows if row.first.agent == BAR and row.distinct is not None), None)
+    return None if row is None or row.distinct is None else row.distinct.total.value
+
+
+def _scores(rows: Sequence[Row], rate: RateName, bases: Bases, bars: Sequence[float | None]) -> Scores:
+    """The scores of a line, in the data and in each resample."""
+    sizes = [len(row.runs) for row in rows]
+    name = json.dumps([rows[0].first.agent, rows[0].first.config], sort_keys=True)
+    # By its name, so that another agent on the board changes no interval, and no two agents share their draws.
+    rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])
+    weights = np.vstack([across.even_weights(sizes)[None], across.stratified(sizes, rng)])
+    shares = np.array([_share(run.record)[0] for row in rows for run in row.runs])
+    found: Scores = {"first": _split(-across.mean(shares, weights))}
+    if None not in bars:
+        ratios = [
+            math.log10((1 + len(run.asked.found)) / (1 + bar))
+            for row, bar in zip(rows, bars, strict=True)
+            if bar is not None
+            for run in row.runs
+        ]
+        found["distinct"] = _split(across.interquartile_mean(np.array(ratios), weights))
+    gains = [_gain(run.record, rate, bases) for row in rows for run in row.runs]
+    known = [gain for gain in gains if gain is not None]
+    if len(known) == len(gains):
+        found["worth"] = _split(across.interquartile_mean(np.array(known), weights))
+    return found
+
+
+def _split(scores: Floats) -> tuple[Floats, Floats]:
+    rounded = np.round(scores, 9)  # equal runs in another order have equal sums but for the last bits
+    return rounded[0], rounded[1:]
+
+
+def _share(record: RunRecord) -> tuple[float, bool]:
+    """The share of the budget at the first success, or 1; and whether there was one."""
+    if record.first_success is None:
+        return 1.0, False
+    return record.first_success / record.budget, True
+
+
+def _gain(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
+    base = bases.of(record)
+    return None if base is None else max(record.final(rate), FLOOR) - max(base[0], FLOOR)
+
+
+def _places(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tuple[int, tuple[int, int], int]]:
+    """Rank, interval of the rank, and group of each ranked line."""
+    if not scores:
+        return {}
+    values = np.array([value for value, _ in scores.values()])
+    drawn = np.array([samples for _, samples in scores.values()])
+    places = zip(
+        across.ranks(values[:, None])[:, 0].tolist(),
+        across.rank_intervals(drawn),
+        across.tie_groups(values, drawn),
+        strict=True,
+    )
+    return dict(zip(scores, places, strict=True))
+
+
+def _score(
+    rows: Sequence[Row],
+    score: tuple[Floats, Floats],
+    place: tuple[int, tuple[int, int], int] | None,
+    question: Question,
+) -> Score:
+    # Seeds that asked the same questions are one run without any spread, which is what there is to know of them.
+    enough = min(len(row.runs) + len(row.copies) for row in rows) >= LEAST_SEEDS
+    ends = percentile_interval(score[1]) if enough else (None, None)
+    value, low, high = float(score[0]), ends[0], ends[1]
+    if question == "first":  # shown as the share itself, of which less is better
+        value, low, high = -value, None if high is None else -high, None if low is None else -low
+    if place is None or not enough:
+        return Score(value, low, high, None if place is None else place[0], None, None)
+    return Score(value, low, high, *place)
+
+
+def _curve(rows: Sequence[Row]) -> Survival:
+    shares = [_share(run.record) for row in rows for run in row.runs]
+    times, met = np.array([s for s, _ in shares]), np.array([m for _, m in shares])
+    return kaplan_meier(times, met, across.even_weights([len(row.runs) for row in rows]))
