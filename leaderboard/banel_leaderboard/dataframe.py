@@ -46,6 +46,7 @@ COLUMNS: dict[str, str] = {
     "successes_asked": "successes that the run asked, repeats included",
     "distinct": "distinct successes that the run had asked by this point; NaN for a twin",
     "mean_distinct": "that number averaged over the budget; NaN for a twin",
+    "next_question": "log10 of final fresh success over the mass not yet asked; -inf for zero or hardly any mass; NaN: not known",
     "wall_s": "seconds that the agent took, without the measurements of the harness",
     "cpu_s": "CPU seconds that the agent took, without the measurements of the harness",
 }
@@ -85,6 +86,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
         "regime": regime_of(record),
         "first_success": math.nan if record.first_success is None else float(record.first_success),
         "success_by_then": at_first(record)[0],
+        "next_question": _or_nan(record.next_question()),
         "mean_distinct": math.nan if record.twin else mean_distinct(run),
         "wall_s": record.execution.wall_s,
         "cpu_s": record.execution.cpu_s,

@@ -76,6 +76,19 @@ def test_the_rate_by_then_is_measured_before_the_first_success(tmp_path: Path) -
     assert row.first_success.gain.value == pytest.approx(never.final() - math.log10(1 / 32))
 
 
+def test_the_next_question_is_fresh_success_over_what_is_left(tmp_path: Path) -> None:
+    run = make_run(tmp_path, ask=ORDER)
+    fresh = run.final("fresh")
+    assert run.next_question() is None  # a record of before
+    assert run.model_copy(update={"unasked": -0.3}).next_question() == pytest.approx(fresh + 0.3)
+    assert run.model_copy(update={"unasked": -3.1}).next_question() == -math.inf
+    assert rows(boards(tmp_path)["fixed", "failures"])["base"].distinct.next is None  # type: ignore[union-attr]
+    (path,) = tmp_path.rglob("record.json")
+    run.model_copy(update={"unasked": -0.3}).write(path)
+    estimate = rows(boards(tmp_path)["fixed", "failures"])["base"].distinct.next  # type: ignore[union-attr]
+    assert estimate is not None and estimate.value == pytest.approx(fresh + 0.3)
+
+
 def test_without_a_base_policy_there_is_no_gain(tmp_path: Path) -> None:
     make_run(tmp_path, "met", ask=HIT_AT_5)
     row = rows(boards(tmp_path)["fixed", "failures"])["met"]

@@ -196,11 +196,14 @@ def test_page_has_a_panel_for_each_task_and_feedback_and_its_words(gallery: Path
     text = (tmp_path / "page.html").read_text()
     wide = re.findall(r'<div class="wide">(<svg.*?</svg>)', text, re.DOTALL)
     titles = [re.search(r"<title[^>]*>(.*?)</title>", svg).group(1) for svg in wide]  # type: ignore[union-attr]
-    across, wide = [t for t in titles if t.startswith("runs")], [w for w in wide if "runs that met a" not in w]
+    across = [t for t in titles if t.startswith("runs")]
     assert across == [
         f"runs that met a success against the share of the budget, feedback {f}" for f in ("failures", "full")
     ]
-    titles = [t for t in titles if t not in across]
+    found = [t for t in titles if t.startswith("distinct")]
+    assert found == [f"distinct successes against NRE: test/{task}-v0" for _ in range(2) for task in ("Other", "Tiny")]
+    wide = [svg for svg, title in zip(wide, titles, strict=True) if title not in across + found]
+    titles = [t for t in titles if t not in across + found]
     assert titles == [
         f"{rate} rate against NRE: test/{task}-v0, feedback {feedback}"
         for feedback, rate in (("failures", "success"), ("full", "fresh"))
@@ -240,7 +243,7 @@ def test_markdown_has_a_table_a_board_and_names_what_is_refused(gallery: Path, t
     ]
     table = [line for line in text.splitlines() if line.startswith("|")]
     # Across tasks, the three questions, and the third one of the twins, which have no gain.
-    assert {line.count("|") for line in table} == {7, 9, 15, 14}
+    assert {line.count("|") for line in table} == {7, 9, 8, 15, 14}
     assert re.search(r"\| test/Tiny-v0 \| 1 \| `banel` \| reported \| 1 \| −0.29 n=1 \|", text)
     assert re.findall(r"^### (.*)$", text, re.MULTILINE)[:4] == [
         "Across tasks",

@@ -69,6 +69,8 @@ def _rate(**changes: Any) -> Callable[[Record], None]:
         (_rate(log10=-0.0001), "10^-0.0001, outside its interval"),
         (_rate(low=-0.1), "outside its interval -0.1 to"),
         (_rate(zero=True), "zero=True"),
+        (_set(unasked=0.5), "10^0.5 of the final policy's probability is said to be unasked"),
+        (_set(unasked=-2.5), "at least fresh success"),
         (_set(points=[]), "the curve's NREs are []"),
         (lambda r: r["points"].reverse(), "must rise from 0"),
     ],

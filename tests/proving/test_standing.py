@@ -48,7 +48,7 @@ def test_a_typed_rate_has_no_rank_beside_a_recomputed_one(mine: Path, known: Kno
     def typed(f: Forged) -> None:
         f.bind(agent="liar")
         f.claim(-0.001, points=slice(1, None))
-        f.policy, f.record["policy_sha256"] = None, None
+        f.policy, f.record["policy_sha256"], f.record["unasked"] = None, None, None
 
     forged(mine, out / "liar", typed)
     rows = standing(out, known=known)

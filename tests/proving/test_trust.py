@@ -195,6 +195,10 @@ def test_final_rates_are_recomputed_from_the_stored_policy(mine: Path, known: Kn
         (lambda f: f.claim(-0.01, "success"), r"final success is 10\^-0\.010000.* in the record, recomputed 10\^"),
         (lambda f: f.claim(-np.inf, "fresh"), "final fresh is zero"),
         (lambda f: f.record["points"][-1]["success"].update(effective=40.0), "on 40 successes in the record"),
+        (
+            lambda f: f.record.update(unasked=-0.7),
+            r"10\^-0\.700000 of the final policy is unasked in the record, recomputed",
+        ),
         (lambda f: setattr(f, "policy", (f.policy or b"") + b" "), "policy_sha256 is"),
     ):
         folder = forged(mine, tmp_path / says[:9].replace("/", "") / str(len(list(tmp_path.iterdir()))), lie)

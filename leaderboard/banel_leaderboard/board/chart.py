@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -32,6 +32,7 @@ COLOURS = (
     "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
+LEFT = 78  # pixels for the labels of the vertical axis
 MOST_LABEL = 100  # characters of an agent's name that are shown
 INK, MUTED, GRID = "#1d2330", "#667085", "#e3e6ea"
 AFTER: dict[str, Any] = {"linestyle": (0, (1, 1.1)), "linewidth": 2.4}  # the part after withheld successes
@@ -119,24 +120,31 @@ def _curve(row: Row) -> Curve:
 
 
 def panel_svg(panel: Panel, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
-    """A panel as an SVG element of `width` x `height` CSS pixels.
+    """A panel as an SVG element of `width` x `height` CSS pixels; see svg_of."""
+    title = f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}"
+    return svg_of(lambda axes: draw(axes, panel, styles), name, (width, height), title, _describe(panel))
 
-    Colours are CSS variables, so that the page can change them. Every id begins with `name`, so that several panels can
+
+def svg_of(fill: Callable[[Any], object], name: str, size: tuple[int, int], title: str, says: str) -> str:
+    """What `fill` draws onto Matplotlib axes as an SVG element of a page.
+
+    Colours are CSS variables, so that the page can change them. Every id begins with `name`, so that several drawings can
     stand on one page.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    width, height = size
     # The salt and the missing date make the same runs give the same bytes. Text stays text, in the page's own font.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 13 if width > 500 else 11}):
-        figure = Figure((width / 72, height / 72), layout="constrained")
+        figure = Figure((width / 72, height / 72))
+        # Fixed margins, in pixels: to fit them to the texts takes a quarter of the time of a drawing.
+        figure.subplots_adjust(left=LEFT / width, right=1 - 16 / width, top=1 - 8 / height, bottom=50 / height)
         figure.patch.set_alpha(0)
-        draw(figure.add_subplot(), panel, styles)
+        fill(figure.add_subplot())
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return inline(
-        out.getvalue(), name, f"{panel.rate} rate against NRE: {panel.task}, feedback {panel.regime}", _describe(panel)
-    )
+    return _inline(out.getvalue(), name, title, says)
 
 
 def figure_png(panels: Sequence[Panel]) -> bytes:
@@ -286,7 +294,7 @@ def _handle(style: Style, label: str) -> Any:
     return Line2D([], [], color=style.colour, marker=style.marker, linewidth=1.9, markersize=6, label=label)
 
 
-def inline(svg: str, name: str, title: str, says: str) -> str:
+def _inline(svg: str, name: str, title: str, says: str) -> str:
     """Turn Matplotlib's file into an element of a page.
 
     It loses its prologue. It gets unique ids, a title and a description for screen readers, and CSS variables for colours.

@@ -75,6 +75,12 @@ def _mean_distinct(row: Row) -> Cell:
     return Cell(NONE) if row.distinct is None else _number(row.distinct.mean)
 
 
+def _next(row: Row) -> Cell:
+    if row.distinct is None or row.distinct.next is None:
+        return Cell(NONE, hint="a record does not hold it: its rate is not exact, or it is of an older version")
+    return _estimate(row.distinct.next)
+
+
 _SEEDS = Column("seeds", "number of runs in the row, one for each seed", _seeds)
 _FIRST = [
     Column("NRE to first success", "median sequences asked up to the first success", _nre, "ascending", role="main"),
@@ -85,6 +91,7 @@ _FIRST = [
 _DISTINCT = [
     Column("distinct successes", "median number of distinct successes asked", _distinct, role="main"),
     Column("mean over the budget", "that number averaged over the budget: early ones count more", _mean_distinct),
+    Column("next question", "log10 rate of successes among what the final policy would ask for the first time", _next),
 ]
 
 

@@ -46,6 +46,8 @@ GLOSSARY = {
     "the budget where none was. Its gain over the base policy owes nothing to the oracle’s answers.",
     "distinct successes": "how many different successes a run asked. The mean over the budget is the area under their curve "
     "against NRE, divided by the budget.",
+    "next question": "the rate at which the final policy’s next question is a new success: fresh success over the probability "
+    "of all sequences that were not asked. −∞ where less than a thousandth of it is left; – where a record does not hold it.",
     "success": "the success rate: the probability that one sample of the policy is a success. It is exact where all "
     "successes can be enumerated.",
     "fresh": "the fresh success rate: the probability that one sample is a success that was not yet asked in this run.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from banel_envs.files.visible import visible
 from banel_leaderboard.board.cells import NONE, Cell, gain_text
-from banel_leaderboard.board.chart import INK, MOST_LABEL, Style, inline, plain
+from banel_leaderboard.board.chart import INK, MOST_LABEL, Style, plain, svg_of
 from banel_leaderboard.ranking.across import Line, Overall, Score
 from banel_leaderboard.ranking.rows import Question
 
@@ -99,21 +98,13 @@ def _met(line: Line) -> Cell:
 
 
 def svg(table: Overall, styles: Mapping[str, Style], name: str, width: int, height: int) -> str:
-    """The share of runs that had met a success, against the share of the budget, as an SVG element; see chart.panel_svg."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 13 if width > 500 else 11}):
-        figure = Figure((width / 72, height / 72), layout="constrained")
-        figure.patch.set_alpha(0)
-        _draw(figure.add_subplot(), table.lines, styles)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
+    """The share of runs that had met a success, against the share of the budget, as an SVG element; see chart.svg_of."""
     title = f"runs that met a success against the share of the budget, feedback {table.board.regime}"
     ends = "; ".join(
         f"{visible(line.agent, MOST_LABEL)} {line.curve.met(np.array([1.0]))[0]:.0%}" for line in table.lines
     )
-    return inline(out.getvalue(), name, title, f"Share of runs that met a success within the budget: {ends}.")
+    says = f"Share of runs that met a success within the budget: {ends}."
+    return svg_of(lambda axes: _draw(axes, table.lines, styles), name, (width, height), title, says)
 
 
 def _draw(axes: Any, lines: Sequence[Line], styles: Mapping[str, Style]) -> None:

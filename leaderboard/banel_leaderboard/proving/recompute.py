@@ -20,6 +20,7 @@ from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, Miss
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM
 from banel_envs.measure.success import Scored, SuccessRate, score
+from banel_envs.measure.unasked import log10_unasked
 from banel_envs.meter.answers import answers
 from banel_envs.meter.file_reward import digest_by_files
 from banel_envs.meter.ledger_format import Ask
@@ -36,6 +37,7 @@ from banel_leaderboard.running.lookup import CannotTell, Known
 CHUNK = 50_000  # sequences whose rewards are computed at once
 TOLERANCE = 1e-5
 """Decades by which a rate may differ that was computed on another processor: float32 sums differ in their last bits there."""
+TOLERANCE_MASS = 1e-4  # the difference that is allowed between two sums of up to a budget of float32 probabilities
 TOLERANCE_EFFECTIVE = 1e-3  # the relative difference that is allowed between two numbers of effective successes
 # The seed of the samples where a rate is not exact. No run's harness measures with this stream, so the samples are new.
 EVALUATION_SEED = 2**31 - 1
@@ -154,14 +156,17 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
         raise CannotTell(f"its final policy is not in the folder ({FINAL})")
     # What the record says is part of the cache's key: a check of other numbers on the same policy is another check.
     last = record.points[-1]
-    said = [last.success.model_dump(), last.fresh.model_dump()]
+    said = [last.success.model_dump(), last.fresh.model_dump(), record.unasked]
     entry = cache.key("rates", found, ledger.sha256, record.task, task.digest, record.seed, said, judges_here(task))
     shipped = record.task in SHIPPED
     if shipped and cache.passed(entry):
         return
-    again = _measure(task, path, found, Questions.of(task.problem, ledger).successes(ledger.count))
+    questions = Questions.of(task.problem, ledger)
+    again = _measure(task, path, found, questions.successes(ledger.count))
     for name, rate in again.items():
         _compare_rates(name, getattr(last, name), rate)
+    if record.unasked is not None:
+        _compare_unasked(record.unasked, _stored(path, task.problem), questions)
     if shipped:
         cache.note(entry)
 
@@ -304,6 +309,14 @@ def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
             f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
             f"the two are too far apart to be estimates of one rate; by chance this happens in fewer than 1 of 100 honest runs"
         )
+
+
+def _compare_unasked(recorded: float, policy: Policy, questions: Questions) -> None:
+    if isinstance(policy, Filtered):
+        raise Disproved("it says how much of a filtered policy is unasked, which is no exact number")
+    here = log10_unasked(policy, questions.tokens, questions.problem)
+    if abs(10**recorded - 10**here) > TOLERANCE_MASS:
+        raise Disproved(f"10^{recorded:.6f} of the final policy is unasked in the record, recomputed 10^{here:.6f}")
 
 
 def _widened(rate: Rate) -> tuple[float, float]:

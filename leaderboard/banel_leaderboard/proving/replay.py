@@ -182,6 +182,8 @@ def _is_portable(record: RunRecord) -> bool:
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str | None:
+    if record.unasked is None:  # records of older versions do not hold it
+        again = again.model_copy(update={"unasked": None})
     dumped = [r.model_dump(mode="json", exclude={"execution"}) for r in (record, again)]
     found = differing(dumped[0], dumped[1])
     if found is None:

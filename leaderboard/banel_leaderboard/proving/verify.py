@@ -16,8 +16,9 @@ import numpy as np
 
 from banel_envs.errors import BanelError
 from banel_envs.meter.ledger import Ledger
-from banel_leaderboard.records.record import Rate, RunRecord
+from banel_leaderboard.records.record import LEAST_UNASKED, Rate, RunRecord
 
+SLACK_UNASKED = 0.05  # decades between fresh success and an unasked mass of about 1e-3, of which 1e-5 is rounding
 SLACK = 1e-6  # probabilities that are computed in float32 sum to 1 within about this
 BOUND = ("task", "digest", "budget", "feedback", "agent", "config", "seed", "twin")
 """The fields that a record and the header of its ledger both hold, with the same values."""
@@ -79,6 +80,15 @@ def _check_curve(record: RunRecord) -> None:
     if not grid or grid[0] != 0 or grid[-1] > record.budget or any(a > b for a, b in itertools.pairwise(grid)):
         raise RunRefused(f"the curve's NREs are {grid}; they must rise from 0 and stay within {record.budget}")
     _check_rates(rate for p in record.points for rate in (p.success, p.fresh))
+    # Close to zero both are one minus a sum, and only their rounding is left.
+    if (
+        record.unasked is not None
+        and not record.final("fresh") - SLACK_UNASKED <= max(record.unasked, LEAST_UNASKED) <= SLACK
+    ):
+        raise RunRefused(
+            f"10^{record.unasked} of the final policy's probability is said to be unasked; it is at least fresh success, "
+            f"10^{record.final('fresh')}, and at most 1"
+        )
 
 
 def _check_rates(rates: Iterable[Rate]) -> None:

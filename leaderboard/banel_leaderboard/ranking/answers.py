@@ -78,9 +78,11 @@ def at_first(record: RunRecord) -> Span:
 
 def distinct(runs: Sequence[Run]) -> Distinct:
     """How many distinct successes for the budget? From the ledger alone, those that were withheld included."""
+    rates = [rate for run in runs if (rate := run.record.next_question()) is not None]
     return Distinct(
-        Estimate.of_numbers([len(run.asked.found) for run in runs]),
-        Estimate.of_numbers([mean_distinct(run) for run in runs]),
+        total=Estimate.of_numbers([len(run.asked.found) for run in runs]),
+        next=Estimate.of_numbers(rates) if len(rates) == len(runs) else None,
+        mean=Estimate.of_numbers([mean_distinct(run) for run in runs]),
     )
 
 

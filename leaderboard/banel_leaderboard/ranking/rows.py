@@ -90,6 +90,9 @@ class Distinct:
     """Question 2: how many distinct successes for the budget?"""
 
     total: Estimate  # distinct successes asked
+    next: (
+        Estimate | None
+    )  # log10 rate at which the final policy's next question is a success; None where a record lacks it
     mean: Estimate  # their number, averaged over the budget: the area under the curve divided by the budget
 
 

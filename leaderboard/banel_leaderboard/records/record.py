@@ -44,6 +44,7 @@ from banel_leaderboard.records.field_limits import (
 Schema = Literal[1]
 SCHEMA: Schema = 1
 MOST_POINTS = 256  # points of a curve that a record may hold; the harness measures 16
+LEAST_UNASKED = -3.0  # log10: with less mass than that left, the next-question rate would be the rounding of a sum
 Told = Annotated[list[tuple[Count, float]], Field(max_length=MOST_REPORTED)]
 End: TypeAlias = Literal["low", "high"]
 
@@ -166,6 +167,9 @@ class RunRecord(Strict):
     off_board: bool  # whether the budget is not the task's own, or answers were inherited
     inherits: Sha256 | None = None  # the head of the old ledger whose answers this run inherited
     points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
+    unasked: Log10 | None = (
+        None  # log10 of the final policy's mass not yet asked; null where its rate is not exact, or old
+    )
     first_success: Count | None  # the NRE at which the first success was asked; null if the run met none
     successes_asked: Count  # repeats included
     errors: Count = 0  # sequences that count as failures because the reward raised on them (`Task.on_error`)
@@ -179,6 +183,15 @@ class RunRecord(Strict):
     def canonical(self) -> str:
         """The record without `execution`, as one text that is equal for equal runs."""
         return json.dumps(self.model_dump(mode="json", exclude={"execution"}), sort_keys=True)
+
+    def next_question(self) -> float | None:
+        """The log10 of the next-question rate: final fresh success over the mass not yet asked; -inf for zero.
+
+        It is -inf too where less than LEAST_UNASKED of the mass is left, and None where the record does not hold it.
+        """
+        if self.unasked is None:
+            return None
+        return self.final("fresh") - self.unasked if self.unasked >= LEAST_UNASKED else -math.inf
 
     def final(self, rate: Literal["success", "fresh"] = "success", end: End = "low") -> float:
         """The log10 of the rate at the budget; -inf for zero; the end `end` where only an interval is known."""

@@ -20,6 +20,7 @@ from banel_envs.files import safe_files
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM
 from banel_envs.measure.success import Scored, score
+from banel_envs.measure.unasked import log10_unasked
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.policies.mark import Mark
 from banel_envs.policies.weights import bad_weight
@@ -121,6 +122,7 @@ class Evaluator:
     samples: int = 100_000  # Monte Carlo samples for one rate, where it is not exact and the task has no pool
     last: float = math.inf  # the last NRE of the grid; there, a task with a pool gets more samples
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
+    unasked: float | None = None  # of the policy at the budget, see RunRecord.unasked
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
     _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its number of samples, its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy that was stored, and its file
@@ -142,6 +144,8 @@ class Evaluator:
                 asked = Questions.of(self.task.problem, ledger, self._read)
                 free = self.task.free_evaluation
                 rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
+                if nre >= self.last and rates[0].method == "exact":
+                    self.unasked = log10_unasked(policy, asked.tokens, self.task.problem)
         except PolicyChanged as error:
             raise error.of(f"{current.where} is another one at NRE {nre}") from error
         except BadPolicy as error:

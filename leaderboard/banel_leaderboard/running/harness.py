@@ -231,6 +231,7 @@ def _record(
         off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
         points=evaluator.curve(questions),
+        unasked=evaluator.unasked,
         first_success=questions.first_success(),
         successes_asked=int((questions.rewards == 1).sum()),
         errors=sum(len(ask.errors) for ask in ledger.asks),
