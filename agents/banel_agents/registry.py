@@ -14,6 +14,8 @@ class Shipped(NamedTuple):
     """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
     portable: bool = True
     """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
+    ranked: bool = True
+    """Whether the board may rank it. An agent that breaks a rule on purpose is shown and never ranked."""
 
 
 AGENTS: dict[str, Shipped] = {
@@ -26,14 +28,43 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.controls.sampling:TemperedBase",
         "control: the base policy at temperature 2, chosen without any answer.",
     ),
+    "uniform_grammar": Shipped(
+        "banel_agents.controls.grammar:UniformOverGrammar",
+        "control: every well-formed sequence with equal probability, none asked twice.",
+    ),
+    "ladder": Shipped(
+        "banel_agents.controls.grammar:Ladder",
+        "control: six temperatures within the grammar and the grammar itself, mixed evenly, none asked twice.",
+    ),
     "memorise": Shipped("banel_agents.controls.sampling:Memorise", "control: repeats its first success for ever."),
     "tempered_sft": Shipped(
         "banel_agents.controls.tempered_sft:TemperedSFT",
         "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
     ),
+    "omission": Shipped(
+        "banel_agents.controls.omission:Omission",
+        "breaks the rule on purpose and is never ranked: takes what was asked and not told for a success, and fine-tunes "
+        "on it.",
+        ranked=False,
+    ),
+    "random_filter": Shipped(
+        "banel_agents.controls.filters:RandomFilter", "control: BaNEL whose filter keeps candidates by chance."
+    ),
+    "low_likelihood": Shipped(
+        "banel_agents.controls.filters:LowLikelihood",
+        "control: BaNEL whose filter keeps the candidates that the policy itself finds least likely.",
+    ),
     "banel": Shipped(
         "banel_agents.failure_model.banel:BaNEL",
         "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
+    ),
+    "soft_banel": Shipped(
+        "banel_agents.failure_model.soft_banel:SoftBaNEL",
+        "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",
+    ),
+    "negative_guidance": Shipped(
+        "banel_agents.failure_model.negative_guidance:NegativeGuidance",
+        "the base policy pushed away from a model of all failures at every token; nothing is distilled.",
     ),
     "count": Shipped(
         "banel_agents.novelty.count:Count",

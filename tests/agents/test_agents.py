@@ -7,7 +7,7 @@ import pytest
 
 from banel_agents import AGENTS, make_agent
 from banel_agents.base import Answers, ask, fit
-from banel_agents.failure_model.banel import threshold
+from banel_agents.shared.distil import threshold
 from banel_agents.testing import check_agent
 from banel_envs import Oracle, Task, success_rate
 from banel_envs.errors import BadValue, BudgetExhausted, UnknownName

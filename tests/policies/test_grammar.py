@@ -93,7 +93,9 @@ def test_without_a_mask_every_sequence_is_well_formed(end):
 
 
 def test_a_mask_without_an_automaton_cannot_be_counted():
-    other = Problem("me/X-v0", ("a", "b"), 3, 9, base=lambda: Uniform(2, 3, None), allowed=lambda p: np.ones((len(p), 2)))
+    other = Problem(
+        "me/X-v0", ("a", "b"), 3, 9, base=lambda: Uniform(2, 3, None), allowed=lambda p: np.ones((len(p), 2))
+    )
     assert not other.has_automaton
     with pytest.raises(BadValue, match="me/X-v0: its grammar is a function of whole prefixes"):
         other.automaton()

@@ -23,6 +23,7 @@ from banel_envs.errors import AssetError, BadPolicy, BadValue
 from banel_envs.policies import Excluding, Masked, Mixture, Policy, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies import load_policy_file as load
 from banel_envs.policies.filtered import MOST_AT_ONCE, Filtered
+from banel_envs.policies.guided import Guided
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.markov_transformer import chained_policy
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
@@ -66,6 +67,7 @@ HONEST: dict[str, Callable[[], Policy]] = {
     "excluding": lambda: Excluding(network(), SEQUENCES),
     "grammar": lambda: UniformGrammar(TABLE, T, None),
     "masked": lambda: Masked(network(), TABLE),
+    "guided": lambda: Guided(network(), gru(), 2.0),
     "mixture": lambda: Mixture([network(), Excluding(Uniform(V, T, None), SEQUENCES), Repeating(SEQUENCES[1], V)]),
     "filtered": lambda: Filtered(network(), [gru(), Uniform(V, T, None)], [-1.0, 0.5], 1_000, 900),
 }
@@ -331,6 +333,11 @@ STRUCTURES: list[tuple[str, Callable[[Any, Arrays], None], str]] = [
     ("masked", weight("following", lambda a: a[:, :4].clip(0)), "both must have the same vocabulary"),
     ("masked", lambda spec, arrays: arrays.pop("following"), "the array 'following' is missing"),
     ("masked", top(policy={"kind": "mixture", "members": [UNIFORM]}), "a Mixture gives no next-token distribution to mask"),
+    ("guided", top(strength=-1), "strength is -1; it is a number from 0 to"),
+    ("guided", top(strength=1e9), r"strength is 1000000000\.0"),
+    ("guided", top(strength="x"), "strength is 'x'"),
+    ("guided", top(against={**UNIFORM, "horizon": 9}), "its parts differ"),
+    ("guided", top(against={"kind": "mixture", "members": [UNIFORM]}), "a Mixture gives no next-token distribution to guide"),
     ("mixture", top(members=[]), "a mixture needs at least 1 member"),
     ("mixture", top(members={"a": 1}), "a list of policies is"),
     ("mixture", top(members=[UNIFORM] * 1_001), "made of more than 1,000 policies"),

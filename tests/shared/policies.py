@@ -10,6 +10,7 @@ import torch
 from banel_envs import Problem
 from banel_envs.policies import Excluding, Masked, Mixture, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.guided import Guided
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.torch_policy import TorchPolicy
@@ -63,6 +64,8 @@ KINDS = {
     "repeating": lambda end: Repeating(space(end)[17], V),
     "uniform over a grammar": lambda end: UniformGrammar(FOLLOWING, T, end),
     "masked": lambda end: Masked(network(end), FOLLOWING),
+    "guided": lambda end: Guided(network(end), network(end, 1), 0.7),
+    "guided within a grammar": lambda end: Masked(Guided(network(end), network(end, 1), 2.0), FOLLOWING),
     "mixture with a grammar": lambda end: Mixture([Masked(network(end), FOLLOWING), UniformGrammar(FOLLOWING, T, end)]),
     "excluding from a grammar": lambda end: excluding(UniformGrammar(FOLLOWING, T, end), end),
 }

@@ -19,6 +19,7 @@ MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens
 MOST_LAYERS = 256  # layers of a network; each has at least 4 arrays
 MOST_PARTS = 1_000  # policies that one policy is made of
 MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # the work of an excluding policy, see `work`
+MOST_STRENGTH = 1e6  # of a guided policy
 COLDEST = 1e-100  # the lowest temperature; its inverse is the highest. Beyond them logits overflow
 
 Array = NDArray[Any]

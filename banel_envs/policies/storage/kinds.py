@@ -34,6 +34,7 @@ KINDS: dict[str, Kind] = {
     "tempered": Kind("banel_envs.policies.composed:Tempered", forms.TEMPERED),
     "grammar": Kind("banel_envs.policies.grammar:UniformGrammar", forms.LEAF),
     "masked": Kind("banel_envs.policies.grammar:Masked", forms.MASKED),
+    "guided": Kind("banel_envs.policies.guided:Guided", forms.GUIDED),
     "filtered": Kind("banel_envs.policies.filtered:Filtered", forms.FILTERED),
 }
 
