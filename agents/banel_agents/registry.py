@@ -76,6 +76,24 @@ AGENTS: dict[str, Shipped] = {
         "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
         portable=False,
     ),
+    "pseudo_count": Shipped(
+        "banel_agents.novelty.pseudo_count:PseudoCount",
+        "policy gradient plus a bonus from pseudo-counts of a density model that is trained online.",
+    ),
+    "coin_flip": Shipped(
+        "banel_agents.novelty.coin_flip:CoinFlip",
+        "policy gradient plus the bonus of a coin-flip network on the position and the last 3 tokens.",
+        portable=False,
+    ),
+    "elliptical": Shipped(
+        "banel_agents.novelty.elliptical:Elliptical",
+        "policy gradient plus the elliptical bonus of the base network's mean hidden state.",
+    ),
+    "bandit": Shipped(
+        "banel_agents.search.bandit:Bandit",
+        "ours: Thompson sampling over temperatures, the grammar, fine-tuning and edits of the successes told; asks nothing "
+        "twice.",
+    ),
     "reinforce": Shipped(
         "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."
     ),

@@ -27,9 +27,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from banel_agents.base import Answers
-from banel_agents.limits import Context, Weight
-from banel_agents.shared.gradient import Floats, GradientConfig, rounds
+from banel_agents.limits import Context
+from banel_agents.shared.bonus import BonusConfig, novelty_rounds
+from banel_agents.shared.gradient import Floats
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
@@ -39,10 +39,9 @@ State: TypeAlias = tuple[int, bytes]
 
 
 @dataclass(frozen=True)
-class CountConfig(GradientConfig):
+class CountConfig(BonusConfig):
     """The settings of REINFORCE with a bonus from hashed counts."""
 
-    bonus: Weight = 1.0  # beta: the bonus, in reward units, of a sequence whose states are all new; tried from 0.1 to 3
     context: Context = 3  # tokens in a state, its own included; tried from 2 to 4, and with all tokens
 
 
@@ -84,8 +83,8 @@ class Count:
         """Yield the base policy, then a snapshot after each round."""
         counts = StateCounts(problem, self.config.context)
 
-        def score(told: Answers) -> Floats:
-            counts.add(told.tokens)  # first, so that no count is 0 when the bonus divides by its root
-            return told.rewards + self.config.bonus * counts.bonus(told.tokens)
+        def bonus(tokens: Tokens) -> Floats:
+            counts.add(tokens)  # first, so that no count is 0 when the bonus divides by its root
+            return counts.bonus(tokens)
 
-        return rounds(problem, oracle, rng, self.config, score)
+        return novelty_rounds(problem, oracle, rng, self.config, bonus)

@@ -32,22 +32,18 @@ class Asked:
         new: list[Tokens] = []
         dry = 0
         while len(new) < n and dry < patience:
-            before = len(new)
             # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
-            for row in policy.sample(n, rng):
-                key = row.tobytes()
-                if key not in self.known and len(new) < n:
-                    self.known.add(key)
-                    new.append(row)
-            dry = dry + 1 if len(new) == before else 0
+            found = self.new(policy.sample(n, rng), n - len(new))
+            new.extend(found)
+            dry = 0 if len(found) else dry + 1
         return np.stack(new) if new else np.empty((0, 0), np.int64)
 
-    def new(self, tokens: Tokens) -> Tokens:
-        """The rows [m, T] that were not asked, each once and in their order; from then on they count as asked."""
-        fresh = []
+    def new(self, tokens: Tokens, most: int) -> Tokens:
+        """The first rows, at most `most`, that were not asked, each once: [m, T]. From then on they count as asked."""
+        fresh: list[int] = []
         for k, row in enumerate(np.ascontiguousarray(tokens, np.int64)):
             key = row.tobytes()
-            if key not in self.known:
+            if key not in self.known and len(fresh) < most:
                 self.known.add(key)
                 fresh.append(k)
         return tokens[fresh]
