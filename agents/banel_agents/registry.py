@@ -58,6 +58,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.failure_model.banel:BaNEL",
         "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
     ),
+    "banel_paper": Shipped(
+        "banel_agents.failure_model.banel_paper:BaNELPaper",
+        "BaNEL as its paper describes it: a model of all failures, and the regions of all rounds.",
+    ),
     "soft_banel": Shipped(
         "banel_agents.failure_model.soft_banel:SoftBaNEL",
         "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",
@@ -93,6 +97,14 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.search.bandit:Bandit",
         "ours: Thompson sampling over temperatures, the grammar, fine-tuning and edits of the successes told; asks nothing "
         "twice.",
+    ),
+    "expert_iteration": Shipped(
+        "banel_agents.search.expert_iteration:ExpertIteration",
+        "temperature 2 within the grammar; fits the base policy anew to all successes told; asks nothing twice.",
+    ),
+    "genetic": Shipped(
+        "banel_agents.search.genetic:Genetic",
+        "a genetic algorithm: edits and crossings of the successes told, of samples before the first; asks nothing twice.",
     ),
     "reinforce": Shipped(
         "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."

@@ -49,7 +49,7 @@ class Omission:
         self.config = config or OmissionConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy, then each fine-tuned policy. End when nothing new is left to ask."""
+        """Yield the base policy, then each fine-tuned policy."""
         c = self.config
         policy = base_network(problem)
         yield policy.clone()
@@ -58,8 +58,9 @@ class Omission:
         while oracle.left:
             asking = within_grammar(problem, policy.tempered(c.temperature))
             tokens = asked.sample(asking, min(c.batch, oracle.left), rng)
-            if len(tokens) == 0:
-                return
+            if len(tokens) == 0:  # at a low temperature few sequences are ever written
+                ask(oracle, asking.sample(min(c.batch, oracle.left), rng))
+                continue
             new = withheld_or_told(tokens, ask(oracle, tokens).failures)
             if len(new) == 0:
                 continue
