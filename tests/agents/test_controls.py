@@ -11,7 +11,7 @@ from banel_agents import AGENTS, make_agent
 from banel_agents.controls.grammar import TEMPERATURES
 from banel_agents.controls.omission import withheld_or_told
 from banel_agents.failure_model.soft_banel import effective, weights_of
-from banel_agents.search.arms import Edits, Ends, Tuned
+from banel_agents.search.arms import At, Edits, Ends, Tuned
 from banel_agents.search.bandit import Standing, Table, betas
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.edits import children, ends_anew
@@ -232,7 +232,7 @@ def test_arms_that_learn_wait_for_the_first_success():
     for arm in (
         Edits("e", problem),
         Ends("n", problem, policy=base()),
-        Tuned("t", problem, base(), 30, 1e-2, 64, (1.0,)),
+        At("t", Tuned(problem, base(), 30, 1e-2, 64), 1.0),
     ):
         assert not arm.ready
         arm.learn(SUCCESSES[:20], rng)

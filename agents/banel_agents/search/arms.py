@@ -9,7 +9,7 @@ ends          successes told, whose last tokens the base policy writes anew
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -61,33 +61,48 @@ class Fixed:
 class Tuned:
     """The base policy, fine-tuned from its own weights on all successes each time that there are new ones."""
 
-    name: str
     problem: Problem
     base: TorchPolicy
     steps: int
     lr: float
     minibatch: int
-    temperatures: tuple[float, ...]
     policy: TorchPolicy | None = None
-    asking: list[Policy] = field(default_factory=list)
-
-    @property
-    def ready(self) -> bool:
-        """Since the first success."""
-        return bool(self.asking)
-
-    def draw(self, n: int, rng: np.random.Generator) -> Tokens:
-        """Samples of the fine-tuned policy, evenly from its temperatures."""
-        shares = np.bincount(rng.integers(len(self.asking), size=n), minlength=len(self.asking))
-        return np.concatenate([policy.sample(int(k), rng) for policy, k in zip(self.asking, shares, strict=True)])
+    learnt: int = 0  # from so many successes
 
     def learn(self, successes: Tokens, rng: np.random.Generator) -> None:
-        """Fit a copy of the base policy to the successes."""
+        """Fit a copy of the base policy to the successes; the arms that share this one do so once."""
+        if self.learnt == len(successes):
+            return
+        self.learnt = len(successes)
         policy = self.base.clone()
         size = min(self.minibatch, len(successes))
         fit(policy, successes, rng, epochs=self.steps * size / len(successes), lr=self.lr, batch=self.minibatch)
         self.policy = policy
-        self.asking = [within_grammar(self.problem, policy.tempered(t)) for t in self.temperatures]
+
+
+@dataclass
+class At:
+    """A fine-tuned policy at a temperature, within the grammar."""
+
+    name: str
+    tuned: Tuned
+    temperature: float
+    policy: Policy | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Since the first success."""
+        return self.policy is not None
+
+    def draw(self, n: int, rng: np.random.Generator) -> Tokens:
+        """Samples of the policy."""
+        return np.empty((0, self.tuned.problem.T), np.int64) if self.policy is None else self.policy.sample(n, rng)
+
+    def learn(self, successes: Tokens, rng: np.random.Generator) -> None:
+        """Fit the policy, unless another temperature of it has done so."""
+        self.tuned.learn(successes, rng)
+        if self.tuned.policy is not None:
+            self.policy = within_grammar(self.tuned.problem, self.tuned.policy.tempered(self.temperature))
 
 
 @dataclass

@@ -22,7 +22,7 @@ import numpy as np
 from banel_agents.base import ask, base_network
 from banel_agents.controls.sampling import tempered
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, check_settings
-from banel_agents.search.arms import Arm, Edits, Ends, Fixed, Tuned
+from banel_agents.search.arms import Arm, At, Edits, Ends, Fixed, Tuned
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.gradient import Floats
 from banel_agents.shared.grammar import uniform_over_grammar, within_grammar
@@ -46,7 +46,7 @@ class BanditConfig:
     many: Steps = 200  # gradient steps of the arm `many`
     lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here
     minibatch: BatchSize = 64  # sequences in a gradient step; as in `tempered_sft`
-    forget: Annotated[float, Range(0, 1)] = 0.05  # share of what an arm was told that is forgotten in each round
+    forget: Annotated[float, Range(0, 1)] = 0.01  # share of what an arm was told that is forgotten in each round
     ladder: bool = True  # whether the temperatures are among the arms
     grammar: bool = True  # whether the grammar is
     tuned: bool = True  # whether `few` and `many` are
@@ -162,7 +162,8 @@ class Bandit:
             arms.append(Fixed("grammar", uniform_over_grammar(problem)))
         if c.tuned:
             for name, steps in (("few", c.few), ("many", c.many)):
-                arms.append(Tuned(name, problem, base, steps, c.lr, c.minibatch, TUNED_TEMPERATURES))
+                tuned = Tuned(problem, base, steps, c.lr, c.minibatch)
+                arms += [At(f"{name} T={t}", tuned, t) for t in TUNED_TEMPERATURES]
         if c.edits:
             arms.append(Edits("edits", problem))
         if c.ends:
@@ -189,9 +190,13 @@ class Bandit:
             s = table.standings[owner[row.tobytes()]]
             s.successes += float(reward)
             s.failures += 1 - float(reward)
+            self._count(f"{s.arm.name} told successes", float(reward))
         for s, rows in zip(table.standings, drawn, strict=True):
-            self.reported[s.arm.name] = self.reported.get(s.arm.name, 0.0) + len(rows)
+            self._count(f"{s.arm.name} asked", len(rows))
         return answers.successes
+
+    def _count(self, what: str, more: float) -> None:
+        self.reported[what] = self.reported.get(what, 0.0) + more
 
     def _learn(self, table: Table, successes: Tokens, rng: np.random.Generator) -> None:
         for s in table.standings:
@@ -200,8 +205,6 @@ class Bandit:
                 s.dry = False
 
     def _best(self, table: Table, fixed: Policy) -> Policy:
-        """The policy of the best arm that has one; a fine-tuned arm's at temperature 1."""
-        having = [s for s in table.standings if s.arm.ready and isinstance(s.arm, Fixed | Tuned)]
-        best = max(having, key=lambda s: s.mean, default=None)
-        policy = None if best is None else best.arm.policy  # type: ignore[attr-defined]
-        return fixed if policy is None else policy
+        """The policy of the best arm that has one."""
+        having = [(s.mean, s.arm.policy) for s in table.standings if isinstance(s.arm, Fixed | At) and s.arm.policy]
+        return max(having, key=lambda pair: pair[0], default=(0.0, fixed))[1]
