@@ -93,6 +93,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.novelty.elliptical:Elliptical",
         "policy gradient plus the elliptical bonus of the base network's mean hidden state.",
     ),
+    "dp_novelty": Shipped(
+        "banel_agents.novelty.dp_novelty:DPNovelty",
+        "policy gradient plus the probability that a hidden state is of no cluster met before, by a Dirichlet process.",
+    ),
     "bandit": Shipped(
         "banel_agents.search.bandit:Bandit",
         "ours: Thompson sampling over temperatures, the grammar, fine-tuning and edits of the successes told; asks nothing "

@@ -10,6 +10,7 @@ import pytest
 from banel_agents import AGENTS, make_agent
 from banel_agents.controls.grammar import TEMPERATURES
 from banel_agents.controls.omission import withheld_or_told
+from banel_agents.failure_model.banel_paper import BY_TASK, Regions
 from banel_agents.failure_model.soft_banel import effective, weights_of
 from banel_agents.search.arms import At, Edits, Ends, Tuned
 from banel_agents.search.bandit import Standing, Table, betas
@@ -171,6 +172,35 @@ def test_gains_from_failures_and_more_than_its_twin(name, seed):
         for made in (easy, easy.blind())
     )
     assert final > -0.2 and final > twin + 0.3
+
+
+def test_regions_of_all_rounds_leave_1_in_f_each_time():
+    """Of p_theta's mass f^-k is left after k rounds, outside every region: p_theta / p_phi >= tau for each p_phi."""
+    theta, rng = base(6.0), np.random.default_rng(0)  # so that no sequence has much of the mass
+    regions = Regions(theta, 5_000)
+    models = [base(temperature) for temperature in (4.0, 9.0)]
+    for k, phi in enumerate(models, 1):
+        assert regions.add(phi, 2.0, 0.02, rng)
+        posterior = regions.posterior(rng)
+        assert 0.6 * 2.0**-k < posterior.accepted / 5_000 < 1.1 * 2.0**-k  # a tie at tau does not pass
+    inside = np.isfinite(posterior.log_prob(EVERY))
+    ratios = [theta.log_prob(EVERY) - phi.log_prob(EVERY) for phi in models]
+    expected = np.all([r >= tau for r, tau in zip(ratios, regions.log_taus, strict=True)], axis=0)
+    np.testing.assert_array_equal(inside, expected)
+    assert not regions.add(base(3.0), 20.0, 0.02, rng) and len(regions.models) == 2  # too little would be left
+
+
+@pytest.mark.parametrize(
+    ("name", "f", "distils"), [("banel/ZeroToSix-v0", 1.032, False), ("test/Gradient-v0", 2.0, True)]
+)
+def test_the_papers_filter_factor_goes_by_the_task(name, f, distils):
+    """With 1.032 ten rounds leave three quarters; with 2 they leave a thousandth, so that it has to distil."""
+    made = replace(task(), problem=replace(task().problem, id=name))
+    oracle = Oracle(made, budget=200, feedback="failures")
+    agent = make_agent("banel_paper", {"batch": 20, "pool": 500, "phi_epochs": 1.0})
+    list(agent.learn(made.problem, oracle, np.random.default_rng(0)))
+    assert (agent.reported["distilled"] > 0) == distils
+    assert next((factor for word, factor in BY_TASK.items() if word in name), agent.config.f) == f
 
 
 # Search

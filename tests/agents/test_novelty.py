@@ -10,6 +10,7 @@ import torch
 
 from banel_agents import make_agent
 from banel_agents.novelty.coin_flip import CoinFlipConfig, CoinFlips
+from banel_agents.novelty.dp_novelty import Clusters
 from banel_agents.novelty.elliptical import Ellipse, HiddenStates
 from banel_agents.novelty.pseudo_count import Density, pseudo_counts
 from banel_envs import Oracle
@@ -17,7 +18,7 @@ from banel_envs.policies.networks.transformer import Transformer, TransformerCon
 from banel_envs.policies.torch_policy import TorchPolicy
 from tests.shared.beginnings import END, EVERY, T, V, base, task
 
-NAMES = ("count", "rnd", "pseudo_count", "coin_flip", "elliptical")
+NAMES = ("count", "rnd", "pseudo_count", "coin_flip", "elliptical", "dp_novelty")
 OFTEN, RARE = np.array([[0, 1, 0, 1, 0, 1]]), np.array([[2, 2, 1, 0, 2, 2]])
 
 
@@ -109,6 +110,33 @@ def test_what_a_density_model_saw_often_counts_more():
     for _ in range(60):
         again = density.counts(OFTEN)[0]
     assert again > 3 * first and density.counts(RARE)[0] < again / 3
+
+
+# Dirichlet process
+
+
+def test_the_probability_of_a_new_cluster_by_hand():
+    """One number, one cluster of two states at 1, alpha 1, S^2 = 3, s^2 = 1: normals of variance 4 at 0 and 1.5 at 1."""
+    clusters = Clusters(1, 3.0, 1.0, 1.0)
+    clusters.add(np.ones((2, 1)))
+    assert clusters.k == 1 or clusters.counts[: clusters.k].sum() == 2
+    clusters.k, clusters.counts[0], clusters.means[0] = 1, 2, 1
+    new = np.exp(-(2.0**2) / 8) / np.sqrt(4)
+    known = 2 * np.exp(-(1.0**2) / 3) / np.sqrt(1.5)
+    assert clusters.new(np.array([[2.0]]))[0] == pytest.approx(new / (new + known))
+    assert Clusters(1, 3.0, 1.0, 1.0).new(np.array([[2.0]]))[0] == 1
+
+
+def test_of_three_normals_the_one_that_was_never_met_is_new():
+    rng = np.random.default_rng(0)
+    draw = lambda centre, n: rng.normal(0, 0.2, (n, 8)) + centre  # noqa: E731
+    centres = np.eye(8)[:3] * 2
+    clusters = Clusters(8, 1.0, 0.05, 1.0)
+    clusters.add(np.concatenate((draw(centres[0], 200), draw(centres[1], 200))))
+    known = clusters.new(np.concatenate((draw(centres[0], 100), draw(centres[1], 100))))
+    held_out = clusters.new(draw(centres[2], 100))
+    assert (held_out[:, None] > known).mean() > 0.99  # the area under the curve
+    assert clusters.k < 10
 
 
 # All of them

@@ -65,13 +65,13 @@ class Ellipse:
 class HiddenStates:
     """Sequences to centred and scaled mean hidden states of the base network."""
 
-    def __init__(self, problem: Problem, base: TorchPolicy, rng: np.random.Generator) -> None:
+    def __init__(self, problem: Problem, base: TorchPolicy, rng: np.random.Generator, most: int = MOST_NUMBERS) -> None:
         from banel_envs.policies.steps.features import PrefixFeatures  # here, because it loads PyTorch
         from banel_envs.policies.steps.kernel_supports import trains
 
         self.problem, self.width = problem, base.network.head.in_features
         self._features, self._in_torch = PrefixFeatures(base.network), not trains(base.network)
-        size = min(self.width, MOST_NUMBERS)
+        size = min(self.width, most)
         self._projection = rng.normal(size=(size, self.width)) if size < self.width else None
         self.size, self._centre, self._scale = size, np.zeros(size), 1.0
         states = self(base.sample(SAMPLES, rng))
