@@ -249,12 +249,13 @@ def test_thompson_sampling_prefers_the_better_arm_and_skips_the_dry():
     arms[0].successes, arms[0].failures = 30, 70
     arms[1].successes, arms[1].failures = 3, 97
     arms[2].dry = True
-    good, bad, dry = Table(arms).choose(1_000, np.random.default_rng(0))
-    assert good > 950 and good + bad == 1_000 and dry == 0
-    Table(arms).forget(0.5)
+    for groups in ([arms], [[arm] for arm in arms], [[arms[0]], arms[1:]]):
+        good, bad, dry = Table(groups).choose(1_000, np.random.default_rng(0))
+        assert good > 950 and good + bad == 1_000 and dry == 0
+    Table([arms]).forget(0.5)
     assert (arms[0].successes, arms[0].failures) == (15, 35)
     arms[0].dry = arms[1].dry = True
-    assert Table(arms).choose(10, np.random.default_rng(0)) == [0, 0, 0]
+    assert Table([arms]).choose(10, np.random.default_rng(0)) == [0, 0, 0]
 
 
 def test_arms_that_learn_wait_for_the_first_success():

@@ -2,7 +2,7 @@
 
 temperature   the base policy at a temperature, within the grammar
 grammar       the uniform policy over the grammar
-few, many     the base policy fine-tuned on the successes told, by a few steps or by many, at a temperature
+few to many   the base policy fine-tuned on the successes told, by a few steps or by many, at a temperature
 edits         successes told, with a few tokens changed, or two of them crossed
 ends          successes told, whose last tokens the base policy writes anew
 """

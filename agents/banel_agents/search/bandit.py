@@ -1,7 +1,9 @@
 """Bandit (ours): Thompson sampling over explorers, which asks only what was not asked before.
 
-1. Each arm (banel_agents.search.arms) has a Beta posterior on its success rate among *new* sequences.
-2. For every question a rate is drawn from each posterior, and the arm with the highest draws a sequence that is new.
+1. Arms (banel_agents.search.arms) stand in groups: the ladder and the grammar, fine-tuned policies, edits, ends. Each arm has
+   a Beta posterior on its success rate among *new* sequences, and each group one on all that its arms were told.
+2. For every question a rate is drawn from each group's posterior, then from those of the arms in the best group; the best arm
+   draws a sequence that is new.
 3. What an arm is told moves its posterior; older answers are forgotten by `forget` a round, as arms learn and run dry.
 4. When the successes told have grown by a twentieth, the arms that learn from successes take them in.
 5. It yields the best arm's policy, by posterior mean, and the even mixture of the arms that learn nothing before a success.
@@ -43,13 +45,15 @@ class BanditConfig:
 
     batch: BatchSize = 100  # sequences in a question
     few: Steps = 20  # gradient steps of the arm `few`
+    some: Steps = 60  # gradient steps of the arm `some`
     many: Steps = 200  # gradient steps of the arm `many`
     lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here
     minibatch: BatchSize = 64  # sequences in a gradient step; as in `tempered_sft`
     forget: Annotated[float, Range(0, 1)] = 0.01  # share of what an arm was told that is forgotten in each round
+    grouped: bool = True  # choose a group of arms first, and then an arm of it
     ladder: bool = True  # whether the temperatures are among the arms
     grammar: bool = True  # whether the grammar is
-    tuned: bool = True  # whether `few` and `many` are
+    tuned: bool = True  # whether `few`, `some` and `many` are
     edits: bool = True  # whether `edits` is
     ends: bool = True  # whether `ends` is
 
@@ -79,21 +83,22 @@ class Standing:
 
 @dataclass
 class Table:
-    """All arms."""
+    """All arms, in groups."""
 
-    standings: list[Standing] = field(default_factory=list)
+    groups: list[list[Standing]] = field(default_factory=list)
+
+    @property
+    def standings(self) -> list[Standing]:
+        """Every arm, one group after the other."""
+        return [s for group in self.groups for s in group]
 
     def choose(self, n: int, rng: np.random.Generator) -> list[int]:
-        """How many of n questions each arm gets: Thompson sampling, independently for each question."""
-        counts = [0] * len(self.standings)
-        choosable = [k for k, s in enumerate(self.standings) if s.open]
-        if not choosable:
-            return counts
-        draws = np.stack(
-            [betas(1 + s.successes, 1 + s.failures, n, rng) for s in (self.standings[k] for k in choosable)]
-        )
-        for k in np.argmax(draws, axis=0):
-            counts[choosable[k]] += 1
+        """How many of n questions each arm gets: for each question first a group, by all that its arms were told, then an arm."""
+        open_ = [[s for s in group if s.open] for group in self.groups]
+        told = [(sum(s.successes for s in group), sum(s.failures for s in group)) if group else None for group in open_]
+        counts: list[int] = []
+        for group, k in zip(self.groups, _thompson(told, n, rng), strict=True):
+            counts += _thompson([(s.successes, s.failures) if s.open else None for s in group], k, rng)
         return counts
 
     def forget(self, share: float) -> None:
@@ -101,6 +106,18 @@ class Table:
         for s in self.standings:
             s.successes *= 1 - share
             s.failures *= 1 - share
+
+
+def _thompson(told: list[tuple[float, float] | None], n: int, rng: np.random.Generator) -> list[int]:
+    """How often, in n independent draws from Beta posteriors, each entry has the highest rate; None cannot be chosen."""
+    counts = [0] * len(told)
+    choosable = [k for k, entry in enumerate(told) if entry is not None]
+    if not choosable or n == 0:
+        return counts
+    draws = np.stack([betas(1 + entry[0], 1 + entry[1], n, rng) for entry in told if entry is not None])
+    for k in np.argmax(draws, axis=0):
+        counts[choosable[k]] += 1
+    return counts
 
 
 def betas(a: float, b: float, n: int, rng: np.random.Generator) -> Floats:
@@ -133,7 +150,10 @@ class Bandit:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the mixture of the arms that learn nothing, then the best arm's policy after each round with new successes."""
         c = self.config
-        table = Table([Standing(arm) for arm in self._arms(problem)])
+        groups = self._groups(problem)
+        if not c.grouped:
+            groups = [[arm] for group in groups for arm in group]
+        table = Table([[Standing(arm) for arm in group] for group in groups])
         fixed = Mixture([s.arm.policy for s in table.standings if isinstance(s.arm, Fixed)])
         yield fixed
         asked = Asked()
@@ -154,21 +174,24 @@ class Bandit:
                 self._learn(table, known, rng)
                 yield self._best(table, fixed)
 
-    def _arms(self, problem: Problem) -> list[Arm]:
+    def _groups(self, problem: Problem) -> list[list[Arm]]:
         c, base = self.config, base_network(problem)
         rungs = TEMPERATURES if c.ladder else (1.0,)
-        arms: list[Arm] = [Fixed(f"T={t}", within_grammar(problem, tempered(base, t))) for t in rungs]
+        fixed: list[Arm] = [Fixed(f"T={t}", within_grammar(problem, tempered(base, t))) for t in rungs]
         if c.grammar and problem.has_automaton:
-            arms.append(Fixed("grammar", uniform_over_grammar(problem)))
+            fixed.append(Fixed("grammar", uniform_over_grammar(problem)))
+        groups = [fixed]
         if c.tuned:
-            for name, steps in (("few", c.few), ("many", c.many)):
+            learning: list[Arm] = []
+            for name, steps in (("few", c.few), ("some", c.some), ("many", c.many)):
                 tuned = Tuned(problem, base, steps, c.lr, c.minibatch)
-                arms += [At(f"{name} T={t}", tuned, t) for t in TUNED_TEMPERATURES]
+                learning += [At(f"{name} T={t}", tuned, t) for t in TUNED_TEMPERATURES]
+            groups.append(learning)
         if c.edits:
-            arms.append(Edits("edits", problem))
+            groups.append([Edits("edits", problem)])
         if c.ends:
-            arms.append(Ends("ends", problem, policy=within_grammar(problem, base)))
-        return arms
+            groups.append([Ends("ends", problem, policy=within_grammar(problem, base))])
+        return groups
 
     def _new(self, s: Standing, n: int, asked: Asked, problem: Problem, rng: np.random.Generator) -> Tokens:
         """Up to n new sequences of an arm. If it gives hardly any in PATIENCE draws, it is dry until it learns."""
