@@ -8,6 +8,9 @@ into p_theta, and begin again without regions.
 Source: Lee, Amos, Fanti 2025 (arXiv 2510.09596, section 4). f is the paper's filter factor: 2 on the addition attack, 1.032 on
 ZeroToSix; where the paper has no such task, 2. The paper does not say here how p_phi starts, when it distils, or with which
 learning rates: these are ours, as in `banel`, and were not tuned. The grammar is not used.
+
+What it does here: from failures alone it ends at 10^-2.86 and 10^-2.39 of success on AdditionAttackHard (base 10^-5.09), on 7 to
+9 effective successes (`python -m benchmarks.agents --agents banel_paper --feedback failures`, seeds 100 and 101).
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@
 Source: Bellemare et al. 2016 (arXiv 1606.01868); an autoregressive network as the model, Ostrovski et al. 2017 (arXiv
 1703.01310). BaNEL's paper has it as its count-based baseline. The model starts from the base policy's weights, so that a
 sequence which the base policy writes often is known from the start.
+
+What it does here: from failures alone it ends at 10^-1.45 and 10^-1.21 of success on AdditionAttackHard (base 10^-5.09), as good
+as `count`, for twenty times the computing: a step a sequence (`python -m benchmarks.agents --agents pseudo_count --feedback
+failures`, seeds 100 and 101). The model's learning rate is that of all agents here and was not tuned.
 """
 
 from __future__ import annotations

