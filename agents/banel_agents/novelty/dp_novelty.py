@@ -14,8 +14,8 @@ Wishart priors, and a random projection. S^2 is the variance of samples of the b
 
 What it does here: on AdditionAttackHard it is the best of the novelty agents from failures alone: 10^-1.03 to 10^-0.80 of
 success at the end (base 10^-5.09), for two seconds of computing. On AdditionAttack-v0 two seeds end at 10^-1.61 and 10^-1.35,
-and one at 10^-4.80, below the base policy's 10^-2.89; why was not looked into (`python -m benchmarks.agents --agents dp_novelty --feedback
-failures`, seeds 100 to 102). None of its settings was tuned.
+and one at 10^-4.80, below the base policy's 10^-2.89; why was not looked into (`python -m
+benchmarks.agents --agents dp_novelty --feedback failures`, seeds 100 to 102). None of its settings was tuned.
 """
 
 from __future__ import annotations
