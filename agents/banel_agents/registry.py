@@ -28,14 +28,47 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.controls.sampling:TemperedBase",
         "control: the base policy at temperature 2, chosen without any answer.",
     ),
+    "uniform_grammar": Shipped(
+        "banel_agents.controls.grammar:UniformOverGrammar",
+        "control: every well-formed sequence with equal probability, none asked twice.",
+    ),
+    "ladder": Shipped(
+        "banel_agents.controls.grammar:Ladder",
+        "control: six temperatures within the grammar and the grammar itself, mixed evenly, none asked twice.",
+    ),
     "memorise": Shipped("banel_agents.controls.sampling:Memorise", "control: repeats its first success for ever."),
     "tempered_sft": Shipped(
         "banel_agents.controls.tempered_sft:TemperedSFT",
         "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
     ),
+    "omission": Shipped(
+        "banel_agents.controls.omission:Omission",
+        "breaks the rule on purpose and is never ranked: takes what was asked and not told for a success, and fine-tunes "
+        "on it.",
+        ranked=False,
+    ),
+    "random_filter": Shipped(
+        "banel_agents.controls.filters:RandomFilter", "control: BaNEL whose filter keeps candidates by chance."
+    ),
+    "low_likelihood": Shipped(
+        "banel_agents.controls.filters:LowLikelihood",
+        "control: BaNEL whose filter keeps the candidates that the policy itself finds least likely.",
+    ),
     "banel": Shipped(
         "banel_agents.failure_model.banel:BaNEL",
         "BaNEL: fits a model of the failures, keeps the candidates that look least like them, and learns from those.",
+    ),
+    "banel_paper": Shipped(
+        "banel_agents.failure_model.banel_paper:BaNELPaper",
+        "BaNEL as its paper describes it: a model of all failures, and the regions of all rounds.",
+    ),
+    "soft_banel": Shipped(
+        "banel_agents.failure_model.soft_banel:SoftBaNEL",
+        "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",
+    ),
+    "negative_guidance": Shipped(
+        "banel_agents.failure_model.negative_guidance:NegativeGuidance",
+        "the base policy pushed away from a model of all failures at every token; nothing is distilled.",
     ),
     "count": Shipped(
         "banel_agents.novelty.count:Count",
@@ -46,6 +79,36 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.novelty.rnd:RND",
         "policy gradient plus the error of predicting a fixed random network on the position and the last 3 tokens.",
         portable=False,
+    ),
+    "pseudo_count": Shipped(
+        "banel_agents.novelty.pseudo_count:PseudoCount",
+        "policy gradient plus a bonus from pseudo-counts of a density model that is trained online.",
+    ),
+    "coin_flip": Shipped(
+        "banel_agents.novelty.coin_flip:CoinFlip",
+        "policy gradient plus the bonus of a coin-flip network on the position and the last 3 tokens.",
+        portable=False,
+    ),
+    "elliptical": Shipped(
+        "banel_agents.novelty.elliptical:Elliptical",
+        "policy gradient plus the elliptical bonus of the base network's mean hidden state.",
+    ),
+    "dp_novelty": Shipped(
+        "banel_agents.novelty.dp_novelty:DPNovelty",
+        "policy gradient plus the probability that a hidden state is of no cluster met before, by a Dirichlet process.",
+    ),
+    "bandit": Shipped(
+        "banel_agents.search.bandit:Bandit",
+        "ours: Thompson sampling over temperatures, the grammar, fine-tuning and edits of the successes told; asks nothing "
+        "twice.",
+    ),
+    "expert_iteration": Shipped(
+        "banel_agents.search.expert_iteration:ExpertIteration",
+        "temperature 2 within the grammar; fits the base policy anew to all successes told; asks nothing twice.",
+    ),
+    "genetic": Shipped(
+        "banel_agents.search.genetic:Genetic",
+        "a genetic algorithm: edits and crossings of the successes told, of samples before the first; asks nothing twice.",
     ),
     "reinforce": Shipped(
         "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."

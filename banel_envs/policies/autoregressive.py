@@ -79,7 +79,7 @@ class Autoregressive(ABC):
         for position in range(T):
             log_probs, state = self.step(last, position, state)  # [m, V]
             try:
-                chosen = _invert(log_probs, node, uniform[position, alive])
+                chosen = invert(log_probs, node, uniform[position, alive])
             except BadPolicy as error:
                 raise BadPolicy(f"{error}, at position {position}{blame(self)}") from None
             tokens[alive, position] = chosen
@@ -174,7 +174,7 @@ class Autoregressive(ABC):
         return log_probs
 
 
-def _invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
+def invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
     cumulative = np.add.accumulate(portable.exp(log_probs), axis=1)
     mass = cumulative[:, -1:]

@@ -7,11 +7,12 @@ import pytest
 
 from banel_agents import AGENTS, make_agent
 from banel_agents.base import Answers, ask, fit
-from banel_agents.failure_model.banel import threshold
+from banel_agents.shared.distil import threshold
 from banel_agents.testing import check_agent
 from banel_envs import Oracle, Task, success_rate
 from banel_envs.errors import BadValue, BudgetExhausted, UnknownName
 from banel_envs.policies import COST, Excluding
+from banel_envs.policies.filtered import Filtered
 from banel_envs.testing import ContractBroken, check_policy
 from tests.shared.beginnings import BUDGET, EVERY, SUCCESSES, T, base, task
 
@@ -27,7 +28,12 @@ def test_the_contract(name):
 def test_every_policy_is_one(name):
     oracle = Oracle(task(), budget=150)
     *_, last = make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(0))
-    assert np.exp(last.log_prob(EVERY)).sum() == pytest.approx(1, abs=1e-5)
+    mass = np.exp(last.log_prob(EVERY)).sum()
+    if isinstance(last, Filtered):  # its normaliser is estimated, and it has no next tokens
+        low, high = np.exp(np.array(last.log_normaliser_interval) - last.log_normaliser)
+        assert low <= mass <= high
+        return
+    assert mass == pytest.approx(1, abs=1e-5)
     if not isinstance(last, Excluding):  # its next tokens are float32 differences of nearly equal masses
         check_policy(last, oracle.problem, 500)
 

@@ -22,7 +22,7 @@ from banel_envs.policies import (
     load_policy_file,
     save_policy,
 )
-from banel_envs.policies.autoregressive import Autoregressive, _children, _invert, logsumexp
+from banel_envs.policies.autoregressive import Autoregressive, _children, invert, logsumexp
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.markov_transformer import ChainedTransformer
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
@@ -151,7 +151,7 @@ def test_inverting_a_distribution():
         (3, below_1, 4),
     ]
     node, uniform, expected = (np.array(column) for column in zip(*cases, strict=True))
-    assert _invert(log_probs, node, uniform).tolist() == expected.tolist()
+    assert invert(log_probs, node, uniform).tolist() == expected.tolist()
 
 
 def test_inverting_for_many_nodes_never_draws_the_impossible():
@@ -160,8 +160,8 @@ def test_inverting_for_many_nodes_never_draws_the_impossible():
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.tile([0.25, 0.75, 0.0], (m, 1)))
     node = np.arange(m)
-    assert (_invert(log_probs, node, np.full(m, np.nextafter(1, 0))) == 1).all()
-    assert (_invert(log_probs, node, np.zeros(m)) == 0).all()
+    assert (invert(log_probs, node, np.full(m, np.nextafter(1, 0))) == 1).all()
+    assert (invert(log_probs, node, np.zeros(m)) == 0).all()
 
 
 def test_logsumexp():

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from banel_agents.base import ask, ask_samples
+from banel_agents.base import ask_samples
 from banel_agents.limits import BatchSize, Temperature, check_settings
+from banel_agents.shared.asked import without_replacement
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
-from banel_envs.policies import Autoregressive, Excluding, Policy, Repeating, Tempered
-from banel_envs.problem import Tokens
+from banel_envs.policies import Autoregressive, Policy, Repeating, Tempered
 
 
 @dataclass(frozen=True)
@@ -113,32 +113,6 @@ def tempered(policy: Policy, temperature: float) -> Policy:
     )
 
 
-@dataclass
-class Asked:
-    """The sequences that were asked so far, and a sampler that repeats none of them."""
-
-    known: set[bytes] = field(default_factory=set)
-
-    def sample(self, policy: Policy, n: int, rng: np.random.Generator, patience: int = 20) -> Tokens:
-        """N new, distinct sequences [n, T].
-
-        There are fewer if `patience` times in a row n draws bring nothing new. Then nearly everything that the policy
-        writes was asked already.
-        """
-        new: list[Tokens] = []
-        dry = 0
-        while len(new) < n and dry < patience:
-            before = len(new)
-            # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
-            for row in policy.sample(n, rng):
-                key = row.tobytes()
-                if key not in self.known and len(new) < n:
-                    self.known.add(key)
-                    new.append(row)
-            dry = dry + 1 if len(new) == before else 0
-        return np.stack(new) if new else np.empty((0, 0), np.int64)
-
-
 class WithoutReplacement:
     """Samples the base policy and never asks a sequence twice. Every learner has to beat it."""
 
@@ -150,17 +124,4 @@ class WithoutReplacement:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, conditioned on writing no known failure. End when nothing new is left to ask."""
-        base = problem.base_policy()
-        yield base
-        asked = Asked()
-        failures = np.empty((0, problem.T), np.int64)
-        log_probs = np.empty(0)
-        while oracle.left:
-            tokens = asked.sample(base, min(self.config.batch, oracle.left), rng)
-            if len(tokens) == 0:
-                return
-            told = ask(oracle, tokens).failures
-            failures = np.concatenate((failures, told))
-            # Kept, because Excluding would otherwise score all failures again in each round.
-            log_probs = np.concatenate((log_probs, base.log_prob(told)))
-            yield Excluding(base, failures, log_probs)
+        return without_replacement(problem.base_policy(), problem, oracle, self.config.batch, rng)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
 from banel_agents.base import ask_samples, base_network, fit
-from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, Range, check_settings
+from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, check_settings
+from banel_agents.shared.distil import FilterFactor, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
@@ -30,8 +30,6 @@ from banel_envs.problem import Tokens
 
 if TYPE_CHECKING:
     from banel_envs.policies.torch_policy import TorchPolicy
-
-FilterFactor = Annotated[float, Range(1, 1_000, above=True)]
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,15 @@ class BaNEL:
     def _distil(
         self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
     ) -> Iterator[Policy]:
-        c = self.config
-        theta = base
         failures = np.empty((0, problem.T), np.int64)
-        while oracle.left:
-            failures = self._ask(theta, failures, oracle, rng)
+
+        def make_score(theta: TorchPolicy, new: Tokens) -> Score:
+            nonlocal failures
+            failures = self._collected(failures, new)
             phi = self._failure_model(base, theta, failures, rng)
-            candidates = self._candidates(theta, problem, rng)
-            ratio = theta.log_prob(candidates) - phi.log_prob(candidates)
-            kept = candidates[ratio >= threshold(ratio, c.f)]
-            theta = theta.clone()
-            fit(theta, kept, rng, epochs=c.distil_epochs, lr=c.distil_lr, batch=c.minibatch)
-            yield theta
+            return lambda x: theta.log_prob(x) - phi.log_prob(x)
+
+        return distil_rounds(base, problem, oracle, rng, self.config, make_score, best_of(self.config.f))
 
     def _accumulate(
         self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
@@ -100,7 +95,7 @@ class BaNEL:
         log_probs = base.log_prob(candidates)
         inside = problem.well_formed(candidates) if c.well_formed else np.ones(len(candidates), bool)
         while oracle.left:
-            failures = self._ask(policy, failures, oracle, rng)
+            failures = self._collected(failures, ask_samples(oracle, policy, c.batch, rng).failures)
             if inside.sum() / c.f < max(LEAST_ACCEPTANCE * c.pool, 2):
                 continue  # the next region would leave too few candidates to set its tau by
             phi = self._failure_model(base, base, failures, rng)
@@ -125,8 +120,8 @@ class BaNEL:
         accepted = int(draft.accepts(proposals, base.log_prob(proposals)).sum())
         return Filtered(base, models, log_taus, len(proposals), accepted)
 
-    def _ask(self, policy: Policy, failures: Tokens, oracle: Oracle, rng: np.random.Generator) -> Tokens:
-        new = ask_samples(oracle, policy, self.config.batch, rng).failures
+    def _collected(self, failures: Tokens, new: Tokens) -> Tokens:
+        """What p_phi is fitted to."""
         return np.concatenate((failures, new)) if self.config.phi_data == "all" else new
 
     def _failure_model(
@@ -136,23 +131,3 @@ class BaNEL:
         phi = base.with_new_weights(rng) if c.phi_init == "fresh" else (base if c.phi_init == "base" else theta).clone()
         fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
         return phi
-
-    def _candidates(self, theta: TorchPolicy, problem: Problem, rng: np.random.Generator) -> Tokens:
-        candidates = theta.sample(self.config.pool, rng)
-        if not self.config.well_formed:
-            return candidates
-        legal = candidates[problem.well_formed(candidates)]
-        return legal if len(legal) else candidates
-
-
-def threshold(ratio: NDArray[np.float64], f: float) -> float:
-    """Log tau: the smallest of the ratios [n] that at most 1 in f reach; the largest, where one sequence alone is more.
-
-    Ties count: a sequence with much of the mass stands among the candidates many times with one ratio, and a quantile
-    that falls on it would let all of them pass.
-    """
-    ordered = np.sort(ratio)
-    tau = ordered[min(len(ordered) - int(len(ordered) / f), len(ordered) - 1)]
-    above = ordered[ordered > tau]
-    tied = (ratio >= tau).sum() > max(1, len(ratio) / f)
-    return float(above[0] if tied and len(above) else tau)

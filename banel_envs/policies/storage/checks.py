@@ -19,6 +19,7 @@ MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens
 MOST_LAYERS = 256  # layers of a network; each has at least 4 arrays
 MOST_PARTS = 1_000  # policies that one policy is made of
 MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # the work of an excluding policy, see `work`
+MOST_STRENGTH = 1e6  # of a guided policy
 COLDEST = 1e-100  # the lowest temperature; its inverse is the highest. Beyond them logits overflow
 
 Array = NDArray[Any]
@@ -66,6 +67,14 @@ def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int 
         raise ValueError(f"{name} has sequences of {array.shape[-1]} tokens; they have 1 to {MOST_HORIZON:,}")
     if array.size and not (array.min() >= 0 and array.max() < vocabulary):
         raise ValueError(f"{name} has tokens {array.min()}..{array.max()}; they lie in 0..{vocabulary - 1}")
+
+
+def automaton(name: str, array: Array) -> None:
+    """Check a table [S, V] of the states that follow each token, -1 where the token is forbidden."""
+    if array.dtype != np.int64 or array.ndim != 2 or not array.size:
+        raise ValueError(f"{name} has {array.dtype} {shown(list(array.shape))}; it is int64 [states, vocabulary]")
+    if not (array.min() >= -1 and array.max() < len(array)):
+        raise ValueError(f"{name} has states {array.min()}..{array.max()}; they lie in -1..{len(array) - 1}")
 
 
 def work(rows: int, parts: int, horizon: int, vocabulary: int, chunk: int) -> None:

@@ -129,6 +129,41 @@ class _Tempered:
         return policy.policy
 
 
+class _Masked:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        writer.array(f"{prefix}following", policy.following)
+        return {"policy": writer.part(policy.policy, f"{prefix}policy.")}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a masked policy", spec, ("kind", "policy"))
+        inner = reader.part(spec["policy"], f"{prefix}policy.")
+        table = reader.take(f"{prefix}following", exactly=True)[""]
+        if not isinstance(inner, Autoregressive):
+            raise ValueError(f"a {type(inner).__name__} gives no next-token distribution to mask")
+        checks.automaton("following", table)
+        return made(inner, table)
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
+class _Guided:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        parts = {name: writer.part(getattr(policy, name), f"{prefix}{name}.") for name in ("policy", "against")}
+        return {**parts, "strength": policy.strength}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a guided policy", spec, ("kind", "policy", "against", "strength"))
+        parts = [reader.part(spec[name], f"{prefix}{name}.") for name in ("policy", "against")]
+        for part in _alike(parts, reader):
+            if not isinstance(part, Autoregressive):
+                raise ValueError(f"a {type(part).__name__} gives no next-token distribution to guide by")
+        return made(*parts, checks.number("strength", spec["strength"], 0, checks.MOST_STRENGTH))
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
 class _Excluding:
     def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
         writer.array(f"{prefix}excluded", policy.excluded)
@@ -171,7 +206,8 @@ class _Filtered:
 
 
 BARE, LEAF, NETWORK = _Bare(), _Leaf(), _Network()
-MIXTURE, TEMPERED, EXCLUDING, FILTERED = _Mixture(), _Tempered(), _Excluding(), _Filtered()
+MIXTURE, TEMPERED, MASKED, GUIDED = _Mixture(), _Tempered(), _Masked(), _Guided()
+EXCLUDING, FILTERED = _Excluding(), _Filtered()
 
 
 def _several(specs: Any, prefix: str, reader: Reader) -> list[Policy]:

@@ -1,0 +1,71 @@
+"""Asked sets: questions that are never asked twice.
+
+The reward is deterministic, so a second question teaches nothing. What was asked is known from the questions alone, withheld
+answers included: to leave out a sequence because it was asked reads no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from banel_agents.base import ask
+from banel_envs import Oracle, Problem
+from banel_envs.policies import Excluding, Policy
+from banel_envs.problem import Tokens
+
+
+@dataclass
+class Asked:
+    """The sequences that were asked so far, and a sampler that repeats none of them."""
+
+    known: set[bytes] = field(default_factory=set)
+
+    def sample(self, policy: Policy, n: int, rng: np.random.Generator, patience: int = 20) -> Tokens:
+        """N new, distinct sequences [n, T], which from then on count as asked.
+
+        There are fewer if `patience` times in a row n draws bring nothing new. Then nearly everything that the policy
+        writes was asked already.
+        """
+        new: list[Tokens] = []
+        dry = 0
+        while len(new) < n and dry < patience:
+            # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
+            found = self.new(policy.sample(n, rng), n - len(new))
+            new.extend(found)
+            dry = 0 if len(found) else dry + 1
+        return np.stack(new) if new else np.empty((0, 0), np.int64)
+
+    def new(self, tokens: Tokens, most: int) -> Tokens:
+        """The first rows, at most `most`, that were not asked, each once: [m, T]. From then on they count as asked."""
+        fresh: list[int] = []
+        for k, row in enumerate(np.ascontiguousarray(tokens, np.int64)):
+            key = row.tobytes()
+            if key not in self.known and len(fresh) < most:
+                self.known.add(key)
+                fresh.append(k)
+        return tokens[fresh]
+
+
+def without_replacement(
+    policy: Policy, problem: Problem, oracle: Oracle, batch: int, rng: np.random.Generator
+) -> Iterator[Policy]:
+    """Yield the policy, then the policy without the known failures after each question of `batch` new sequences.
+
+    It ends before the budget if nothing new is left to ask.
+    """
+    yield policy
+    asked = Asked()
+    failures = np.empty((0, problem.T), np.int64)
+    log_probs = np.empty(0)
+    while oracle.left:
+        tokens = asked.sample(policy, min(batch, oracle.left), rng)
+        if len(tokens) == 0:
+            return
+        told = ask(oracle, tokens).failures
+        failures = np.concatenate((failures, told))
+        # Kept, because Excluding would otherwise score all failures again in each round.
+        log_probs = np.concatenate((log_probs, policy.log_prob(told)))
+        yield Excluding(policy, failures, log_probs)
