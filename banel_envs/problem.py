@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.automaton import Automaton
 from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.protocol import Policy
 
@@ -33,6 +34,8 @@ class Problem:
     prompt: str | None = None  # what the sequence answers, where there is one
     allowed: Callable[[Tokens], NDArray[np.int8]] | None = field(default=None, repr=False)
     """Advice, never enforced: prefixes [n, t] to a mask [n, V] of tokens that keep a sequence well-formed."""
+    grammar: Callable[[], Automaton] | None = field(default=None, repr=False)
+    """The same grammar with few states, over well-formed prefixes, where `allowed` is a function. See `automaton`."""
     printer: Callable[[Tokens], str] | None = field(default=None, repr=False)  # one sequence [T] to text
     image: Callable[[Tokens], NDArray[np.uint8]] | None = field(default=None, repr=False)
     """One sequence [T], V where nothing is written yet, to a picture [height, width, 3]; None where there is none."""
@@ -115,6 +118,30 @@ class Problem:
         if self.allowed is None:
             return np.ones((len(prefix), self.V), np.int8)
         return self.allowed(prefix)
+
+    @property
+    def has_automaton(self) -> bool:
+        """Whether the grammar is known with few states: it is an Automaton, or comes with one, or forbids nothing."""
+        return self.allowed is None or self.grammar is not None or isinstance(self.allowed, Automaton)
+
+    def automaton(self) -> Automaton:
+        """The grammar with few states: what can be sampled evenly. Where nothing is forbidden, every sequence is well-formed.
+
+        Raises:
+            BadValue: the mask is a function, and no automaton came with it.
+        """
+        if self.grammar is not None:
+            return self.grammar()
+        if isinstance(self.allowed, Automaton):
+            return self.allowed
+        if self.allowed is not None:
+            what = f"{self.id}: its grammar is a function of whole prefixes, so its sequences cannot be counted"
+            raise BadValue(f"{what}; give the Problem an Automaton as `allowed`, or one beside it as `grammar`")
+        mask = np.ones((1 if self.end is None else 2, self.V), np.int8)
+        following = np.zeros(mask.shape, np.int64)
+        if self.end is not None:
+            mask[1], following[:, self.end], following[1] = np.arange(self.V) == self.end, 1, 1
+        return Automaton(mask, following)
 
     def well_formed(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Which sequences [n, T] keep to the action mask at every position: [n]."""

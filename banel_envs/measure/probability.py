@@ -26,6 +26,7 @@ from banel_envs.errors import BadPolicy
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch, logsumexp
 from banel_envs.policies.composed import Excluding, Mixture, Tempered, log_mean
 from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.grammar import Masked
 from banel_envs.policies.mark import Mark, is_stored_whole
 from banel_envs.policies.protocol import Policy, is_plainly
 from banel_envs.policies.weights import blame
@@ -158,7 +159,7 @@ def _descendants(policy: Any) -> list[Any]:
     while waiting:
         part = waiting.pop()
         inner = [*getattr(part, "members", ()), *getattr(part, "failure_models", ())]
-        if isinstance(part, Excluding | Filtered | Tempered):
+        if isinstance(part, Excluding | Filtered | Masked | Tempered):
             inner.append(part.policy)
         found += inner
         waiting += inner

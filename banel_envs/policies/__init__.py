@@ -3,6 +3,7 @@
 from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.cost import COST
+from banel_envs.policies.grammar import Masked, UniformGrammar
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage.store import load_policy_file, save_policy
 
@@ -10,11 +11,13 @@ __all__ = [
     "COST",
     "Autoregressive",
     "Excluding",
+    "Masked",
     "Mixture",
     "Policy",
     "Repeating",
     "Tempered",
     "Uniform",
+    "UniformGrammar",
     "load_policy_file",
     "save_policy",
 ]

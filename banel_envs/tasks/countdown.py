@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
+from banel_envs.automaton import Automaton, explored
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
@@ -150,6 +151,20 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     return mask
 
 
+def future(prefix: Tokens) -> NDArray[np.int64]:
+    """What the grammar still depends on after prefixes [n, t]: which numbers are used, the stack's depth, the end: [n, K + 2]."""
+    used = (prefix[:, :, None] == np.arange(K)).any(axis=1)
+    operator = (prefix >= K) & (prefix < END)
+    depth = used.sum(axis=1) - operator.sum(axis=1)
+    return np.column_stack((used, depth, (prefix == END).any(axis=1)))
+
+
+@cache
+def grammar() -> Automaton:
+    """The grammar with few states, over well-formed prefixes."""
+    return explored(well_formed_next, future, HORIZON)
+
+
 def render(tokens: Tokens) -> str:
     """One sequence [T] in infix with its value; a malformed one as it is written.
 
@@ -186,6 +201,7 @@ def build_v0() -> Task:
         prompt=f"Write an expression with the value {puzzle()} over the numbers {numbers}, each used at most once, "
         "in postfix (25 50 + 3 * = is 225). Every intermediate result must be a positive whole number.",
         allowed=well_formed_next,
+        grammar=grammar,
         printer=render,
     )
     return Task(

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
+from banel_envs.automaton import Automaton, explored
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
@@ -208,12 +209,27 @@ def successes() -> Tokens:
 
 def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     """The grammar as an action mask: prefixes [n, t] to allowed tokens [n, V]. Room is kept for the end token."""
+    room = HORIZON - prefix.shape[1] - 1
+    mask: NDArray[np.int8] = (NEEDS[FOLLOW[phases(prefix)]] <= room).astype(np.int8)
+    return mask
+
+
+def phases(prefix: Tokens) -> NDArray[np.int64]:
+    """What may follow prefixes [n, t], the room that is left apart: [n]."""
     phase = np.full(len(prefix), LIST)
     for token in prefix.T:
         phase = FOLLOW[phase, token]
-    room = HORIZON - prefix.shape[1] - 1
-    mask: NDArray[np.int8] = (NEEDS[FOLLOW[phase]] <= room).astype(np.int8)
-    return mask
+    return phase
+
+
+@cache
+def grammar() -> Automaton:
+    """The grammar with few states, over well-formed prefixes: the length so far and the phase tell them apart."""
+    return explored(
+        well_formed_next,
+        lambda prefix: np.column_stack((np.full(len(prefix), prefix.shape[1]), phases(prefix))),
+        HORIZON,
+    )
 
 
 def show(state: States) -> str:
@@ -251,6 +267,7 @@ def build_v0() -> Task:
         end=END,
         prompt=_prompt(),
         allowed=well_formed_next,
+        grammar=grammar,
         printer=render,
     )
     return Task(

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.assets import asset, combined_digest
+from banel_envs.automaton import Automaton, explored
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
@@ -154,6 +155,16 @@ def well_formed_next(prefix: Tokens) -> NDArray[np.int8]:
     return mask
 
 
+@cache
+def grammar() -> Automaton:
+    """The grammar with few states, over well-formed prefixes: the length so far and the open branches tell them apart."""
+    return explored(
+        well_formed_next,
+        lambda prefix: np.column_stack((np.full(len(prefix), prefix.shape[1]), goals_left(prefix))),
+        HORIZON,
+    )
+
+
 def outline(tokens: Tokens) -> str:
     """A sequence as a tree of rules, one a line. The proofs of two premises are indented. Nothing is checked."""
     lines, indents = [], [0]
@@ -176,6 +187,7 @@ def _build(id: str, name: str) -> Task:
         end=END,
         prompt=theorem,
         allowed=well_formed_next,
+        grammar=grammar,
         printer=outline,
     )
     return Task(

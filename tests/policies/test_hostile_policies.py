@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from banel_envs.assets import FOLDER
 from banel_envs.errors import AssetError, BadPolicy, BadValue
-from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform
+from banel_envs.policies import Excluding, Masked, Mixture, Policy, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies import load_policy_file as load
 from banel_envs.policies.filtered import MOST_AT_ONCE, Filtered
 from banel_envs.policies.networks.gru import GRU, GRUConfig
@@ -55,6 +55,7 @@ def chained() -> TorchPolicy:
 
 
 SEQUENCES = np.array([[0, 1, 2, 3], [4, 4, 4, 4]])
+TABLE = np.array([[0, 1, 1, 1, 0], [0, -1, 1, 1, 1]])
 HONEST: dict[str, Callable[[], Policy]] = {
     "network": network,
     "gru": gru,
@@ -63,6 +64,8 @@ HONEST: dict[str, Callable[[], Policy]] = {
     "repeating": lambda: Repeating(SEQUENCES[0], V),
     "tempered": lambda: Tempered(network(), 1.5),
     "excluding": lambda: Excluding(network(), SEQUENCES),
+    "grammar": lambda: UniformGrammar(TABLE, T, None),
+    "masked": lambda: Masked(network(), TABLE),
     "mixture": lambda: Mixture([network(), Excluding(Uniform(V, T, None), SEQUENCES), Repeating(SEQUENCES[1], V)]),
     "filtered": lambda: Filtered(network(), [gru(), Uniform(V, T, None)], [-1.0, 0.5], 1_000, 900),
 }
@@ -312,6 +315,22 @@ STRUCTURES: list[tuple[str, Callable[[Any, Arrays], None], str]] = [
     ("excluding", weight("excluded", lambda a: np.repeat(a, 2, axis=0)), "are repeats"),
     ("excluding", lambda spec, arrays: arrays.pop("excluded"), "the array 'excluded' is missing"),
     ("excluding", lambda spec, arrays: arrays.update(excluded2=arrays.pop("excluded")), "the array 'excluded' is missing"),
+    ("grammar", top(horizon=10**6), "horizon is 1000000"),
+    ("grammar", top(end=V), "end is 5"),
+    ("grammar", weight("following", lambda a: a + 1), r"following has states 0..2; they lie in -1..1"),
+    ("grammar", weight("following", lambda a: a - 1), r"following has states -2..0"),
+    ("grammar", weight("following", lambda a: a[0]), r"following has int64 \[5\]; it is int64 \[states, vocabulary\]"),
+    ("grammar", weight("following", lambda a: a[:0]), "following has int64"),
+    ("grammar", weight("following", lambda a: a.astype(np.float64)), "following has float64"),
+    ("grammar", weight("following", lambda a: a * 0 - 1), "has no well-formed sequence of 4 tokens"),
+    (
+        "grammar",
+        lambda spec, arrays: (top(horizon=8_192)(spec, arrays), arrays.update(following=np.zeros((9_000, V), np.int64))),
+        "its sequences are counted up to",
+    ),
+    ("masked", weight("following", lambda a: a[:, :4].clip(0)), "both must have the same vocabulary"),
+    ("masked", lambda spec, arrays: arrays.pop("following"), "the array 'following' is missing"),
+    ("masked", top(policy={"kind": "mixture", "members": [UNIFORM]}), "a Mixture gives no next-token distribution to mask"),
     ("mixture", top(members=[]), "a mixture needs at least 1 member"),
     ("mixture", top(members={"a": 1}), "a list of policies is"),
     ("mixture", top(members=[UNIFORM] * 1_001), "made of more than 1,000 policies"),

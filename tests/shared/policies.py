@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from banel_envs import Problem
-from banel_envs.policies import Excluding, Mixture, Repeating, Tempered, Uniform
+from banel_envs.policies import Excluding, Masked, Mixture, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
@@ -43,6 +43,11 @@ def excluding(policy, end, k=9):
     return Excluding(policy, space(end)[rows])
 
 
+# After "a" no "a" follows, and what begins with "b" goes on with "a" never and with "b" any time; state 0 is the empty
+# sequence's. With an end token, "$" is the fourth token.
+FOLLOWING = np.array([[1, 2, 0, 3], [-1, 0, 0, 3], [-1, 2, 2, 3], [-1, -1, -1, 3]])
+
+
 KINDS = {
     "uniform": lambda end: Uniform(V, T, end),
     "torch": lambda end: network(end),
@@ -56,6 +61,10 @@ KINDS = {
     "excluding from a mixture": lambda end: excluding(Mixture([network(end), Uniform(V, T, end)]), end),
     "mixture of excluding": lambda end: Mixture([excluding(network(end), end), Uniform(V, T, end)]),
     "repeating": lambda end: Repeating(space(end)[17], V),
+    "uniform over a grammar": lambda end: UniformGrammar(FOLLOWING, T, end),
+    "masked": lambda end: Masked(network(end), FOLLOWING),
+    "mixture with a grammar": lambda end: Mixture([Masked(network(end), FOLLOWING), UniformGrammar(FOLLOWING, T, end)]),
+    "excluding from a grammar": lambda end: excluding(UniformGrammar(FOLLOWING, T, end), end),
 }
 
 

@@ -68,6 +68,14 @@ def sequences(name: str, array: Array, axes: int, vocabulary: int, horizon: int 
         raise ValueError(f"{name} has tokens {array.min()}..{array.max()}; they lie in 0..{vocabulary - 1}")
 
 
+def automaton(name: str, array: Array) -> None:
+    """Check a table [S, V] of the states that follow each token, -1 where the token is forbidden."""
+    if array.dtype != np.int64 or array.ndim != 2 or not array.size:
+        raise ValueError(f"{name} has {array.dtype} {shown(list(array.shape))}; it is int64 [states, vocabulary]")
+    if not (array.min() >= -1 and array.max() < len(array)):
+        raise ValueError(f"{name} has states {array.min()}..{array.max()}; they lie in -1..{len(array) - 1}")
+
+
 def work(rows: int, parts: int, horizon: int, vocabulary: int, chunk: int) -> None:
     """Check the work that an excluding policy takes, which grows with the excluded sequences and is not seen in the file's size.
 

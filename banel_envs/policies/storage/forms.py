@@ -129,6 +129,24 @@ class _Tempered:
         return policy.policy
 
 
+class _Masked:
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        writer.array(f"{prefix}following", policy.following)
+        return {"policy": writer.part(policy.policy, f"{prefix}policy.")}
+
+    def read(self, made: Any, spec: Mapping[str, Any], prefix: str, reader: Reader) -> Any:
+        checks.keys("a masked policy", spec, ("kind", "policy"))
+        inner = reader.part(spec["policy"], f"{prefix}policy.")
+        table = reader.take(f"{prefix}following", exactly=True)[""]
+        if not isinstance(inner, Autoregressive):
+            raise ValueError(f"a {type(inner).__name__} gives no next-token distribution to mask")
+        checks.automaton("following", table)
+        return made(inner, table)
+
+    def member(self, policy: Any) -> Any:
+        return policy.policy
+
+
 class _Excluding:
     def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
         writer.array(f"{prefix}excluded", policy.excluded)
@@ -171,7 +189,7 @@ class _Filtered:
 
 
 BARE, LEAF, NETWORK = _Bare(), _Leaf(), _Network()
-MIXTURE, TEMPERED, EXCLUDING, FILTERED = _Mixture(), _Tempered(), _Excluding(), _Filtered()
+MIXTURE, TEMPERED, MASKED, EXCLUDING, FILTERED = _Mixture(), _Tempered(), _Masked(), _Excluding(), _Filtered()
 
 
 def _several(specs: Any, prefix: str, reader: Reader) -> list[Policy]:

@@ -32,6 +32,8 @@ KINDS: dict[str, Kind] = {
     "mixture": Kind("banel_envs.policies.composed:Mixture", forms.MIXTURE),
     "excluding": Kind("banel_envs.policies.composed:Excluding", forms.EXCLUDING),
     "tempered": Kind("banel_envs.policies.composed:Tempered", forms.TEMPERED),
+    "grammar": Kind("banel_envs.policies.grammar:UniformGrammar", forms.LEAF),
+    "masked": Kind("banel_envs.policies.grammar:Masked", forms.MASKED),
     "filtered": Kind("banel_envs.policies.filtered:Filtered", forms.FILTERED),
 }
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_envs.automaton import Automaton, explored
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
@@ -101,6 +102,29 @@ def grammar(prefix: Tokens) -> NDArray[np.int8]:
     mask[ended] = 0
     mask[ended, END] = 1
     return mask
+
+
+def future(prefix: Tokens) -> NDArray[np.int64]:
+    """What the grammar still depends on after prefixes [n, t]: [n, 12].
+
+    These are the roles of the last two tokens, the open branches, which rings are open, which of them at the last atom, and
+    whether the sequence has ended.
+    """
+    n, t = prefix.shape
+    last = ROLE[prefix[:, -1]] if t else np.full(n, START)
+    behind = np.isin(ROLE[prefix[:, -2]], (ATOM, DIGIT)) if t > 1 else np.zeros(n, bool)
+    depth = (prefix == OPEN).sum(axis=1) - (prefix == CLOSE).sum(axis=1)
+    digits = [prefix == FIRST_RING + d for d in range(len(RINGS))]
+    opened = np.stack([digit.sum(axis=1) % 2 == 1 for digit in digits], axis=1)
+    here = np.stack([_last(digit) > _last(prefix < len(ATOMS)) for digit in digits], axis=1) & opened
+    ended = prefix[:, -1] == END if t else np.zeros(n, bool)
+    return np.column_stack((last, behind & (last == BOND), depth, opened, here, ended))
+
+
+@cache
+def automaton() -> Automaton:
+    """The grammar with few states, over well-formed prefixes."""
+    return explored(grammar, future, HORIZON)
 
 
 def _last(found: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -220,6 +244,7 @@ def problem(id: str, printer: Callable[[Tokens], str] = printer) -> Problem:
         base=partial(shipped_policy, BASE),
         end=END,
         allowed=grammar,
+        grammar=automaton,
         printer=printer,
         image=image,
     )

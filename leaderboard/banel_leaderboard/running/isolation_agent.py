@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
+from banel_envs.automaton import Automaton
 from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
 from banel_envs.meter.oracle import stands_in
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
+from banel_envs.policies.grammar import automaton_of
 from banel_envs.problem import Tokens
 from banel_leaderboard.running.isolation_server import Pipe
 from banel_leaderboard.running.machine import Clock, peak_memory_mb
@@ -129,8 +131,13 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
         device = order["spec"]["device"]
         return policy if device == "cpu" else policy.to(device)  # type: ignore[attr-defined]
 
+    def grammar() -> Automaton:
+        return automaton_of(load_policy_file(order["grammar"]).following)  # type: ignore[attr-defined]
+
     fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
-    return Problem(**fields, base=base, allowed=allowed if order["masked"] else None)
+    return Problem(
+        **fields, base=base, allowed=allowed if order["masked"] else None, grammar=grammar if order["grammar"] else None
+    )
 
 
 if __name__ == "__main__":

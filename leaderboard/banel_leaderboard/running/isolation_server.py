@@ -27,7 +27,8 @@ import numpy as np
 from banel_agents.base import Agent
 from banel_envs import Oracle
 from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
-from banel_envs.policies import COST, Excluding, Policy, load_policy_file, save_policy
+from banel_envs.policies import COST, Excluding, Policy, UniformGrammar, load_policy_file, save_policy
+from banel_envs.policies.grammar import table_of
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running import isolation_wall
 from banel_leaderboard.running.machine import threads
@@ -201,6 +202,9 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
     problem = oracle.problem
     base = folder / "base.safetensors"
     save_policy(base, problem.base_policy())
+    grammar = folder / "grammar.safetensors"
+    if problem.allowed is not None and problem.has_automaton:
+        save_policy(grammar, UniformGrammar(table_of(problem.automaton()), problem.T, problem.end))
     return {
         "problem": {
             "id": problem.id,
@@ -212,6 +216,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
         },
         "masked": problem.allowed is not None,
         "base": str(base),
+        "grammar": str(grammar) if grammar.exists() else None,
         "budget": oracle.budget,
         "threads": threads(),  # other threads sum float32 in another order, and that changes the run
         "feedback": oracle.feedback,
