@@ -171,11 +171,12 @@ def keep(lines: Sequence[Line]) -> None:
     """Put these lines into docs/tasks.md and measured.json, in the registry's order, beside those of other tasks."""
     page = ROOT / "docs" / "tasks.md"
     heads, old = table(lines)[:2], {}
-    for row in page.read_text().splitlines():
+    table_of_runs, section, rest = page.read_text().partition("\n## ")  # the rest is benchmarks.controls'
+    for row in table_of_runs.splitlines():
         if row.startswith("| ") and row not in heads:
             old["banel/" + row.split("|")[1].strip()] = row
     new = old | dict(zip((line.id for line in lines), table(lines)[2:], strict=True))
-    page.write_text("\n".join([HEAD, *heads, *(new[id] for id in TASKS if id in new)]) + "\n")
+    page.write_text("\n".join([HEAD, *heads, *(new[id] for id in TASKS if id in new)]) + "\n" + section + rest)
     known = json.loads(PATH.read_text())
     for line in lines:
         base = asdict(line.base)
