@@ -4,13 +4,15 @@
 
 The policies: the base policy at temperatures from 0.5 to 5, the same within the public grammar (tokens that it forbids have
 probability 0), and uniform sampling of the grammar. Nothing is run and nothing is drawn. A task is *within reach* of a
-control that gains more than half a decade on the base policy. `--write` also keeps the table at the end of docs/tasks.md;
-what stands there of tasks that were not named stays. A task whose data is not here is left out.
+control that gains more than half a decade on the base policy. `--write` also keeps the table at the end of docs/tasks.md,
+and the best of each task beside what `benchmarks.tasks` measured, for `banel list`; what stands there of tasks that were
+not named stays. A task whose data is not here is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import torch
 from banel_envs import TASKS, BanelError, Task, success_rate
 from banel_envs.policies import Masked, Policy, Tempered, UniformGrammar
 from banel_envs.policies.grammar import table_of
+from banel_leaderboard.sweeping.measured_costs import PATH
 from benchmarks.tasks import ROOT, number
 
 TEMPERATURES = (0.5, 0.75, 1.5, 2.0, 3.0, 5.0)
@@ -106,13 +109,17 @@ def headings() -> list[str]:
 
 
 def keep(lines: Sequence[Reached]) -> None:
-    """Put these lines at the end of docs/tasks.md, in the registry's order, beside those of other tasks."""
+    """Put these lines at the end of docs/tasks.md and into measured.json, in the registry's order, beside other tasks'."""
     above, _, below = PAGE.read_text().partition(SECTION)
     rows = {"banel/" + row.split("|")[1].strip(): row for row in below.splitlines() if row.startswith("| ")}
     rows |= {line.id: line.row for line in lines}
-    PAGE.write_text(
-        above + SECTION + ABOUT + "\n".join([*headings(), *(rows[id] for id in TASKS if id in rows)]) + "\n"
-    )
+    table = [*headings(), *(rows[id] for id in TASKS if id in rows)]
+    PAGE.write_text(above + SECTION + ABOUT + "\n".join(table) + "\n")
+    known = json.loads(PATH.read_text())
+    for line in lines:
+        if known.get(line.id, {}).get("digest") == TASKS[line.id].digest:
+            known[line.id]["control"] = dict(zip(("log10", "whose"), line.best, strict=True))
+    PATH.write_text(json.dumps(known, indent=1) + "\n")
 
 
 def main() -> None:

@@ -48,7 +48,9 @@ def test_both_tables_keep_each_other(line, tmp_path, monkeypatch):
     page, figures = tmp_path / "docs" / "tasks.md", tmp_path / "measured.json"
     page.parent.mkdir()
     page.write_text(controls.PAGE.read_text())
-    figures.write_text(json.dumps({}))
+    known = json.loads(controls.PATH.read_text())
+    figures.write_text(json.dumps({LINE: {key: known[LINE][key] for key in ("digest", "base", "minutes")}}))
+    monkeypatch.setattr(controls, "PATH", figures)
     monkeypatch.setattr(controls, "PAGE", page)
     monkeypatch.setattr(table_of_runs, "ROOT", tmp_path)
     monkeypatch.setattr(table_of_runs, "PATH", figures)
@@ -59,3 +61,19 @@ def test_both_tables_keep_each_other(line, tmp_path, monkeypatch):
     table_of_runs.keep([])
     controls.keep([line])
     assert page.read_text() == both
+    assert json.loads(figures.read_text())[LINE] == known[LINE]  # and its best control with it
+
+
+def test_a_run_table_keeps_the_control_of_the_same_task_only(tmp_path, monkeypatch):
+    page, figures = tmp_path / "docs" / "tasks.md", tmp_path / "measured.json"
+    page.parent.mkdir()
+    monkeypatch.setattr(table_of_runs, "ROOT", tmp_path)
+    monkeypatch.setattr(table_of_runs, "PATH", figures)
+    task = TASKS[LINE]
+    runs = {name: [(-1.0, -1.0)] for name in table_of_runs.SHOWN}
+    rate = success_rate(task, task.problem.base_policy())
+    for digest, kept in ((task.digest, True), ("of another", False)):
+        page.write_text(controls.PAGE.read_text())
+        figures.write_text(json.dumps({LINE: {"digest": digest, "control": {"log10": -1.5, "whose": "T = 2"}}}))
+        table_of_runs.keep([table_of_runs.Line(LINE, rate, 24, runs, 0.1)])
+        assert ("control" in json.loads(figures.read_text())[LINE]) == kept
