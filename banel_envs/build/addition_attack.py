@@ -14,16 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 from tqdm import tqdm
 
+from banel_envs.build.shared.addition import answers_alone, greedy_digits
 from banel_envs.policies.gradient_step import descend
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.storage.store import save_policy
 from banel_envs.policies.torch_policy import TorchPolicy
-from banel_envs.problem import Tokens
 from banel_envs.tasks.addition_attack import (
-    END,
     HORIZON,
     LENGTHS,
     OFFSETS,
@@ -34,6 +32,7 @@ from banel_envs.tasks.addition_attack import (
     encode,
     summands,
 )
+from banel_envs.tasks.shared.addition import END, write_wrong
 
 TAKES = "about 8 minutes on one core, 1 GB of memory, no raw data"
 
@@ -54,11 +53,7 @@ def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
     answers = answer_all(target)
     true = np.add(*summands(np.arange(QUERIES)))
     wrong = np.flatnonzero(answers != true)
-    np.savez_compressed(
-        out / TABLE,
-        gaps=np.diff(wrong, prepend=0).astype(np.int32),
-        answers=answers[wrong].astype(np.int16),
-    )
+    write_wrong(out / TABLE, wrong, answers[wrong])
     natural = is_natural(np.arange(QUERIES))
     errors = int((natural[wrong]).sum())
     others = f"{len(wrong) - errors:,} of {QUERIES - natural.sum():,} others"
@@ -99,17 +94,7 @@ def train_target(rng: np.random.Generator) -> Transformer:
     """Maximum likelihood of the answer alone, learning rate decaying linearly from 40% of the run."""
     net = Transformer(TransformerConfig(len("0123456789+="), HORIZON + ANSWER, width=64))
     net.initialise(rng)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=TARGET_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in tqdm(range(TARGET_STEPS), desc="target", mininterval=10):
-        # The rate rises over 200 steps, since Adam's first averages are poor, and falls after 40% of the run.
-        done = step / TARGET_STEPS
-        for group in optimiser.param_groups:
-            group["lr"] = TARGET_RATE * min(1, (step + 1) / 200) * min(1.0, max(0.01, (1 - done) / 0.6))
-        row, where = _with_answers(natural_queries(TARGET_BATCH, rng))
-        at = torch.arange(TARGET_BATCH)[:, None]
-        logits = net(row)[at, where]  # [n, 4, V]
-        descend(optimiser, F.cross_entropy(logits.flatten(0, 1), row[at, where].flatten()))
-    return net.eval()
+    return answers_alone(net, lambda: _with_answers(natural_queries(TARGET_BATCH, rng)), TARGET_STEPS, TARGET_RATE)
 
 
 def answer_all(net: Transformer) -> NDArray[np.int64]:
@@ -121,26 +106,9 @@ def answer_all(net: Transformer) -> NDArray[np.int64]:
     for low, end in tqdm(blocks, desc="answers", mininterval=10):
         index = np.arange(low, min(low + BLOCK, end))
         tokens = encode(index)
-        answers[index] = _greedy(target, tokens[:, : int((tokens[0] != END).sum()) + 1])
+        read = tokens[:, : int((tokens[0] != END).sum()) + 1]
+        answers[index] = greedy_digits(target, read, ANSWER) @ 10 ** np.arange(ANSWER)
     return answers
-
-
-def _greedy(target: TorchPolicy, queries: Tokens) -> NDArray[np.int64]:
-    """The answers [n] to queries [n, q] of one length in ascending order, shared beginnings read once."""
-    last, state = np.array([target.vocabulary]), target.start()
-    node = np.zeros(len(queries), np.int64)  # the distinct beginning that each query stands at
-    for position, column in enumerate(queries.T):
-        _, state = target.step(last, position, state)
-        first = np.ones(len(queries), bool)
-        first[1:] = (node[1:] != node[:-1]) | (column[1:] != column[:-1])
-        state = target.select(state, node[first])
-        last, node = column[first], np.cumsum(first) - 1
-    total = np.zeros(len(queries), np.int64)
-    for j in range(ANSWER):
-        log_probs, state = target.step(last, queries.shape[1] + j, state)
-        last = log_probs[:, :10].argmax(axis=1)
-        total += last * 10**j
-    return total
 
 
 def train_bases(rng: np.random.Generator, out: Path) -> None:

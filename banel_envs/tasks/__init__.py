@@ -3,6 +3,7 @@
 SHIPPED = {
     "banel/AdditionAttack-v0": "banel_envs.tasks.addition_attack:build_v0",
     "banel/AdditionAttackHard-v0": "banel_envs.tasks.addition_attack:build_hard",
+    "banel/AdditionCarry-v0": "banel_envs.tasks.addition_carry:build_v0",
     "banel/Countdown-v0": "banel_envs.tasks.countdown:build_v0",
     "banel/Gaussian1D-v0": "banel_envs.tasks.gaussian1d:build_v0",
     "banel/Needle-v0": "banel_envs.tasks.needle:build_v0",

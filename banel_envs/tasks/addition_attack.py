@@ -24,9 +24,8 @@ from banel_envs.automaton import Automaton
 from banel_envs.policies.storage.store import shipped_policy
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
+from banel_envs.tasks.shared.addition import END, PLUS, VOCABULARY, digits, read_wrong
 
-VOCABULARY = tuple("0123456789+=")
-PLUS, END = 10, 11
 HORIZON = 8  # 123+456=
 LENGTHS = (1, 2, 3)  # digits an operand may have
 SIZES = [(la, lb) for la in LENGTHS for lb in LENGTHS]
@@ -48,14 +47,10 @@ def encode(index: NDArray[np.int64]) -> Tokens:
     for k, (la, lb) in enumerate(SIZES):
         rows = np.flatnonzero((index >= OFFSETS[k]) & (index < OFFSETS[k + 1]))
         a, b = np.divmod(index[rows] - OFFSETS[k], 10**lb)
-        tokens[rows[:, None], range(la)] = _digits(a, la)
+        tokens[rows[:, None], range(la)] = digits(a, la)
         tokens[rows, la] = PLUS
-        tokens[rows[:, None], range(la + 1, la + 1 + lb)] = _digits(b, lb)
+        tokens[rows[:, None], range(la + 1, la + 1 + lb)] = digits(b, lb)
     return tokens
-
-
-def _digits(values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    return values[:, None] // 10 ** np.arange(length - 1, -1, -1) % 10  # [n, length]
 
 
 def parse(tokens: Tokens) -> NDArray[np.int64]:
@@ -96,10 +91,8 @@ def summands(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 @cache
 def _wrong() -> NDArray[np.bool_]:
     """For every query, whether the target's answer is not the sum: [1,232,100]."""
-    with np.load(asset(TABLE)) as table:
-        # The table holds the wrong answers only, at numbers that are stored as gaps, which compress well.
-        wrong = np.zeros(QUERIES, bool)
-        wrong[np.cumsum(table["gaps"])] = True
+    wrong = np.zeros(QUERIES, bool)
+    wrong[read_wrong(asset(TABLE))] = True
     return wrong
 
 

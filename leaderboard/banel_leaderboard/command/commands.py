@@ -36,13 +36,15 @@ def listing(options: argparse.Namespace) -> int:
     from banel_leaderboard.sweeping.measured_costs import measured
     from banel_leaderboard.sweeping.suites import SUITES
 
-    print(f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success")
+    print(
+        f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success; best without an oracle"
+    )
     for name in TASKS:
         task = TASKS[name]
         problem, known = task.problem, measured(task)
         minutes = f"{known['minutes']:.1f}" if known else ""
         sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
-        print(f"{name:<30}{task.family:<12}{sizes}  {_base(known)}")
+        print(f"{name:<30}{task.family:<12}{sizes}  {_base(known)}{_control(known)}")
     print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
     print("\nagents:")
     for name, shipped in AGENTS.items():
@@ -64,6 +66,12 @@ def _base(known: dict[str, Any] | None) -> str:
         limits = f"below {base['high']:.2f}" if base["low"] is None else f"[{base['low']:.2f}, {base['high']:.2f}]"
         return f"{limits} ({base['samples']:,} samples)"
     return f"{base['log10']:.2f} [{base['low']:.2f}, {base['high']:.2f}] ({base['method'].replace('_', ' ')})"
+
+
+def _control(known: dict[str, Any] | None) -> str:
+    """The best exact rate of a policy that reads no answer (`benchmarks.controls`), in words."""
+    found = None if known is None else known.get("control")
+    return "" if found is None else f"; {found['log10']:.2f} {found['whose']}"
 
 
 def run(options: argparse.Namespace) -> int:
