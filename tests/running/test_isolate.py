@@ -65,7 +65,9 @@ def test_feedback_reports_and_masks_cross(tmp_path, feedback):
     assert [value for _, value in inside.reported["withheld"]] == [0.0, 2.0 * (feedback == "failures")]
 
 
-@pytest.mark.parametrize("task", ["AdditionAttack-v0", "Countdown-v0"])  # an automaton, and a function that comes with one
+@pytest.mark.parametrize(
+    "task", ["AdditionAttack-v0", "Countdown-v0"]
+)  # an automaton, and a function that comes with one
 def test_a_grammar_with_few_states_crosses(tmp_path, task):
     inside, _ = same(tmp_path, Spec(task=f"banel/{task}", agent="uniform_grammar", budget=40, settings={"batch": 20}))
     assert inside.ledger.count == 40 and inside.points[-1].invalid == 0

@@ -7,6 +7,10 @@ arXiv 2510.09596, section 4) becomes when its indicator of p_theta / p_phi >= ta
 
 alpha is found anew in each round, so that the effective number of candidates, (sum w)^2 / sum w^2, is 1 in `f` of them: `f`
 means what it means in `banel`, and nothing depends on the scale of the ratio. All settings are those of `banel`.
+
+What it does here: from failures alone it ends at 10^-0.04 to 10^0 of success on AdditionAttack-v0 and at 10^-1.11, 10^-0.33 and
+10^-0.03 on AdditionAttackHard, on 1 to 309 effective successes (`python -m benchmarks.agents --agents soft_banel --feedback
+failures`, seeds 100 to 102).
 """
 
 from __future__ import annotations

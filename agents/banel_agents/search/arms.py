@@ -2,7 +2,6 @@
 
 temperature   the base policy at a temperature, within the grammar
 grammar       the uniform policy over the grammar
-edited        samples of the base policy, with a few tokens changed, or two of them crossed
 few to many   the base policy fine-tuned on the successes told, by a few steps or by many, at a temperature
 edits         successes told, with a few tokens changed, or two of them crossed
 ends          successes told, whose last tokens the base policy writes anew
@@ -128,23 +127,6 @@ class Edits:
     def learn(self, successes: Tokens, rng: np.random.Generator) -> None:
         """Keep them."""
         self.successes = successes
-
-
-@dataclass
-class EditedSamples:
-    """Children of samples of a policy: neighbours of what it writes, which it may never write itself."""
-
-    name: str
-    problem: Problem
-    policy: Policy
-    ready: bool = True
-
-    def draw(self, n: int, rng: np.random.Generator) -> Tokens:
-        """Well-formed children of new samples."""
-        return children(self.problem, self.policy.sample(n, rng), n, rng)
-
-    def learn(self, successes: Tokens, rng: np.random.Generator) -> None:
-        """Nothing."""
 
 
 @dataclass

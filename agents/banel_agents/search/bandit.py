@@ -10,6 +10,16 @@
 
 Under `failures` no success is told. Then all posteriors fall alike, and it is a ladder of temperatures and the grammar that
 repeats no question. Source: Thompson 1933; forgetting after Raj and Kalyani 2017 (arXiv 1707.09727).
+
+What it does here: it meets 5,320 to 6,057 distinct successes on AdditionAttackHard, where `tempered_sft` meets 1,698 to 2,077
+and `expert_iteration` 2,033 to 2,411; on Countdown 62, 93 and 456, against at most 11 and 78 to 592 (`python -m
+benchmarks.agents --agents bandit expert_iteration tempered_sft`, seeds 100 to 102). On Countdown it is not ahead of
+`expert_iteration`: the first success comes by luck, after 433 to 3,240 questions, and decides how much is left.
+
+How it was set, on those seeds: with a few successes, fine-tuning by many steps only repeats them and is soon dry, and by few
+steps is best; with hundreds, many steps are best. So there are three strengths, and the bandit chooses. Without groups the
+seven rungs of the ladder take half of Countdown's questions after the first success: the best of seven draws from broad
+posteriors is high. A tenth arm, edits of the base policy's samples, succeeded no more often than the samples, and is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +34,7 @@ import numpy as np
 from banel_agents.base import ask, base_network
 from banel_agents.controls.sampling import tempered
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, check_settings
-from banel_agents.search.arms import Arm, At, EditedSamples, Edits, Ends, Fixed, Tuned
+from banel_agents.search.arms import Arm, At, Edits, Ends, Fixed, Tuned
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.gradient import Floats
 from banel_agents.shared.grammar import uniform_over_grammar, within_grammar
@@ -54,7 +64,7 @@ class BanditConfig:
     ladder: bool = True  # whether the temperatures are among the arms
     grammar: bool = True  # whether the grammar is
     tuned: bool = True  # whether `few`, `some` and `many` are
-    edits: bool = True  # whether `edits` and edited samples are
+    edits: bool = True  # whether `edits` is
     ends: bool = True  # whether `ends` is
 
     def __post_init__(self) -> None:
@@ -180,8 +190,6 @@ class Bandit:
         fixed: list[Arm] = [Fixed(f"T={t}", within_grammar(problem, tempered(base, t))) for t in rungs]
         if c.grammar and problem.has_automaton:
             fixed.append(Fixed("grammar", uniform_over_grammar(problem)))
-        if c.edits:
-            fixed.append(EditedSamples("edited samples", problem, within_grammar(problem, base)))
         groups = [fixed]
         if c.tuned:
             learning: list[Arm] = []
