@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_agents import AGENTS
-from banel_envs import Oracle
+from banel_envs import TASKS, Oracle
 from banel_leaderboard.board import overall as table_of
 from banel_leaderboard.board.chart import panel_of
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
@@ -39,6 +39,20 @@ def test_a_ledger_says_where_each_success_was_first_asked(asked: list[list[list[
     flat = [tuple(row) for tokens in asked for row in tokens]
     expected = sorted(flat.index(s) + 1 for s in (tuple(A), tuple(B)) if s in flat)
     assert Asked.of(oracle.ledger).found.tolist() == expected
+
+
+def test_rows_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Even:
+        def integers(self, *_: object, size: int, dtype: type) -> np.ndarray:
+            return np.zeros(size, dtype)  # the hash of a row is then the sum of its tokens
+
+    monkeypatch.setattr("banel_leaderboard.proving.asked.np.random.default_rng", lambda _: Even())
+    oracle = Oracle(TASKS["banel/AdditionAttack-v0"], budget=40)
+    successes = TASKS["banel/AdditionAttack-v0"].successes()
+    assert successes is not None
+    oracle(np.concatenate([successes[:20], successes[:20]]))
+    assert len({int(row.sum()) for row in successes[:20]}) < 20
+    assert Asked.of(oracle.ledger).found.tolist() == list(range(1, 21))
 
 
 def test_the_digest_does_not_depend_on_how_sequences_were_divided() -> None:
