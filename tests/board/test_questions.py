@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from banel_leaderboard.board import overall as table_of
 from banel_leaderboard.board.chart import panel_of
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.proving.asked import Asked
+from banel_leaderboard.proving.load import Proved, load_runs
+from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.ranking.across import FLOOR, overall
 from banel_leaderboard.ranking.answers import at_first, mean_distinct
+from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.marks import marks
 from benchmarks.pairs import COMMITTED, pairs
 from tests.shared.boards import boards, rows
@@ -209,6 +213,19 @@ def test_who_is_not_on_every_task_is_left_out_by_name(tmp_path: Path) -> None:
     assert made is not None
     assert made.left_out == {"part": "on 1 of 2 tasks", "seeds": "no rank on 2 of 2 tasks"}
     assert "part (on 1 of 2 tasks)" in table_of.note(made)
+
+
+def test_a_row_that_is_only_reported_has_ranks_in_the_first_two_questions(tmp_path: Path) -> None:
+    fill(tmp_path)
+    made = load_runs(tmp_path)
+    proved = Proved(Standing.RECOMPUTED, Standing.RECOMPUTED)
+    short = Proved(Standing.RECOMPUTED, Standing.REPORTED)
+    runs = [dataclasses.replace(r, proved=short if r.record.agent == "finds" else proved) for r in made.runs]
+    (board,) = make_boards(runs)
+    found = overall(board)
+    assert found is not None and not found.left_out
+    ranks = {line.agent: [score.rank for score in line.scores.values()] for line in found.lines}
+    assert ranks == {"finds": [1, 1, None], "base": [2, 2, 1], "without_replacement": [3, 3, 1]}
 
 
 def test_few_seeds_give_no_intervals(tmp_path: Path) -> None:
