@@ -74,7 +74,7 @@ def copy(tmp_path_factory):
 
 def test_the_guide_shows_one_file_and_one_line_of_each():
     assert [(kind, place.split("/")[-2]) for kind, place, _ in STEPS] == [
-        ("file", "tasks"), ("line", "tasks"), ("file", "banel_agents"), ("line", "banel_agents"),
+        ("file", "tasks"), ("line", "tasks"), ("file", "controls"), ("line", "banel_agents"),
     ]  # fmt: skip
 
 

@@ -18,7 +18,6 @@ import torch
 
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-from banel_leaderboard.running import machine
 from tests.shared.small import Small
 
 NOTES = "BANEL_TEST_NOTES"  # the folder where agents write what they saw
@@ -56,7 +55,7 @@ class Looks(Small):
         seen = {
             "runs": RUNS,
             "changed": hasattr(np, "changed_by_a_run"),
-            "threads": machine.native_threads(),
+            "threads": [path.joinpath("comm").read_text().strip() for path in Path("/proc/self/task").iterdir()],
             "torch_threads": torch.get_num_threads(),
             "opened": opened(),
             "torch": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),

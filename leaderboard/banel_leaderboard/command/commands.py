@@ -142,19 +142,17 @@ def _check_running(options: argparse.Namespace) -> None:
 
 def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: Engine | None = None) -> int:
     """Make the runs, print one line for each and then how many there are of each outcome; the exit status."""
-    from banel_leaderboard.running.sinks import VARIABLE, parse
+    from banel_leaderboard.running.sinks import inherited
     from banel_leaderboard.sweeping.sweep import check, records_of, sweep
     from banel_leaderboard.sweeping.worker import WAITING
 
     _check_running(options)
     check(lanes, options.out)
-    if options.log:
-        parse(",".join(options.log))
-        os.environ[VARIABLE] = ",".join(options.log)  # the processes that run the lanes read it there
     if options.isolate and not isolation_wall.version():
         print(f"--isolate: {isolation_wall.MISSING}", file=sys.stderr)
     how = {"jobs": options.jobs, "timeout": options.timeout, "isolate": options.isolate}
-    outcomes = sweep(lanes, options.out, **how, engine=engine)
+    with inherited(options.log or ()):  # the processes that run the lanes read it in their environment
+        outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
         regime = "twin" if record.twin else record.feedback
         first = record.first_success or f"> {record.ledger.count}"

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,6 +99,27 @@ def parse(text: str) -> list[tuple[str, str]]:
             raise MissingExtra(f"--log {part} needs {package}: {install}")
         sinks.append((word, where))
     return sinks
+
+
+@contextlib.contextmanager
+def inherited(parts: Sequence[str]) -> Iterator[None]:
+    """Inside the `with` block, the runs that this process starts show their curves in these sinks, such as tensorboard:DIR.
+
+    Raises:
+        BadValue: a sink is not written as one.
+        MissingExtra: its package is not installed.
+    """
+    before, text = os.environ.get(VARIABLE), ",".join(parts)
+    parse(text)
+    if parts:
+        os.environ[VARIABLE] = text
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
 
 
 @contextlib.contextmanager
