@@ -47,6 +47,7 @@ from benchmarks.forgeries.policies import (
     type_effective,
     type_rates,
     type_rates_without_policy,
+    type_unasked,
     whole_numbers,
 )
 
@@ -112,6 +113,7 @@ FORGERIES = [
     Forgery("rates: above 1", sealed(lambda f, _: f.claim(0.5))),
     Forgery("rates: the best of the curve typed", sealed(lambda f, _: f.claim(-0.01, points=slice(3, 4)))),
     Forgery("rates: effective number typed", sealed(type_effective)),
+    Forgery("rates: unasked mass typed", sealed(type_unasked)),
     Forgery("rates: NaN", edit_text(lambda t: t.replace('"log10": -', '"log10": NaN, "x": -', 1))),
     Forgery("rates: Infinity", edit_text(lambda t: t.replace('"high": -', '"high": Infinity, "high": -', 1))),
     Forgery("policy: another one, its hash in the record", sealed(other_policy)),

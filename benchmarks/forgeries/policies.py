@@ -156,5 +156,10 @@ def deep_mixture(folder: Path, place: Path) -> None:
     store(folder, {"none": np.zeros(0)}, spec, place)
 
 
+def type_unasked(f: Forged, _: Path) -> None:
+    """As if nearly everything had been asked: a higher next-question rate."""
+    f.record["unasked"] = f.record["points"][-1]["fresh"]["log10"] + 0.1
+
+
 def type_effective(f: Forged, _: Path) -> None:
     f.record["points"][-1]["success"]["effective"] = 20_000.0

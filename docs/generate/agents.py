@@ -121,7 +121,7 @@ def reached(name: str) -> str:
     parts = []
     for heading, rows in read_tables(BOARD.read_text(encoding="utf-8")):
         own = [row for row in rows if re.match(rf"`{re.escape(name)}`(\s|$)", row.get("agent", ""))]
-        columns = [column for column in SHOWN if own and column in own[0]]
+        columns = [column for column in SHOWN if own and "task" in own[0] and column in own[0]]
         if columns:
             cells = [[escaped(row.get(column, "")) for column in columns] for row in own]
             parts.append(f"### {escaped(heading)}\n\n{table(columns, cells)}")

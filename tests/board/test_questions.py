@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_agents import AGENTS
-from banel_envs import Oracle
+from banel_envs import TASKS, Oracle
 from banel_leaderboard.board import overall as table_of
 from banel_leaderboard.board.chart import panel_of
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.proving.asked import Asked
+from banel_leaderboard.proving.load import Proved, load_runs
+from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.ranking.across import FLOOR, overall
 from banel_leaderboard.ranking.answers import at_first, mean_distinct
+from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.marks import marks
 from benchmarks.pairs import COMMITTED, pairs
 from tests.shared.boards import boards, rows
@@ -39,6 +43,20 @@ def test_a_ledger_says_where_each_success_was_first_asked(asked: list[list[list[
     flat = [tuple(row) for tokens in asked for row in tokens]
     expected = sorted(flat.index(s) + 1 for s in (tuple(A), tuple(B)) if s in flat)
     assert Asked.of(oracle.ledger).found.tolist() == expected
+
+
+def test_rows_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Even:
+        def integers(self, *_: object, size: int, dtype: type) -> np.ndarray:
+            return np.zeros(size, dtype)  # the hash of a row is then the sum of its tokens
+
+    monkeypatch.setattr("banel_leaderboard.proving.asked.np.random.default_rng", lambda _: Even())
+    oracle = Oracle(TASKS["banel/AdditionAttack-v0"], budget=40)
+    successes = TASKS["banel/AdditionAttack-v0"].successes()
+    assert successes is not None
+    oracle(np.concatenate([successes[:20], successes[:20]]))
+    assert len({int(row.sum()) for row in successes[:20]}) < 20
+    assert Asked.of(oracle.ledger).found.tolist() == list(range(1, 21))
 
 
 def test_the_digest_does_not_depend_on_how_sequences_were_divided() -> None:
@@ -195,6 +213,19 @@ def test_who_is_not_on_every_task_is_left_out_by_name(tmp_path: Path) -> None:
     assert made is not None
     assert made.left_out == {"part": "on 1 of 2 tasks", "seeds": "no rank on 2 of 2 tasks"}
     assert "part (on 1 of 2 tasks)" in table_of.note(made)
+
+
+def test_a_row_that_is_only_reported_has_ranks_in_the_first_two_questions(tmp_path: Path) -> None:
+    fill(tmp_path)
+    made = load_runs(tmp_path)
+    proved = Proved(Standing.RECOMPUTED, Standing.RECOMPUTED)
+    short = Proved(Standing.RECOMPUTED, Standing.REPORTED)
+    runs = [dataclasses.replace(r, proved=short if r.record.agent == "finds" else proved) for r in made.runs]
+    (board,) = make_boards(runs)
+    found = overall(board)
+    assert found is not None and not found.left_out
+    ranks = {line.agent: [score.rank for score in line.scores.values()] for line in found.lines}
+    assert ranks == {"finds": [1, 1, None], "base": [2, 2, 1], "without_replacement": [3, 3, 1]}
 
 
 def test_few_seeds_give_no_intervals(tmp_path: Path) -> None:

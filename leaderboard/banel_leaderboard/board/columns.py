@@ -38,7 +38,10 @@ def columns(board: Board, question: Question) -> list[Column]:
     """The columns of a board's tables for a question."""
     if question == "first":
         return [_SEEDS, *_FIRST]
-    return [_SEEDS, *_DISTINCT] if question == "distinct" else _worth(board)
+    if question == "distinct":
+        known = any(row.distinct and row.distinct.next for table in board.tables for row in table.rows)
+        return [_SEEDS, *_DISTINCT, *([_NEXT] if known else [])]  # records of older versions do not hold it
+    return _worth(board)
 
 
 def _seeds(row: Row) -> Cell:
@@ -91,8 +94,10 @@ _FIRST = [
 _DISTINCT = [
     Column("distinct successes", "median number of distinct successes asked", _distinct, role="main"),
     Column("mean over the budget", "that number averaged over the budget: early ones count more", _mean_distinct),
-    Column("next question", "log10 rate of successes among what the final policy would ask for the first time", _next),
 ]
+_NEXT = Column(
+    "next question", "log10 rate of successes among what the final policy would ask for the first time", _next
+)
 
 
 def _worth(board: Board) -> list[Column]:

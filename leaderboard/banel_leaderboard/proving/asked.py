@@ -48,7 +48,11 @@ def _first(hits: list[Tokens], places: list[NDArray[np.int64]]) -> NDArray[np.in
     """The place of each distinct row at its first occurrence, ascending."""
     if not hits:
         return np.empty(0, np.int32)
-    rows = np.ascontiguousarray(np.concatenate(hits), "<i8")
-    # Rows as single items of bytes: to sort these is faster than to sort rows column by column.
-    _, first = np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(), return_index=True)
-    return np.concatenate(places)[np.sort(first)].astype(np.int32)
+    rows = np.concatenate(hits).astype(np.uint64)
+    # A 64-bit hash of each row is sorted in a tenth of the time that the rows take. It need not be safe, since it is checked.
+    odd = np.random.default_rng(0).integers(1 << 63, size=rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    _, first, which = np.unique(rows @ odd, return_index=True, return_inverse=True)
+    if not np.array_equal(rows[first[which]], rows):
+        _, first = np.unique(rows, axis=0, return_index=True)
+    found: NDArray[np.int32] = np.concatenate(places)[np.sort(first)].astype(np.int32)
+    return found

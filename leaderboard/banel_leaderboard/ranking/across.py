@@ -86,8 +86,7 @@ def overall(board: Board) -> Overall | None:
     drawn = {key: _scores(rows, board.rate, bases, bars) for key, rows in groups.items()}
     # A question that cannot be answered for every line, for want of a base policy or a bar, is left out of the table.
     asked = [q for q in board.questions if all(q in scores for scores in drawn.values())]
-    ranked = {key: {q: drawn[key][q] for q in asked} for key, rows in groups.items() if _ranked(rows)}
-    placed = {q: _places({key: scores[q] for key, scores in ranked.items()}) for q in asked}
+    placed = {q: _places({key: scores[q] for key, scores in drawn.items() if _ranked(groups[key], q)}) for q in asked}
     lines = [
         Line(rows, {q: _score(rows, drawn[key][q], placed[q].get(key), q) for q in asked}, _curve(rows))
         for key, rows in groups.items()
@@ -112,7 +111,7 @@ def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dic
     groups, left_out = {}, {}
     for key, rows in found.items():
         agent = rows[0].first.agent
-        unranked = sum(row.rank is None for row in rows)
+        unranked = sum(all(rank is None for rank in row.ranks.values()) for row in rows)
         if len(rows) < len(tables):
             left_out[agent] = f"on {len(rows)} of {len(tables)} tasks"
         elif unranked and rows[0].unranked != BREAKS_THE_RULE:
@@ -124,8 +123,8 @@ def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dic
     }
 
 
-def _ranked(rows: Sequence[Row]) -> bool:
-    return all(row.rank is not None for row in rows)
+def _ranked(rows: Sequence[Row], question: Question) -> bool:
+    return all(row.ranks.get(question) is not None for row in rows)
 
 
 def _bar(table: TaskTable) -> float | None:
