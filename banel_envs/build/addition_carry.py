@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ def build(out: Path, data: Path | None = None, instance: int = 0) -> None:
     save_policy(out / TARGET, TorchPolicy(train_target(np.random.default_rng([TARGET_SEED, instance])), end=None))
     policy = train_base(np.random.default_rng([20251010, instance]))
     save_policy(out / BASE, policy)
-    kept = Path(gettempdir()) / f"banel_addition_carry_{hashlib.sha256((out / TARGET).read_bytes()).hexdigest()[:16]}"
+    kept = out / f"addition_carry_{hashlib.sha256((out / TARGET).read_bytes()).hexdigest()[:16]}"
     wrong, answers = errors(out / TARGET, kept)
     write_wrong(out / TABLE, wrong, answers)
     shutil.rmtree(kept)
