@@ -9,8 +9,8 @@ alpha is found anew in each round, so that the effective number of candidates, (
 means what it means in `banel`, and nothing depends on the scale of the ratio. All settings are those of `banel`.
 
 What it does here: from failures alone it ends at 10^-0.04 to 10^0 of success on AdditionAttack-v0 and at 10^-1.11, 10^-0.33 and
-10^-0.03 on AdditionAttackHard, on 1 to 309 effective successes (`python -m benchmarks.agents --agents soft_banel --feedback
-failures`, seeds 100 to 102).
+10^-0.03 on AdditionAttackHard, on 1 to 309 effective successes; its twin ends at 10^-2.99 to 10^-2.49 there
+(`python -m benchmarks.agents --agents soft_banel --feedback failures [--twin]`, seeds 100 to 102).
 """
 
 from __future__ import annotations
