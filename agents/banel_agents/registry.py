@@ -14,6 +14,8 @@ class Shipped(NamedTuple):
     """What it does with its default settings, in a sentence or two, for the board and `banel list`."""
     portable: bool = True
     """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
+    dead_on_failures: bool = False
+    """Whether it stays at the base policy, to the bit, until a success is told. Under the feedback `failures` none is."""
 
 
 AGENTS: dict[str, Shipped] = {
@@ -46,12 +48,59 @@ AGENTS: dict[str, Shipped] = {
         portable=False,
     ),
     "reinforce": Shipped(
-        "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."
+        "banel_agents.sequence.reinforce:Reinforce",
+        "policy gradient on the reward alone. Learns from successes only.",
+        dead_on_failures=True,
     ),
     "ppo": Shipped(
         "banel_agents.sequence.ppo:PPO",
         "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
         portable=False,
+    ),
+    "nsr": Shipped(
+        "banel_agents.negative.nsr:NSR",
+        "negative sample reinforcement: policy gradient with -1 for a failure, 0 for a success.",
+    ),
+    "w_reinforce": Shipped(
+        "banel_agents.negative.w_reinforce:WReinforce", "policy gradient with -1 for a failure and 0.1 for a success."
+    ),
+    "unlikelihood": Shipped(
+        "banel_agents.negative.unlikelihood:Unlikelihood",
+        "unlikelihood of every token of a failure, likelihood of base samples and of successes told.",
+    ),
+    "npo": Shipped(
+        "banel_agents.negative.npo:NPO",
+        "negative preference optimisation of all failures, with a KL term that keeps samples of the base policy.",
+    ),
+    "grpo": Shipped(
+        "banel_agents.sequence.group:GRPO",
+        "GRPO: the reward in standard deviations from the round's mean, by length, and a KL term.",
+        dead_on_failures=True,
+    ),
+    "rloo": Shipped(
+        "banel_agents.sequence.group:RLOO",
+        "REINFORCE with the mean reward of the others in the round as baseline.",
+        dead_on_failures=True,
+    ),
+    "dr_grpo": Shipped(
+        "banel_agents.sequence.group:DrGRPO",
+        "GRPO without the division by deviation and length, and without a KL term.",
+        dead_on_failures=True,
+    ),
+    "maxrl": Shipped(
+        "banel_agents.sequence.group:MaxRL",
+        "the reward's deviation from the round's mean, divided by the mean: ascends the log of the success rate.",
+        dead_on_failures=True,
+    ),
+    "mrt": Shipped(
+        "banel_agents.sequence.mrt:MRT",
+        "minimum risk training over the distinct samples of a round.",
+        dead_on_failures=True,
+    ),
+    "esrl": Shipped(
+        "banel_agents.sequence.esrl:ESRL",
+        "REINFORCE that asks only the least confident 70% of its samples.",
+        dead_on_failures=True,
     ),
 }
 """The shipped agents, one line each."""
