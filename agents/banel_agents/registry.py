@@ -102,5 +102,33 @@ AGENTS: dict[str, Shipped] = {
         "REINFORCE that asks only the least confident 70% of its samples.",
         dead_on_failures=True,
     ),
+    "kl_rl": Shipped(
+        "banel_agents.soft.kl_rl:KLRL",
+        "KL-regularised policy gradient whose KL term is estimated on samples that are not asked.",
+        dead_on_failures=True,
+    ),
+    "dpg": Shipped(
+        "banel_agents.soft.dpg:DPG",
+        "distributional policy gradient to the base policy conditioned on success.",
+        dead_on_failures=True,
+    ),
+    "dpg_failures": Shipped(
+        "banel_agents.soft.dpg_failures:DPGFailures",
+        "distributional policy gradient to the base policy, tilted away from a model of the failures, within the grammar.",
+    ),
+    "spo": Shipped(
+        "banel_agents.soft.spo:SPO",
+        "after SPO: squared soft-value residual over all that was asked, without a value model.",
+        dead_on_failures=True,
+    ),
+    "trajectory_balance": Shipped(
+        "banel_agents.soft.trajectory_balance:TrajectoryBalance",
+        "trajectory balance of a GFlowNet to the base policy times exp(reward / beta).",
+        dead_on_failures=True,
+    ),
+    "gafn": Shipped(
+        "banel_agents.soft.gafn:GAFN",
+        "trajectory balance with a count bonus for well-formed sequences, after generative augmented flow networks.",
+    ),
 }
 """The shipped agents, one line each."""

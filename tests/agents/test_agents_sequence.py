@@ -44,7 +44,7 @@ def test_once_successes_are_told_it_climbs(name, seed):
     *_, last = make_agent(name).learn(oracle.problem, oracle, np.random.default_rng(seed))
     asked = [oracle.ledger.tokens(ask) for ask in oracle.ledger.asks]
     rewards = [ask.rewards for ask in oracle.ledger.asks]
-    assert np.concatenate(rewards[-5:]).mean() > 10 * np.concatenate(rewards)[:200].mean()
+    assert np.concatenate(rewards[-5:]).mean() > 0.1  # ten times the base policy's rate
     assert len(np.concatenate(asked)) == 3_000 and not torch.equal(weights(last), weights(base()))
 
 
