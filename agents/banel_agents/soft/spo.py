@@ -102,8 +102,7 @@ class SPO:
 def reach(lengths: NDArray[np.int64], horizon: int, lam: float) -> Floats:
     """For each token i of sequences of some lengths L [n]: 1 / L sum over the prefixes i <= t <= L of lam^(L - t): [n, T]."""
     behind = lengths[:, None] - 1 - np.arange(horizon)  # tokens behind each, -1 and less where nothing is written
-    sums = np.cumsum(
-        [lam**k for k in range(horizon)]
-    )  # whole powers of one number, the same wherever they are computed
+    # The sums of lam^k, from products: the last bit of a power may differ between processors.
+    sums = np.cumsum(np.cumprod([1.0, *[lam] * (horizon - 1)]))
     found: Floats = np.where(behind >= 0, sums[np.maximum(behind, 0)], 0.0) / lengths[:, None]
     return found
