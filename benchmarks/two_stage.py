@@ -3,7 +3,8 @@
 One stage keeps the graph of every token it samples: at each position the network reads the prefix again, and the log-probability
 of the token drawn has a gradient. Two stages sample without a graph, with a cache, and read all sequences once with a gradient.
 Each way runs in a process of its own, on one thread, and prints the median time of a step and by how much its peak memory is
-above what the process held before. Both ways train on the same number of samples; tests/agents holds their gradients to be the same.
+above what the process held before. All ways train on the same number of samples; that their gradients are the same is tested in
+tests/agents.
 """
 
 from __future__ import annotations
