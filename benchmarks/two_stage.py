@@ -53,9 +53,8 @@ def measured(way: str, id: str, n: int, repeats: int, found: Any) -> None:
     import torch
 
     from banel_agents.base import base_network
-    from banel_envs import kernel
+    from banel_envs import TASKS, kernel
     from banel_envs.policies.training import Trainer
-    from banel_envs.tasks import TASKS
 
     torch.set_num_threads(1)
     policy, rng = base_network(TASKS[id].problem), np.random.default_rng(0)

@@ -6,7 +6,7 @@ all failures so far, where L_NPO = mean of (2 / beta) log(1 + (p(x) / p_theta(x)
 
 The gradient of L_NPO is 2 p^beta / (p^beta + p_theta^beta) times that of log p: 1 at the base policy, and it fades once a
 failure is less likely than it was, so that it does not run away as plain ascent does. KL(p_theta || p) is, up to a constant,
-the negative log-likelihood of base samples, which cost no NRE. Successes told join what is retained.
+the negative log-likelihood of base samples, which cost no NRE. That of the successes told is added with weight 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from banel_agents.base import Answers, base_network
 from banel_agents.limits import BatchSize, Range, Steps, Weight
-from banel_agents.negative.retain import base_samples
+from banel_agents.negative.retain import Successes, base_samples
 from banel_agents.shared.steps import Floats, Step, StepConfig, joined, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
@@ -36,7 +36,7 @@ class NPOConfig(StepConfig):
     beta: Annotated[float, Range(1e-3, 100)] = 0.1  # inverse temperature: how soon the gradient fades; the paper's
     retain: Weight = 1.0  # weight of the KL term; the paper's
     steps: Steps = 1  # gradient steps a round
-    minibatch: BatchSize = 50  # failures in a step, drawn from all so far, and as many base samples
+    minibatch: BatchSize = 50  # failures in a step, drawn from all so far, as many base samples, and as many successes
 
 
 class NPO:
@@ -51,7 +51,7 @@ class NPO:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
-        c, base = self.config, base_network(problem)
+        c, base, successes = self.config, base_network(problem), Successes(problem.T)
         failures = np.empty((0, problem.T), np.int64)
         reference = np.empty(0)  # their log-probabilities under the base policy
 
@@ -63,8 +63,11 @@ class NPO:
                 rows = rng.integers(len(failures), size=c.minibatch) if len(failures) else np.empty(0, np.int64)
                 tokens = failures[rows]
                 weights = npo(policy.log_prob(tokens) - reference[rows], c.beta)
-                kept = np.concatenate((base_samples(base, problem, c.minibatch, rng), told.successes))
-                yield joined((tokens, weights, 1.0), (kept, np.ones(len(kept)), c.retain))
+                kept = base_samples(base, problem, c.minibatch, rng)
+                known = successes.drawn(told.successes, c.minibatch, rng)
+                yield joined(
+                    (tokens, weights, 1.0), (kept, np.ones(len(kept)), c.retain), (known, np.ones(len(known)), 1.0)
+                )
 
         return rounds_of_steps(problem, oracle, rng, c, steps)
 

@@ -13,24 +13,34 @@ all there is. It is no pure noise: what was sampled loses mass to what was not, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from banel_agents.base import Answers
+from banel_agents.limits import BatchSize, LearningRate
 from banel_agents.shared.steps import Floats, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
+
+
+@dataclass(frozen=True)
+class NSRConfig(StepConfig):
+    """The settings of negative sample reinforcement."""
+
+    batch: BatchSize = 250  # sequences in a round, which is one question and one step
+    lr: LearningRate = 3e-4  # learning rate of Adam
 
 
 class NSR:
     """See the module."""
 
     name = "nsr"
-    Config = StepConfig
+    Config = NSRConfig
     learns_from = "failures"
 
-    def __init__(self, config: StepConfig | None = None) -> None:
-        self.config = config or StepConfig()
+    def __init__(self, config: NSRConfig | None = None) -> None:
+        self.config = config or NSRConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from banel_agents.limits import Weight
-from banel_agents.negative.nsr import advantages
-from banel_agents.shared.steps import StepConfig, rounds_of_steps
+from banel_agents.negative.nsr import NSRConfig, advantages
+from banel_agents.shared.steps import rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
 
 @dataclass(frozen=True)
-class WReinforceConfig(StepConfig):
+class WReinforceConfig(NSRConfig):
     """The settings of W-REINFORCE."""
 
     success: Weight = 0.1  # lambda, the weight of a success beside 1 for a failure; the paper's

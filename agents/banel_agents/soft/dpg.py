@@ -1,9 +1,10 @@
 """DPG, the distributional policy gradient: approaches the base policy conditioned on success, p(x) = p_theta(x) 1[r(x) = 1] / Z.
 
-In each round: 1. ask samples of the policy pi; 2. update Z, the mean of P(x) / pi(x) over all that was told so far,
-P = p_theta x 1[r = 1]; 3. take one step up the mean of (P(x) / (Z pi(x)) - 1) log pi(x). It descends the forward KL divergence
-KL(p || pi), and the 1 is a baseline. Sources: Khalifa et al. 2021 (GDC, arXiv 2012.11635, with a pointwise constraint) for
-the target and the gradient; Korbak et al. 2022 (arXiv 2206.00761) for the baseline.
+In each round: 1. ask samples of the policy pi; 2. update Z, the mean of w = P(x) / pi(x) over all that was told so far,
+P = p_theta x 1[r = 1]; 3. take one step up the mean of (w - mean w) / Z x log pi(x). It descends the forward divergence
+KL(p || pi). The mean of w over the round is the baseline. Its expectation is Z, so that w / Z - 1 is the advantage of Korbak et
+al. 2022 (arXiv 2206.00761); with 1 itself a round without a success would push all its samples down, and some runs were lost
+to that. Target and gradient: Khalifa et al. 2021 (GDC, arXiv 2012.11635, with a pointwise constraint).
 
 What to expect: a success gets 1 / Z, so the first one moves the policy as far as many later ones; one that is already likely
 gets little. At the optimum every success has the share that the base policy gives it: none is dropped for another. Dead until a
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from banel_agents.base import Answers, base_network
-from banel_agents.shared.steps import Floats, Step, StepConfig, rounds_of_steps
+from banel_agents.shared.gradient import centred
+from banel_agents.shared.steps import Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
 from banel_envs.policies import Policy
@@ -47,11 +49,6 @@ class DPG:
             ratios = told.rewards * portable.exp(base.log_prob(told.tokens) - policy.log_prob(told.tokens))  # P / pi
             told_so_far, mass = told_so_far + len(ratios), mass + float(portable.total(ratios))
             if mass:
-                yield told.tokens, advantages(ratios, mass / told_so_far)
+                yield told.tokens, centred(ratios) / (mass / told_so_far)
 
         return rounds_of_steps(problem, oracle, rng, self.config, steps)
-
-
-def advantages(ratios: Floats, Z: float) -> Floats:
-    """P / (Z pi) - 1 from P / pi [n] and Z."""
-    return ratios / Z - 1
