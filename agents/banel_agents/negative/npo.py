@@ -7,6 +7,12 @@ all failures so far, where L_NPO = mean of (2 / beta) log(1 + (p(x) / p_theta(x)
 The gradient of L_NPO is 2 p^beta / (p^beta + p_theta^beta) times that of log p: 1 at the base policy, and it fades once a
 failure is less likely than it was, so that it does not run away as plain ascent does. KL(p_theta || p) is, up to a constant,
 the negative log-likelihood of base samples, which cost no NRE. That of the successes told is added with weight 1.
+
+What it does here: from failures alone it meets two to four times as many successes as the base policy on the addition
+attack, its oracle-free twin one to two times as many, and it lifts the rate on AdditionAttackHard by two decades, most of it
+before the first success. It wanders: the rate of one round says little about the next. Under full feedback it keeps more
+different successes than the policy gradients do, because base samples are retained beside them. How it was set: with retain
+0.3 it leaves the grammar in the first half; four steps a round, beta 1 and a third of the learning rate find fewer.
 """
 
 from __future__ import annotations

@@ -8,6 +8,11 @@ What moves it: over all samples the mean of the gradient of log p is 0, so minus
 the successes. In expectation the step is that of `reinforce`, from failures alone too: what is not told is missing from the
 sum. But each single failure adds its own gradient of size 1, where `reinforce` adds 0. While nothing has succeeded this noise is
 all there is. It is no pure noise: what was sampled loses mass to what was not, so the policy becomes more even.
+
+What it does here: where one sequence in a hundred succeeds it learns from the gaps that withheld successes leave
+(tests/agents). On the addition attack, one in a thousand, the noise wins: it wanders about the base rate, under full
+feedback too, and with larger steps out of the grammar. How it was set: with the batch and learning rate of `reinforce` all strings
+were malformed after a third of the budget; of seven settings tried this one moves most and still writes well-formed strings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """W-REINFORCE: NSR with a small weight on successes.
 
-The rounds are those of `nsr`, with A = lambda for a success and -1 for a failure, lambda 0.1: L = lambda L_PSR + L_NSR of Zhu
-et al. 2025 (arXiv 2506.01347, section 5). From failures alone it is `nsr`.
+The rounds are those of `nsr`, with A = lambda for a success and -1 for a failure, lambda 0.1: L = lambda L_PSR + L_NSR of
+Zhu et al. 2025 (arXiv 2506.01347, section 5). From failures alone it is `nsr`. On the addition attack a success in a
+thousand failures does not show at this weight: it goes where `nsr` goes.
 """
 
 from __future__ import annotations

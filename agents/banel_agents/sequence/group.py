@@ -14,6 +14,9 @@ MaxRL     A = (r - mean) / mean, s = 1, which ascends log P(success): arXiv 2602
 What to expect: where all rewards are equal every A is 0, so until a success is told nothing moves, not by a bit. RLOO and
 Dr. GRPO differ by a constant factor, which Adam divides out: they take nearly the same path, that of `reinforce` without its
 penalty. GRPO and MaxRL give a round with few successes the same weight as one with many.
+
+What they do here: on the addition attack all four are at a success rate near 1 after half of the budget, on some hundred
+different successes. GRPO, with its KL term, is the quickest of them and keeps the most.
 """
 
 from __future__ import annotations

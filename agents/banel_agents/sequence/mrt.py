@@ -5,7 +5,8 @@ L = sum over S of Q(x) (1 - r(x)), Q(x) = p(x)^a / sum over S of p^a. Source: Sh
 a = 5e-3 and 100 samples as there. The paper adds the reference translation to S; here there is none.
 
 Its gradient is a Q(x) (1 - r(x) - L) times that of log p. With a this small Q is nearly uniform over S: a sequence counts once,
-however likely it is, and its weight does not grow with what it has already been given.
+however likely it is, and its weight does not grow with what it has already been given. It climbs as the other policy
+gradients do.
 """
 
 from __future__ import annotations

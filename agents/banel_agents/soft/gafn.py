@@ -7,17 +7,23 @@ its edge-based rewards are left out, and counts take the place of its random net
 
 It is live on failures: its target p_theta exp((r + bonus x novelty) / beta) moves as the counts grow, and goes back to p_theta
 as they do.
+
+What it does here: from failures alone it meets over ten times as many successes as the base policy on the addition attack,
+and on AdditionAttackHard, where the base policy meets none, dozens; nearly every string stays well-formed. Its oracle-free
+twin does about as well, so this is novelty within the grammar. On Countdown, which novelty does not help, it holds the
+reward back. How it was set: a bonus of 0.3, or beta 0.05, moves it less far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from banel_agents.base import Answers
-from banel_agents.limits import Context, Weight
+from banel_agents.limits import Context, Range, Weight
 from banel_agents.novelty.count import StateCounts
 from banel_agents.shared.steps import Floats
 from banel_agents.soft.trajectory_balance import BalanceConfig, balanced
@@ -29,7 +35,8 @@ from banel_envs.policies import Policy
 class GAFNConfig(BalanceConfig):
     """The settings of trajectory balance with a bonus."""
 
-    bonus: Weight = 0.3  # reward units of a sequence whose states are all new
+    beta: Annotated[float, Range(1e-3, 100)] = 0.02  # reward units for a nat: the bonus can lift a sequence by 50 nats
+    bonus: Weight = 1.0  # reward units of a sequence whose states are all new
     context: Context = 3  # tokens in a state, its own included; as in `count`
 
 

@@ -6,6 +6,9 @@ The objective is the reverse KL divergence to that optimum: Korbak et al. 2022 (
 
 `reinforce` estimates both terms on what was asked. The KL term needs no answer, so here it is estimated on many more samples,
 and a round without a success pulls towards the base policy with less noise. Dead until a success is told: l is 0 everywhere.
+
+What it does here: it ends where `reinforce` ends, so the noise of the KL term was not what held that back. With beta 0.1 it
+climbs later and keeps somewhat more different successes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ Sources: Malkin et al. 2022 (arXiv 2201.13259, section 3) for the loss; Zhang et
 Bartoldson et al. 2025 (TBA, arXiv 2503.18929) for the form with a base policy.
 
 It is `spo` without replay, divided by beta^2. On policy its gradient is 2 / beta times that of `kl_rl` with both terms
-estimated on what was asked. If all rewards are equal the optimum is p_theta, so it is dead on failures. `gafn` adds a bonus.
+estimated on what was asked. It climbs later than `spo`: a squared residual pulls on every failure that is a little off, and
+without replay a success counts once. With beta 0.1 it climbs later still. If all rewards are equal the optimum is
+p_theta, so it is dead on failures. `gafn` adds a bonus.
 """
 
 from __future__ import annotations
