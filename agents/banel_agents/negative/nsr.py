@@ -11,8 +11,9 @@ all there is. It is no pure noise: what was sampled loses mass to what was not, 
 
 What it does here: where one sequence in a hundred succeeds it learns from the gaps that withheld successes leave
 (tests/agents). On the addition attack, one in a thousand, the noise wins: it wanders about the base rate, under full
-feedback too, and with larger steps out of the grammar. How it was set: with the batch and learning rate of `reinforce` all strings
-were malformed after a third of the budget; of seven settings tried this one moves most and still writes well-formed strings.
+feedback too, and with larger steps out of the grammar. How it was set: with the batch and learning rate of `reinforce` all
+strings were malformed after a third of the budget; of seven settings tried this one moves most and still writes well-formed
+strings.
 """
 
 from __future__ import annotations

@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 class SPOConfig(StepConfig):
     """The settings of soft policy optimisation."""
 
-    beta: Annotated[float, Range(1e-3, 100)] = (
-        0.05  # reward units for a nat: a success ends 1 / beta nats above a failure
-    )
+    beta: Annotated[float, Range(1e-3, 100)] = 0.1  # reward units for a nat: a success ends 1 / beta nats up
     form: Annotated[str, OneOf("trajectory", "prefix")] = "trajectory"
     lam: Annotated[float, Range(0, 1)] = 1.0  # lambda of the return; 1 carries r to every prefix undiminished
     steps: Steps = 4  # gradient steps a round

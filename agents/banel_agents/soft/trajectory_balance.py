@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 class BalanceConfig(StepConfig):
     """The settings of trajectory balance."""
 
-    beta: Annotated[float, Range(1e-3, 100)] = (
-        0.05  # reward units for a nat: a success ends 1 / beta nats above a failure
-    )
+    beta: Annotated[float, Range(1e-3, 100)] = 0.05  # reward units for a nat: a success ends 1 / beta nats up
 
 
 class TrajectoryBalance:
