@@ -16,6 +16,8 @@ class Shipped(NamedTuple):
     """Whether its questions are the same on every processor. Where PyTorch trains, they are not."""
     ranked: bool = True
     """Whether the board gives it a rank. A control that breaks the rule of withheld successes on purpose has none."""
+    dead_on_failures: bool = False
+    """Whether it stays at the base policy, to the bit, until a success is told. Under the feedback `failures` none is."""
 
 
 AGENTS: dict[str, Shipped] = {
@@ -111,12 +113,87 @@ AGENTS: dict[str, Shipped] = {
         "a genetic algorithm: edits and crossings of the successes told, of samples before the first; asks nothing twice.",
     ),
     "reinforce": Shipped(
-        "banel_agents.sequence.reinforce:Reinforce", "policy gradient on the reward alone. Learns from successes only."
+        "banel_agents.sequence.reinforce:Reinforce",
+        "policy gradient on the reward alone. Learns from successes only.",
+        dead_on_failures=True,
     ),
     "ppo": Shipped(
         "banel_agents.sequence.ppo:PPO",
         "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
         portable=False,
+    ),
+    "nsr": Shipped(
+        "banel_agents.negative.nsr:NSR",
+        "negative sample reinforcement: policy gradient with -1 for a failure, 0 for a success.",
+    ),
+    "w_reinforce": Shipped(
+        "banel_agents.negative.w_reinforce:WReinforce", "policy gradient with -1 for a failure and 0.1 for a success."
+    ),
+    "unlikelihood": Shipped(
+        "banel_agents.negative.unlikelihood:Unlikelihood",
+        "unlikelihood of every token of a failure, likelihood of base samples and of successes told.",
+    ),
+    "npo": Shipped(
+        "banel_agents.negative.npo:NPO",
+        "negative preference optimisation of all failures, with a KL term that keeps samples of the base policy.",
+    ),
+    "grpo": Shipped(
+        "banel_agents.sequence.group:GRPO",
+        "GRPO: the reward in standard deviations from the round's mean, by length, and a KL term.",
+        dead_on_failures=True,
+    ),
+    "rloo": Shipped(
+        "banel_agents.sequence.group:RLOO",
+        "REINFORCE with the mean reward of the others in the round as baseline.",
+        dead_on_failures=True,
+    ),
+    "dr_grpo": Shipped(
+        "banel_agents.sequence.group:DrGRPO",
+        "GRPO without the division by deviation and length, and without a KL term.",
+        dead_on_failures=True,
+    ),
+    "maxrl": Shipped(
+        "banel_agents.sequence.group:MaxRL",
+        "the reward's deviation from the round's mean, divided by the mean: ascends the log of the success rate.",
+        dead_on_failures=True,
+    ),
+    "mrt": Shipped(
+        "banel_agents.sequence.mrt:MRT",
+        "minimum risk training over the distinct samples of a round.",
+        dead_on_failures=True,
+    ),
+    "esrl": Shipped(
+        "banel_agents.sequence.esrl:ESRL",
+        "REINFORCE that asks only the least confident 70% of its samples.",
+        dead_on_failures=True,
+    ),
+    "kl_rl": Shipped(
+        "banel_agents.soft.kl_rl:KLRL",
+        "KL-regularised policy gradient whose KL term is estimated on samples that are not asked.",
+        dead_on_failures=True,
+    ),
+    "dpg": Shipped(
+        "banel_agents.soft.dpg:DPG",
+        "distributional policy gradient to the base policy conditioned on success.",
+        dead_on_failures=True,
+    ),
+    "dpg_failures": Shipped(
+        "banel_agents.soft.dpg_failures:DPGFailures",
+        "distributional policy gradient to the base policy, tilted away from a model of the failures, within the grammar.",
+    ),
+    "spo": Shipped(
+        "banel_agents.soft.spo:SPO",
+        "after SPO: squared soft-value residual over all that was asked, without a value model.",
+        dead_on_failures=True,
+    ),
+    "trajectory_balance": Shipped(
+        "banel_agents.soft.trajectory_balance:TrajectoryBalance",
+        "trajectory balance of a GFlowNet to the base policy times exp(reward / beta).",
+        dead_on_failures=True,
+    ),
+    "gafn": Shipped(
+        "banel_agents.soft.gafn:GAFN",
+        "trajectory balance with a count bonus for well-formed sequences, after generative augmented flow networks.",
     ),
 }
 """The shipped agents, one line each."""

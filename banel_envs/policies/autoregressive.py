@@ -124,6 +124,21 @@ class Autoregressive(ABC):
             raise BadPolicy(f"its log-probability of a sequence is NaN{blame(self)}")
         return result
 
+    def token_log_probs(self, tokens: Ints) -> tuple[Floats, Floats]:
+        """Of sequences [n, T] the log-probability of each token, and the largest one that it could have had there: [n, T] each.
+
+        Both are 0 behind the first end token.
+        """
+        tokens = np.asarray(tokens, np.int64)
+        order = np.lexsort(tokens.T[::-1])
+        own, largest = np.zeros(tokens.shape), np.zeros(tokens.shape)
+        for i in range(0, len(tokens), CHUNK):
+            rows = order[i : i + CHUNK]
+            kept = _Kept(len(rows), self.horizon)
+            self._score_from(self.start(), tokens[rows], kept)
+            own[rows], largest[rows] = kept.own, kept.largest
+        return own, largest
+
     def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
         """log_prob of rows in lexicographic order, where equal prefixes are neighbours."""
         return self._score_from(self.start(), tokens, watch)
@@ -172,6 +187,21 @@ class Autoregressive(ABC):
             log_probs[ended] = -np.inf
             log_probs[ended, self.end] = 0.0
         return log_probs
+
+
+class _Kept:
+    """A Watch that keeps the log-probability of each token and the largest one beside it."""
+
+    def __init__(self, n: int, horizon: int) -> None:
+        self.own, self.largest = np.zeros((n, horizon)), np.zeros((n, horizon))
+
+    def start(self, tokens: Ints) -> None:
+        """Nothing to prepare."""
+
+    def see(self, position: int, log_probs: Floats, alive: Ints, node: Ints, column: Ints) -> None:
+        """Keep what is asked for."""
+        self.own[alive, position] = log_probs[node, column]
+        self.largest[alive, position] = log_probs.max(axis=1)[node]
 
 
 def invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:

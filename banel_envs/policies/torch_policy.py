@@ -164,20 +164,28 @@ class TorchPolicy(Autoregressive):
         return batch[:, :width], live[:, :width]
 
     def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
-        """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence."""
-        nll = -self.differentiable_log_prob(tokens)
-        if weights is None:
-            return nll.mean()
-        return (nll * torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)).mean()
+        """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence.
+
+        The weights are those of the sequences [n], or of every token [n, T].
+        """
+        nll = -self.differentiable_token_log_probs(tokens)  # [n, t]
+        given = None if weights is None else torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)
+        if given is not None and given.ndim == 2:
+            return (nll * given[:, : nll.shape[1]]).sum(dim=1).mean()
+        return nll.sum(dim=1).mean() if given is None else (nll.sum(dim=1) * given).mean()
 
     def differentiable_log_prob(self, tokens: Ints) -> Tensor:
         """log_prob [n] as a differentiable tensor, in the network's precision."""
+        return self.differentiable_token_log_probs(tokens).sum(dim=1)
+
+    def differentiable_token_log_probs(self, tokens: Ints) -> Tensor:
+        """The log-probability of each token [n, t] up to where the longest sequence ends, 0 behind a sequence's own end."""
         batch, live = self._written(tokens)
         COST.trained += int(live.sum())
         COST.in_torch += int(live.sum())
         logits = self.network(batch) / self.temperature  # [n, t, V]
         token_nll = F.cross_entropy(logits.transpose(1, 2), batch, reduction="none")
-        return -(token_nll * live).sum(dim=1)
+        return -(token_nll * live)
 
     def clone(self) -> TorchPolicy:
         """An independent copy with the same weights."""

@@ -41,7 +41,8 @@ class Trainer:
 
         Args:
             tokens: the sequences [n, T], n at least 1.
-            weights: their weights [n], 1 by default; a negative weight makes its sequence less likely.
+            weights: their weights [n], 1 by default; a negative weight makes its sequence less likely. With weights [n, T]
+                each token has its own: the step goes down the mean of sum_t weights[:, t] x -log p(token t).
         """
         if len(tokens) == 0:
             raise BadValue("a step was asked without a sequence; give at least one")

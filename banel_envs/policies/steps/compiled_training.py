@@ -22,6 +22,7 @@ from banel_envs.policies.networks.gru import GRU
 from banel_envs.policies.networks.transformer import Parts
 from banel_envs.policies.steps.buffers import SPARE, Singles
 from banel_envs.policies.steps.held import N, P, lanes_for
+from banel_envs.policies.steps.token_weights import laid_on_edges, written
 
 D = ctypes.c_double
 
@@ -154,6 +155,12 @@ class Trie:
         self.nodes, self.positions = self.struct.nodes, self.struct.positions
         self.last: Ints = arrays[0, : self.nodes]  # the last token of each node; V for the root's begin token
 
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Set the weight of each edge; the edges are numbered along the sequences in lexicographic order."""
+        if len(weights) != self.struct.edges:
+            raise BadValue(f"{len(weights)} weights for the {self.struct.edges} edges of a trie")
+        self._held[1][: len(weights)] = weights
+
 
 class CompiledTraining:
     """The gradient of a network's parameters, and Adam's state.
@@ -248,9 +255,17 @@ class CompiledTraining:
             SPARE.give(self._scratch)
 
     def trie(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Trie:
-        """The trie of the sequences [n, T], each of weight 1 / n or weights [n] / n."""
+        """The trie of the sequences [n, T], each of weight 1 / n or weights [n] / n; with weights [n, T], each token."""
         shares = np.full(len(tokens), 1.0) if weights is None else np.asarray(weights, np.float64)
-        return Trie(tokens, self.config.vocabulary, self._end, weights=shares / len(tokens))
+        if shares.ndim != 2:
+            return Trie(tokens, self.config.vocabulary, self._end, weights=shares / len(tokens))
+        if shares.shape != tokens.shape:
+            raise BadValue(f"the weights have the shape {list(shares.shape)}; the tokens have {list(tokens.shape)}")
+        rows, sums = laid_on_edges(tokens, shares / len(tokens), self._end)
+        trie = Trie(rows, self.config.vocabulary, self._end, weights=np.zeros(len(rows)))
+        trie.weigh(sums)
+        trie.positions = int(written(tokens, self._end).sum())  # as if equal sequences stood in it one by one
+        return trie
 
     def likelihood(self, trie: Trie) -> float:
         """The loss of a trie, the sum of weight x negative log-likelihood in nats; its gradient is added to `gradient`."""
