@@ -14,17 +14,16 @@ times as long on queries without leading zeros. tests/tasks/test_addition_attack
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.assets import asset, combined_digest
+from banel_envs.assets import asset
 from banel_envs.automaton import Automaton
-from banel_envs.policies.storage.store import shipped_policy
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import Tokens
 from banel_envs.task import Task
-from banel_envs.tasks.shared.addition import END, PLUS, VOCABULARY, digits, read_wrong
+from banel_envs.tasks.shared.addition import END, PLUS, VOCABULARY, attack, digits, read_wrong
 
 HORIZON = 8  # 123+456=
 LENGTHS = (1, 2, 3)  # digits an operand may have
@@ -130,31 +129,27 @@ def _grammar() -> Automaton:
 well_formed_next = _grammar()
 
 
-def _build(id: str, base: str) -> Task:
-    problem = Problem(
-        id=id,
-        vocabulary=VOCABULARY,
-        horizon=HORIZON,
-        budget=7_500,
-        base=partial(shipped_policy, base),
-        end=END,
-        allowed=well_formed_next,
-    )
-    return Task(
-        problem,
-        reward,
-        successes=successes,
-        witness=lambda: encode(np.flatnonzero(_wrong())[:1])[0],
-        digest=combined_digest(TABLE, base),
-        family="paper",
-    )
-
-
 def build_v0() -> Task:
     """AdditionAttack-v0."""
-    return _build("banel/AdditionAttack-v0", "addition_attack_base.safetensors")
+    return attack(
+        "banel/AdditionAttack-v0",
+        HORIZON,
+        well_formed_next,
+        reward,
+        successes,
+        TABLE,
+        "addition_attack_base.safetensors",
+    )
 
 
 def build_hard() -> Task:
     """AdditionAttackHard-v0: the same target, and a base policy that was trained longer on queries without leading zeros."""
-    return _build("banel/AdditionAttackHard-v0", "addition_attack_base_hard.safetensors")
+    return attack(
+        "banel/AdditionAttackHard-v0",
+        HORIZON,
+        well_formed_next,
+        reward,
+        successes,
+        TABLE,
+        "addition_attack_base_hard.safetensors",
+    )

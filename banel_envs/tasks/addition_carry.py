@@ -21,17 +21,16 @@ twins. And a base policy that avoids long carries is undone by even sampling of 
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.assets import asset, combined_digest
+from banel_envs.assets import asset
 from banel_envs.automaton import Automaton
-from banel_envs.policies.storage.store import shipped_policy
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import Tokens
 from banel_envs.task import Task
-from banel_envs.tasks.shared.addition import END, PLUS, VOCABULARY, digits, read_wrong
+from banel_envs.tasks.shared.addition import END, PLUS, VOCABULARY, attack, digits, read_wrong
 
 DIGITS = 4  # of an operand
 HORIZON = 2 * DIGITS + 2  # 1234+5678=
@@ -113,20 +112,4 @@ well_formed_next = _grammar()
 
 def build_v0() -> Task:
     """AdditionCarry-v0."""
-    problem = Problem(
-        id="banel/AdditionCarry-v0",
-        vocabulary=VOCABULARY,
-        horizon=HORIZON,
-        budget=7_500,
-        base=partial(shipped_policy, BASE),
-        end=END,
-        allowed=well_formed_next,
-    )
-    return Task(
-        problem,
-        reward,
-        successes=successes,
-        witness=lambda: encode(_wrong()[:1])[0],
-        digest=combined_digest(TABLE, BASE),
-        family="paper",
-    )
+    return attack("banel/AdditionCarry-v0", HORIZON, well_formed_next, reward, successes, TABLE, BASE)

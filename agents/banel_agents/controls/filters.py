@@ -10,14 +10,13 @@ oracle-free twin. Source: the rounds of Lee, Amos, Fanti 2025 (arXiv 2510.09596,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from banel_agents.base import base_network
-from banel_agents.limits import BatchSize, Epochs, LearningRate, check_settings
-from banel_agents.shared.distil import FilterFactor, Score, best_of, distil_rounds
+from banel_agents.shared.distil import DistilConfig, Score, best_of, distil_rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
@@ -26,57 +25,32 @@ if TYPE_CHECKING:
     from banel_envs.policies.torch_policy import TorchPolicy
 
 
-@dataclass(frozen=True)
-class FilterConfig:
-    """The settings of a control of the filter; all defaults are those of `banel`."""
-
-    batch: BatchSize = 500  # sequences asked a round
-    f: FilterFactor = 3.0  # 1 in f candidates is kept
-    pool: BatchSize = 10_000  # candidates a round
-    well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
-    distil_epochs: Epochs = 1.0  # passes over the kept candidates
-    distil_lr: LearningRate = 1e-3  # Adam
-    minibatch: BatchSize = 128  # sequences a gradient step
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
 class RandomFilter:
     """BaNEL with a filter that keeps candidates by chance."""
 
     name = "random_filter"
-    Config = FilterConfig
+    Config = DistilConfig
 
-    def __init__(self, config: FilterConfig | None = None) -> None:
-        self.config = config or FilterConfig()
+    def __init__(self, config: DistilConfig | None = None) -> None:
+        self.config = config or DistilConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
         base = base_network(problem)
         yield base
+        score = partial(self.score, rng=rng)
+        yield from distil_rounds(base, problem, oracle, rng, self.config, score, best_of(self.config.f))
 
-        def make_score(theta: TorchPolicy, failures: Tokens) -> Score:
-            return lambda candidates: rng.random(len(candidates))
+    def score(self, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator) -> Score:
+        """What the filter keeps the highest of."""
+        return lambda candidates: rng.random(len(candidates))
 
-        yield from distil_rounds(base, problem, oracle, rng, self.config, make_score, best_of(self.config.f))
 
-
-class LowLikelihood:
+class LowLikelihood(RandomFilter):
     """BaNEL with a filter that keeps the candidates which the policy itself finds least likely."""
 
     name = "low_likelihood"
-    Config = FilterConfig
 
-    def __init__(self, config: FilterConfig | None = None) -> None:
-        self.config = config or FilterConfig()
-
-    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
-        """Yield the base policy, then the policy after each round."""
-        base = base_network(problem)
-        yield base
-
-        def make_score(theta: TorchPolicy, failures: Tokens) -> Score:
-            return lambda candidates: -theta.log_prob(candidates)
-
-        yield from distil_rounds(base, problem, oracle, rng, self.config, make_score, best_of(self.config.f))
+    def score(self, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator) -> Score:
+        """What the filter keeps the highest of."""
+        return lambda candidates: -theta.log_prob(candidates)

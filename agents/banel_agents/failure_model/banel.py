@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from banel_agents.base import ask_samples, base_network, fit
-from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, check_settings
-from banel_agents.shared.distil import FilterFactor, Score, best_of, distil_rounds, threshold
+from banel_agents.limits import Epochs, LearningRate, OneOf
+from banel_agents.shared.distil import DistilConfig, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
@@ -33,24 +33,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BaNELConfig:
+class BaNELConfig(DistilConfig):
     """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.banel_ablation`) left standing."""
 
-    batch: BatchSize = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
-    f: FilterFactor = 3.0  # 1 in f candidates is kept; the paper has 2 on this task, see the ablation
     form: Annotated[str, OneOf("distil", "regions")] = "distil"
     phi_init: Annotated[str, OneOf("base", "current", "fresh")] = "current"  # where p_phi starts; fresh: new weights
     phi_data: Annotated[str, OneOf("all", "round")] = "round"  # p_phi is fitted to this round's failures, or all so far
     phi_epochs: Epochs = 5.0  # passes over them
     phi_lr: LearningRate = 1e-3  # Adam
-    pool: BatchSize = 10_000  # candidates a round
-    well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
-    distil_epochs: Epochs = 1.0  # passes over the kept candidates
-    distil_lr: LearningRate = 1e-3  # Adam
-    minibatch: BatchSize = 128  # sequences a gradient step
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class BaNEL:

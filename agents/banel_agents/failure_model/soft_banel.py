@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from banel_agents.base import base_network, fit
-from banel_agents.limits import BatchSize, Epochs, LearningRate, check_settings
-from banel_agents.shared.distil import FilterFactor, Floats, Score, distil_rounds
+from banel_agents.limits import Epochs, LearningRate
+from banel_agents.shared.distil import DistilConfig, Floats, Score, distil_rounds
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
 from banel_envs.policies import Policy
@@ -37,21 +37,11 @@ MOST_ALPHA = 64.0  # where even this power leaves the weights nearly equal, the 
 
 
 @dataclass(frozen=True)
-class SoftBaNELConfig:
-    """The settings of BaNEL with weights; all defaults are those of `banel`."""
+class SoftBaNELConfig(DistilConfig):
+    """The settings of BaNEL with weights: f says that the effective number of candidates is 1 in f of them."""
 
-    batch: BatchSize = 500  # sequences asked a round
-    f: FilterFactor = 3.0  # the effective number of candidates is 1 in f of them
-    phi_epochs: Epochs = 5.0  # passes of p_phi over the round's failures
-    phi_lr: LearningRate = 1e-3  # Adam
-    pool: BatchSize = 10_000  # candidates a round
-    well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
-    distil_epochs: Epochs = 1.0  # passes over the candidates
-    distil_lr: LearningRate = 1e-3  # Adam
-    minibatch: BatchSize = 128  # sequences a gradient step
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+    phi_epochs: Epochs = 5.0  # passes of p_phi over the round's failures; as in `banel`
+    phi_lr: LearningRate = 1e-3  # Adam; as in `banel`
 
 
 class SoftBaNEL:

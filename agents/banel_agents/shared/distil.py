@@ -8,13 +8,14 @@ BaNEL's score is p_theta / p_phi; its controls have others. Source: Lee, Amos, F
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banel_agents.base import ask_samples, fit
-from banel_agents.limits import Range
+from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.problem import Tokens
 
@@ -33,32 +34,20 @@ Choose: TypeAlias = Callable[[Tokens, Floats], "tuple[Tokens, Floats | None]"]
 """Candidates [n, T] and their scores [n] to the rows [k, T] to imitate and their weights [k], None for 1."""
 
 
-class DistilSettings(Protocol):
-    """The settings of the rounds."""
+@dataclass(frozen=True)
+class DistilConfig:
+    """The settings that all agents with these rounds have; the defaults are those of `banel`."""
 
-    @property
-    def batch(self) -> int:
-        """Sequences asked a round."""
+    batch: BatchSize = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
+    f: FilterFactor = 3.0  # 1 in f candidates is kept; the paper has 2 on this task, see the ablation
+    pool: BatchSize = 10_000  # candidates a round
+    well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
+    distil_epochs: Epochs = 1.0  # passes over the kept candidates
+    distil_lr: LearningRate = 1e-3  # Adam
+    minibatch: BatchSize = 128  # sequences a gradient step
 
-    @property
-    def pool(self) -> int:
-        """Candidates drawn a round."""
-
-    @property
-    def well_formed(self) -> bool:
-        """Whether candidates outside the grammar are dropped."""
-
-    @property
-    def distil_epochs(self) -> float:
-        """Passes over what was chosen."""
-
-    @property
-    def distil_lr(self) -> float:
-        """Adam's learning rate."""
-
-    @property
-    def minibatch(self) -> int:
-        """Sequences a gradient step."""
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def distil_rounds(
@@ -66,7 +55,7 @@ def distil_rounds(
     problem: Problem,
     oracle: Oracle,
     rng: np.random.Generator,
-    config: DistilSettings,
+    config: DistilConfig,
     make_score: Callable[[TorchPolicy, Tokens], Score],
     choose: Choose,
 ) -> Iterator[TorchPolicy]:

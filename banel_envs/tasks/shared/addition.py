@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from banel_envs.assets import combined_digest
+from banel_envs.automaton import Automaton
+from banel_envs.policies.storage.store import shipped_policy
+from banel_envs.problem import Problem, Tokens
+from banel_envs.task import Task
 
 VOCABULARY = tuple("0123456789+=")
 PLUS, END = 10, 11
@@ -32,3 +41,42 @@ def read_wrong(path: Path) -> NDArray[np.int64]:
     """The numbers [N] that `write_wrong` wrote."""
     with np.load(path) as table:
         return np.cumsum(table["gaps"], dtype=np.int64)
+
+
+def attack(
+    id: str,
+    horizon: int,
+    grammar: Automaton,
+    reward: Callable[[Tokens], NDArray[Any]],
+    successes: Callable[[], Tokens],
+    table: str,
+    base: str,
+) -> Task:
+    """The task of finding a query that a transformer answers wrongly.
+
+    Args:
+        id: the task's id.
+        horizon: T, the tokens of the longest query with its end token.
+        grammar: what a query is.
+        reward: 1 for a query that is answered wrongly.
+        successes: all of them.
+        table: the asset that holds them.
+        base: the asset of the base policy.
+    """
+    problem = Problem(
+        id=id,
+        vocabulary=VOCABULARY,
+        horizon=horizon,
+        budget=7_500,
+        base=partial(shipped_policy, base),
+        end=END,
+        allowed=grammar,
+    )
+    return Task(
+        problem,
+        reward,
+        successes=successes,
+        witness=lambda: successes()[0],
+        digest=combined_digest(table, base),
+        family="paper",
+    )
