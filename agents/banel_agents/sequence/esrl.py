@@ -10,7 +10,7 @@ in this way. *Dynamic sampling*, before anything is asked:
 - `none`: all samples are asked.
 
 Then REINFORCE with the round's mean reward as baseline. Source: Wang et al. 2024 (arXiv 2308.02223). The gradient is not
-corrected for the temperature, or for what was dropped. `python -m benchmarks.two_stage` prints what two stages save.
+corrected for the temperature, or for what was dropped. `python -m benchmarks.speed.two_stage` prints what two stages save.
 
 What it does here: it climbs as fast as the other policy gradients and ends on fewer different successes than any of them. Once
 it succeeds, its most confident samples are successes, but which of them are dropped says nothing about which are new.

@@ -1,4 +1,4 @@
-"""ESRL's two stages against one: time and memory of a gradient step. `python -m benchmarks.two_stage [--n 500] [--task ID]`.
+"""ESRL's two stages against one, time and memory of a step: `python -m benchmarks.speed.two_stage [--n 500] [--task ID]`.
 
 One stage keeps the graph of every token it samples: at each position the network reads the prefix again, and the log-probability
 of the token drawn has a gradient. Two stages sample without a graph, with a cache, and read all sequences once with a gradient.

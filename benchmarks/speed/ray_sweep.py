@@ -1,4 +1,4 @@
-"""A sweep on two Ray nodes of one core against `--jobs 2`: `python -m benchmarks.ray_sweep` prints seconds and ratio.
+"""A sweep on two Ray nodes of one core against `--jobs 2`: `python -m benchmarks.speed.ray_sweep` prints seconds and ratio.
 
 The nodes are two raylets on this machine beside a head that runs nothing; they stand before the clock starts. The two
 engines take turns on the same lanes, each time into an empty folder, and must leave the same ledgers. Bar: 1.1.
