@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from banel_agents.failure_model.banel import BaNEL, BaNELConfig, threshold
-from banel_envs import TASKS, Oracle, Problem, success_rate
+from banel_agents.failure_model.banel import BaNEL, BaNELConfig
+from banel_agents.shared.distil import Floats, threshold
+from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.policies import Policy
 from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.problem import Tokens
@@ -56,11 +57,9 @@ class Watched(BaNEL):
         self.rounds.append(Round(theta, phi, 0.0))
         return phi
 
-    def _candidates(self, theta: TorchPolicy, problem: Problem, rng: np.random.Generator) -> Tokens:
-        candidates = super()._candidates(theta, problem, rng)
-        last = self.rounds[-1]
-        last.log_tau = threshold(theta.log_prob(candidates) - last.phi.log_prob(candidates), self.config.f)
-        return candidates
+    def _choose(self, candidates: Tokens, scores: Floats) -> tuple[Tokens, Floats | None]:
+        self.rounds[-1].log_tau = threshold(scores, self.config.f)
+        return super()._choose(candidates, scores)
 
 
 def learn(

@@ -127,6 +127,7 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
     from stable_baselines3 import PPO
 
     import banel_agents.failure_model.banel
+    import banel_agents.shared.distil
     from banel_envs import Oracle
     from banel_leaderboard.running.evaluator import Evaluator
     from banel_leaderboard.running.harness import run
@@ -136,6 +137,7 @@ def timed_run(agent: str, settings: dict[str, Any]) -> dict[str, float]:
         (TorchPolicy, "sample", "sample"),
         (TorchPolicy, "log_prob", "score"),
         (banel_agents.failure_model.banel, "fit", "fit"),
+        (banel_agents.shared.distil, "fit", "fit"),
         (Oracle, "__call__", "ask"),
         (Evaluator, "measure", "evaluate"),
         (PPO, "collect_rollouts", "sample"),

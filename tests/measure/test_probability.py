@@ -428,7 +428,12 @@ def _of(policy):
     return policy.network
 
 
-@pytest.mark.parametrize("kind", [k for k in HONEST if k not in ("uniform", "repeating", "a subclass with a step")])
+WITHOUT_A_NETWORK = (
+    *("uniform", "repeating", "a subclass with a step", "uniform over a grammar", "excluding from a grammar"),
+)
+
+
+@pytest.mark.parametrize("kind", [k for k in HONEST if k not in WITHOUT_A_NETWORK])
 def test_a_trained_policy_no_longer_fits(kind):
     policy = HONEST[kind](None)
     mark = Mark.of(policy)

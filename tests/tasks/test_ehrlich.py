@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banel_agents import ppo
+from banel_agents.sequence import ppo
 from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.build import ehrlich as builder
 from banel_envs.errors import AssetError, BadValue

@@ -16,7 +16,7 @@ from banel_envs import TASKS, Oracle, success_rate
 from banel_envs.policies import Excluding
 from banel_envs.tasks import needle
 from banel_envs.testing import check_task
-from banel_leaderboard.board import negative_control
+from banel_leaderboard.ranking import negative_control
 from banel_leaderboard.records.spec import load_task
 from benchmarks import needle as benchmark
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from banel_agents.base import ask_samples, base_network, fit
 from banel_agents.limits import Epochs, LearningRate, OneOf
-from banel_agents.shared.distil import DistilConfig, Score, best_of, distil_rounds, threshold
+from banel_agents.shared.distil import DistilConfig, Floats, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
@@ -71,7 +71,11 @@ class BaNEL:
             phi = self._failure_model(base, theta, failures, rng)
             return lambda x: theta.log_prob(x) - phi.log_prob(x)
 
-        return distil_rounds(base, problem, oracle, rng, self.config, make_score, best_of(self.config.f))
+        return distil_rounds(base, problem, oracle, rng, self.config, make_score, self._choose)
+
+    def _choose(self, candidates: Tokens, scores: Floats) -> tuple[Tokens, Floats | None]:
+        """The candidates that pass the filter, by the logarithms of their ratios."""
+        return best_of(self.config.f)(candidates, scores)
 
     def _accumulate(
         self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
