@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+__all__ = ["AGENTS", "Shipped"]
+
 
 class Shipped(NamedTuple):
     """The line of a shipped agent in the registry."""
