@@ -260,4 +260,4 @@ def test_pairs_are_compared_up_to_the_first_success(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_committed_pair_asked_the_same_up_to_the_first_success() -> None:
     found = list(pairs(COMMITTED))
-    assert len(found) == 116 and all(pair.to_first and pair.to_question and not pair.to_end for pair in found)
+    assert len(found) == 120 and all(pair.to_first and pair.to_question and not pair.to_end for pair in found)
