@@ -9,8 +9,8 @@ token as autoguidance makes it (Karras et al. 2024, arXiv 2406.02507): likelihoo
 lose what an earlier one had for good. b was chosen in early experiments.
 
 What it does here: on AdditionAttackHard it rises from 10^-5.09 to 10^-3.7 and ends at 10^-4.8 and 10^-4.7 (`python -m
-benchmarks.agents --agents negative_guidance --feedback failures`, seeds 100 and 101). It falls back because p_phi is fitted
-to what p' wrote as well: p_phi comes to hold the rare strings, and then guidance leads away from them.
+benchmarks.agents --agents negative_guidance --feedback failures`, seeds 100 and 101). It falls back. A likely cause, not
+tested: p_phi is fitted to what p' wrote as well, comes to hold the rare strings, and then guidance leads away from them.
 """
 
 from __future__ import annotations
