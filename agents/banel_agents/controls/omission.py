@@ -12,41 +12,26 @@ are those of `tempered_sft`, with no question asked twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from banel_agents.base import ask, base_network, fit
-from banel_agents.limits import BatchSize, LearningRate, Steps, Temperature, check_settings
-from banel_agents.shared.asked import Asked
+from banel_agents.base import base_network
+from banel_agents.shared.asked import Asked, ask_new
+from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
 
 
-@dataclass(frozen=True)
-class OmissionConfig:
-    """The settings of fine-tuning on what was not told."""
-
-    temperature: Temperature = 2.0  # of the samples that are asked; as in `tempered_sft`
-    batch: BatchSize = 500  # sequences in a question; as in `tempered_sft`
-    steps: Steps = 100  # gradient steps after each question that brought new successes; as in `tempered_sft`
-    lr: LearningRate = 1e-3  # learning rate of Adam; as in `tempered_sft`
-    minibatch: BatchSize = 64  # sequences in a gradient step; as in `tempered_sft`
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
 class Omission:
     """See the module."""
 
     name = "omission"
-    Config = OmissionConfig
+    Config = FineTuningConfig
 
-    def __init__(self, config: OmissionConfig | None = None) -> None:
-        self.config = config or OmissionConfig()
+    def __init__(self, config: FineTuningConfig | None = None) -> None:
+        self.config = config or FineTuningConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then each fine-tuned policy."""
@@ -57,16 +42,12 @@ class Omission:
         found = np.empty((0, problem.T), np.int64)
         while oracle.left:
             asking = within_grammar(problem, policy.tempered(c.temperature))
-            tokens = asked.sample(asking, min(c.batch, oracle.left), rng)
-            if len(tokens) == 0:  # at a low temperature few sequences are ever written
-                ask(oracle, asking.sample(min(c.batch, oracle.left), rng))
-                continue
-            new = withheld_or_told(tokens, ask(oracle, tokens).failures)
+            tokens, told = ask_new(asked, asking, c.batch, oracle, rng)
+            new = withheld_or_told(tokens, told.failures)
             if len(new) == 0:
                 continue
             found = np.concatenate((found, new))
-            size = min(c.minibatch, len(found))
-            fit(policy, found, rng, epochs=c.steps * size / len(found), lr=c.lr, batch=c.minibatch)
+            fine_tune(policy, found, rng, steps=c.steps, lr=c.lr, minibatch=c.minibatch)
             yield policy.clone()
 
 

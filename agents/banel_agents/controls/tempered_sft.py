@@ -12,39 +12,24 @@ Source: Anthony et al. 2017 (expert iteration) and Singh et al. 2023 (ReST-EM), 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network, fit
-from banel_agents.limits import BatchSize, LearningRate, Steps, Temperature, check_settings
+from banel_agents.base import ask_samples, base_network
+from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-
-
-@dataclass(frozen=True)
-class TemperedSFTConfig:
-    """The settings of sampling at a temperature and fine-tuning."""
-
-    temperature: Temperature = 2.0  # temperature of the samples that are asked; as in `tempered`
-    batch: BatchSize = 500  # sequences in a question
-    steps: Steps = 100  # gradient steps after each question that brought new successes
-    lr: LearningRate = 1e-3  # learning rate of Adam
-    minibatch: BatchSize = 64  # sequences in a gradient step
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class TemperedSFT:
     """See the module."""
 
     name = "tempered_sft"
-    Config = TemperedSFTConfig
+    Config = FineTuningConfig
     learns_from = "successes"
 
-    def __init__(self, config: TemperedSFTConfig | None = None) -> None:
-        self.config = config or TemperedSFTConfig()
+    def __init__(self, config: FineTuningConfig | None = None) -> None:
+        self.config = config or FineTuningConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy at the temperature, then each fine-tuned policy, without that temperature."""
@@ -59,13 +44,6 @@ class TemperedSFT:
             if len(grown) == len(known):
                 continue
             known = grown
-            fit(
-                policy,
-                known,
-                rng,
-                epochs=c.steps * min(c.minibatch, len(known)) / len(known),
-                lr=c.lr,
-                batch=c.minibatch,
-            )
+            fine_tune(policy, known, rng, steps=c.steps, lr=c.lr, minibatch=c.minibatch)
             asking = policy.tempered(c.temperature)
             yield policy.clone()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from banel_agents.base import fit
 from banel_agents.shared.edits import children, ends_anew
+from banel_agents.shared.fine_tuning import fine_tune
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Problem
 from banel_envs.policies import Policy
@@ -75,8 +75,7 @@ class Tuned:
             return
         self.learnt = len(successes)
         policy = self.base.clone()
-        size = min(self.minibatch, len(successes))
-        fit(policy, successes, rng, epochs=self.steps * size / len(successes), lr=self.lr, batch=self.minibatch)
+        fine_tune(policy, successes, rng, steps=self.steps, lr=self.lr, minibatch=self.minibatch)
         self.policy = policy
 
 

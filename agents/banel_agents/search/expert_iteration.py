@@ -15,41 +15,26 @@ benchmarks.agents --agents expert_iteration`, seeds 100 to 102).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from banel_agents.base import ask, base_network, fit
-from banel_agents.limits import BatchSize, LearningRate, Steps, Temperature, check_settings
-from banel_agents.shared.asked import Asked
+from banel_agents.base import base_network
+from banel_agents.shared.asked import Asked, ask_new
+from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-
-
-@dataclass(frozen=True)
-class ExpertIterationConfig:
-    """The settings of expert iteration."""
-
-    temperature: Temperature = 2.0  # of the samples that are asked; as in `tempered_sft`
-    batch: BatchSize = 500  # sequences in a question; as in `tempered_sft`
-    steps: Steps = 100  # gradient steps from the base policy, after each question that brought new successes
-    lr: LearningRate = 1e-3  # learning rate of Adam; as in `tempered_sft`
-    minibatch: BatchSize = 64  # sequences in a gradient step; as in `tempered_sft`
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class ExpertIteration:
     """See the module."""
 
     name = "expert_iteration"
-    Config = ExpertIterationConfig
+    Config = FineTuningConfig
     learns_from = "successes"
 
-    def __init__(self, config: ExpertIterationConfig | None = None) -> None:
-        self.config = config or ExpertIterationConfig()
+    def __init__(self, config: FineTuningConfig | None = None) -> None:
+        self.config = config or FineTuningConfig()
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy at the temperature, then each fitted policy, without it."""
@@ -60,16 +45,11 @@ class ExpertIteration:
         asked = Asked()
         known = np.empty((0, problem.T), np.int64)
         while oracle.left:
-            tokens = asked.sample(asking, min(c.batch, oracle.left), rng)
-            if len(tokens) == 0:  # at a low temperature few sequences are ever written
-                ask(oracle, asking.sample(min(c.batch, oracle.left), rng))
-                continue
-            told = ask(oracle, tokens).successes
+            told = ask_new(asked, asking, c.batch, oracle, rng)[1].successes
             if len(told) == 0:
                 continue
             known = np.concatenate((known, told))
             policy = base.clone()
-            size = min(c.minibatch, len(known))
-            fit(policy, known, rng, epochs=c.steps * size / len(known), lr=c.lr, batch=c.minibatch)
+            fine_tune(policy, known, rng, steps=c.steps, lr=c.lr, minibatch=c.minibatch)
             asking = within_grammar(problem, policy.tempered(c.temperature))
             yield policy

@@ -21,6 +21,7 @@ different successes. GRPO, with its KL term, is the quickest of them and keeps t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +58,7 @@ class GRPOConfig(GroupConfig):
     kl: Weight = 0.04  # weight of the KL estimate; the paper's
 
 
-class Group:
+class Group(ABC):
     """What the four have in common."""
 
     name = "group"
@@ -68,9 +69,9 @@ class Group:
         self.config = config or self.Config()
 
     @staticmethod
+    @abstractmethod
     def advantages(deviations: Floats, mean: float) -> Floats:
         """A [m] from the rewards' deviations from their mean [m], and the mean."""
-        raise NotImplementedError
 
     @staticmethod
     def share(lengths: Floats, horizon: int) -> Floats:

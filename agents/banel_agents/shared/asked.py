@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from banel_agents.base import ask
+from banel_agents.base import Answers, ask
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Excluding, Policy
 from banel_envs.problem import Tokens
@@ -47,6 +47,21 @@ class Asked:
                 self.known.add(key)
                 fresh.append(k)
         return tokens[fresh]
+
+
+def ask_new(asked: Asked, policy: Policy, n: int, oracle: Oracle, rng: np.random.Generator) -> tuple[Tokens, Answers]:
+    """Ask up to n new samples of the policy: the sequences asked [m, T], and their answers.
+
+    Where the policy gives nothing new, which at a low temperature happens soon, n of its samples are asked again, so that a
+    loop that runs until the budget is spent ends. Then m is 0.
+    """
+    n = min(n, oracle.left)
+    tokens = asked.sample(policy, n, rng)
+    if len(tokens):
+        return tokens, ask(oracle, tokens)
+    again = policy.sample(n, rng)
+    ask(oracle, again)
+    return again[:0], Answers(again[:0], np.empty(0, np.float32))
 
 
 def without_replacement(

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask_samples, base_network
-from banel_agents.limits import BatchSize, LearningRate, Weight, check_settings
+from banel_agents.base import Answers, base_network
+from banel_agents.limits import Weight
+from banel_agents.shared.steps import Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 
 if TYPE_CHECKING:
@@ -34,15 +35,10 @@ Score = Callable[[Answers], Floats]
 
 
 @dataclass(frozen=True)
-class GradientConfig:
-    """The settings that all policy-gradient agents have."""
+class GradientConfig(StepConfig):
+    """The settings that all policy-gradient agents have: a round is one question and one step."""
 
-    batch: BatchSize = 50  # sequences in a round, which is one question and one step; with 100 it learns later
-    lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here
     kl: Weight = 0.03  # reward units for a nat of log p_phi(x) - log p_theta(x); tried out on both addition attacks
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def rounds(
@@ -52,26 +48,20 @@ def rounds(
 
     A round has no gradient if nothing was told or if all scores are equal. Then no step is taken and nothing is yielded.
     """
-    from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
-
-    policy, base = base_network(problem), base_network(problem)
-    trainer = Trainer(policy, config.lr)
-    yield policy.clone()
+    base = base_network(problem)
     moved = False
-    while oracle.left:
-        told = ask_samples(oracle, policy, config.batch, rng)
-        if len(told.tokens) == 0:
-            continue
+
+    def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        nonlocal moved
         scores = score(told)  # [m]
         # Before the first step the policy is the base policy and the penalty is zero, so it is not computed.
         if config.kl and moved:
             scores = scores - config.kl * (policy.log_prob(told.tokens) - base.log_prob(told.tokens))
         advantages = centred(scores)
-        if not advantages.any():
-            continue
-        trainer.step(told.tokens, advantages)
-        moved = True
-        yield policy.clone()
+        moved = moved or bool(advantages.any())
+        yield told.tokens, advantages
+
+    return rounds_of_steps(problem, oracle, rng, config, steps)
 
 
 def centred(scores: Floats) -> Floats:
