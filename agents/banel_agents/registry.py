@@ -20,25 +20,35 @@ class Shipped(NamedTuple):
     """Whether the board gives it a rank. A control that breaks the rule of withheld successes on purpose has none."""
     dead_on_failures: bool = False
     """Whether it stays at the base policy, to the bit, until a success is told. Under the feedback `failures` none is."""
+    reads_answers: bool = True
+    """Whether an answer can change what it asks. Where none can, its runs are the same under every regime."""
 
 
 AGENTS: dict[str, Shipped] = {
-    "base": Shipped("banel_agents.controls.sampling:Base", "control: samples the base policy and learns nothing."),
+    "base": Shipped(
+        "banel_agents.controls.sampling:Base",
+        "control: samples the base policy and learns nothing.",
+        reads_answers=False,
+    ),
     "without_replacement": Shipped(
         "banel_agents.controls.sampling:WithoutReplacement",
         "control: the base policy, never asking a sequence twice. Every learner has to beat it.",
+        reads_answers=False,
     ),
     "tempered": Shipped(
         "banel_agents.controls.sampling:TemperedBase",
         "control: the base policy at temperature 2, chosen without any answer.",
+        reads_answers=False,
     ),
     "uniform_grammar": Shipped(
         "banel_agents.controls.grammar:UniformOverGrammar",
         "control: every well-formed sequence with equal probability, none asked twice.",
+        reads_answers=False,
     ),
     "ladder": Shipped(
         "banel_agents.controls.grammar:Ladder",
         "control: six temperatures within the grammar and the grammar itself, mixed evenly, none asked twice.",
+        reads_answers=False,
     ),
     "memorise": Shipped("banel_agents.controls.sampling:Memorise", "control: repeats its first success for ever."),
     "tempered_sft": Shipped(
@@ -52,11 +62,14 @@ AGENTS: dict[str, Shipped] = {
         ranked=False,
     ),
     "random_filter": Shipped(
-        "banel_agents.controls.filters:RandomFilter", "control: BaNEL whose filter keeps candidates by chance."
+        "banel_agents.controls.filters:RandomFilter",
+        "control: BaNEL whose filter keeps candidates by chance.",
+        reads_answers=False,
     ),
     "low_likelihood": Shipped(
         "banel_agents.controls.filters:LowLikelihood",
         "control: BaNEL whose filter keeps the candidates that the policy itself finds least likely.",
+        reads_answers=False,
     ),
     "banel": Shipped(
         "banel_agents.failure_model.banel:BaNEL",

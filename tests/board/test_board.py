@@ -70,29 +70,48 @@ def test_a_run_without_success_serves_both_boards_once(tmp_path: Path) -> None:
 
 
 def test_a_selection_of_seeds_is_shown_and_not_ranked(tmp_path: Path) -> None:
-    make_run(tmp_path, seed=0, ask=MISS)
-    make_run(tmp_path, seed=1, ask=HIT_AT_5)
-    make_run(tmp_path, "whole", seed=0, feedback="full", good=0.1)
-    row = rows(boards(tmp_path)["fixed", "full"])["base"]
-    assert (len(row.runs), row.rank, row.missing) == (1, None, (1,))
+    make_run(tmp_path, "lucky", seed=0, ask=MISS)
+    make_run(tmp_path, "lucky", seed=1, ask=HIT_AT_5)
+    make_run(tmp_path, "lucky", seed=2, feedback="full", good=0.1)
+    row = rows(boards(tmp_path)["fixed", "full"])["lucky"]
+    assert (len(row.runs), row.rank, row.missing) == (2, None, (1,))
     assert any("seed 1 met a success elsewhere" in mark for mark in marks(row))
+
+
+def test_an_agent_that_never_ran_under_a_regime_has_no_selected_row_there(tmp_path: Path) -> None:
+    make_run(tmp_path, "here", seed=0, ask=MISS)
+    make_run(tmp_path, "here", seed=1, ask=HIT_AT_5)
+    make_run(tmp_path, "there", seed=0, feedback="full")
+    made = boards(tmp_path)
+    assert set(rows(made["fixed", "full"])) == {"there"} and len(rows(made["fixed", "failures"])["here"].runs) == 2
+
+
+def test_a_run_that_reads_no_answer_serves_every_board(tmp_path: Path) -> None:
+    make_run(tmp_path, "base", seed=0, feedback="full", ask=HIT_AT_5)
+    make_run(tmp_path, "mine", seed=0, feedback="full", ask=HIT_AT_5)  # not shipped, so it is not taken at its word
+    make_run(tmp_path, "other", seed=0, ask=HIT_AT_5)
+    made = boards(tmp_path)
+    assert set(rows(made["fixed", "full"])) == {"base", "mine"}
+    row = rows(made["fixed", "failures"])["base"]
+    assert set(rows(made["fixed", "failures"])) == {"base", "other"} and row.missing == ()
+    assert row.gain is not None and (row.gain.value, row.gain.n) == (0, 1)  # its own twin
 
 
 def test_a_seed_that_was_not_asked_for_makes_no_selection(tmp_path: Path) -> None:
     for seed in (0, 1):
-        make_run(tmp_path, seed=seed, feedback="full", ask=HIT_AT_5)
-    make_run(tmp_path, seed=0, feedback="failures", ask=HIT_AT_5)
-    row = rows(boards(tmp_path)["fixed", "failures"])["base"]
+        make_run(tmp_path, "memorise", seed=seed, feedback="full", ask=HIT_AT_5)
+    make_run(tmp_path, "memorise", seed=0, feedback="failures", ask=HIT_AT_5)
+    row = rows(boards(tmp_path)["fixed", "failures"])["memorise"]
     assert (len(row.runs), row.rank, row.missing) == (1, 1, ())
 
 
 def test_a_board_that_nobody_ran_is_not_announced(tmp_path: Path) -> None:
     """As after `banel bench --suite smoke`: failures only, and a run without success could stand under full as well."""
-    make_run(tmp_path, seed=0, ask=MISS)
-    make_run(tmp_path, seed=1, ask=HIT_AT_5)
+    make_run(tmp_path, "memorise", seed=0, ask=MISS)
+    make_run(tmp_path, "memorise", seed=1, ask=HIT_AT_5)
     made = boards(tmp_path)
     assert set(made) == {("fixed", "failures")}
-    assert len(rows(made["fixed", "failures"])["base"].runs) == 2
+    assert len(rows(made["fixed", "failures"])["memorise"].runs) == 2
     make_run(
         tmp_path, "tuned", feedback="full", ask=HIT_AT_5, tuned=True
     )  # which asks for a tuned board, not for a fixed one
@@ -113,9 +132,9 @@ def test_where_no_run_met_a_success_one_board_says_so_for_both(tmp_path: Path, r
 
 def test_a_task_that_no_run_was_told_of_stands_on_no_full_board(tmp_path: Path) -> None:
     """Full runs first, where both are asked for: failures may be served whole by it, full never by failures."""
-    make_run(tmp_path / "a", seed=0, feedback="full", task=tiny("test/One-v0"), ask=HIT_AT_5)
-    make_run(tmp_path / "b", seed=0, feedback="failures", task=tiny("test/Two-v0"), ask=MISS)
-    make_run(tmp_path / "c", seed=0, feedback="full", task=tiny("test/Three-v0"), ask=MISS)
+    make_run(tmp_path / "a", "memorise", seed=0, feedback="full", task=tiny("test/One-v0"), ask=HIT_AT_5)
+    make_run(tmp_path / "b", "memorise", seed=0, feedback="failures", task=tiny("test/Two-v0"), ask=MISS)
+    make_run(tmp_path / "c", "memorise", seed=0, feedback="full", task=tiny("test/Three-v0"), ask=MISS)
     tables = {regime: [t.task for t in board.tables] for (_, regime), board in boards(tmp_path).items()}
     assert tables == {"full": ["test/One-v0", "test/Three-v0"], "failures": ["test/Three-v0", "test/Two-v0"]}
 
@@ -170,9 +189,9 @@ def test_twins_stand_apart_and_give_the_gain_paired_by_seed(tmp_path: Path) -> N
 
 
 def test_no_gain_where_a_run_that_met_a_success_has_no_twin(tmp_path: Path) -> None:
-    make_run(tmp_path, seed=0, ask=HIT_AT_5)
-    make_run(tmp_path, seed=1, ask=MISS)
-    assert rows(boards(tmp_path)["fixed", "failures"])["base"].gain is None
+    make_run(tmp_path, "memorise", seed=0, ask=HIT_AT_5)
+    make_run(tmp_path, "memorise", seed=1, ask=MISS)
+    assert rows(boards(tmp_path)["fixed", "failures"])["memorise"].gain is None
 
 
 def test_gain_where_both_are_zero_is_zero_and_over_a_zero_twin_infinite(tmp_path: Path) -> None:

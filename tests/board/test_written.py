@@ -36,7 +36,7 @@ def _shown(board: Board, row: Row) -> dict[str, tuple[str, str]]:
 
 
 def test_one_seed_shows_no_interval(tmp_path: Path) -> None:
-    make_run(tmp_path, ask=HIT_AT_5)
+    make_run(tmp_path, "memorise", ask=HIT_AT_5)
     cells = _cells(tmp_path)
     assert cells["final success"] == ("−0.29", "n=1")
     assert cells["NRE to first success"] == ("5", "n=1") and cells["runs that met one"] == ("1 of 1", "")

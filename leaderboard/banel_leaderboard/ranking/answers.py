@@ -11,6 +11,7 @@ from banel_envs import TASKS
 from banel_leaderboard.proving.load import Identity, Run
 from banel_leaderboard.ranking.rows import Distinct, Estimate, FirstSuccess, RateName, Span
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.statistics.medians import median
 from banel_leaderboard.sweeping.measured_costs import measured
 
@@ -104,11 +105,11 @@ def final(records: Sequence[RunRecord], rate: RateName, what: str = "final") -> 
 def gain_over_twin(run: Run, rate: RateName, twins: dict[tuple[Identity, int], RunRecord]) -> Span | None:
     """How many decades the final rate is above the twin's; None without a twin.
 
-    A run that met no success is its own twin and gained 0.
+    A run that met no success, or whose agent reads no answer, is its own twin and gained 0.
     """
     twin = twins.get((run.identity, run.record.seed))
     if twin is None:
-        return (0.0, 0.0) if run.record.successes_asked == 0 else None
+        return (0.0, 0.0) if serves_all(run.record) else None
     mine, theirs = ((r.final(rate, "low"), r.final(rate, "high")) for r in (run.record, twin))
     return difference(mine, theirs)
 

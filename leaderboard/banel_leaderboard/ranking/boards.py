@@ -4,8 +4,8 @@ Rows are never compared across boards. There is one board for each name and regi
 settings and the task's own budget), `tuned` (other settings) and `off` (another budget, or inherited answers). The
 regimes are "failures" (successes are withheld), ordered by the final success rate; "full" (every reward is told), ordered
 by the number of distinct successes asked, because an agent that repeats its first success for ever has a success rate of
-1; and "blind" (told nothing), the oracle-free twins. A run that was told no success is the same under all three regimes,
-so it counts in each of them.
+1; and "blind" (told nothing), the oracle-free twins. A run that met no success, or whose agent reads no answer, is the
+same under all three regimes, so it counts in each of them.
 
 Each question has ranks of its own. The first two rank the rows whose answers are proved, the third those whose rates are.
 """
@@ -34,6 +34,7 @@ from banel_leaderboard.ranking.rows import (
 )
 from banel_leaderboard.ranking.seed_sets import incomplete, without_copies
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.served import serves_all
 
 Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
 QUESTION: Mapping[Regime, Question] = {"failures": "worth", "full": "distinct", "blind": "worth"}
@@ -72,10 +73,10 @@ def regime_of(record: RunRecord) -> Regime:
 def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[int, ...]]]:
     """The rows of a regime: for each row its runs in the order of their seeds, and the seeds that are missing from it.
 
-    A row first takes the runs of its own regime. Then it takes runs of another regime that were told no success, because
-    they would have been the same here; twins are never taken. A seed that met a success under another regime, and did
-    not run under this one, is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and
-    so it is not ranked.
+    A row first takes the runs of its own regime. Then it takes runs of another regime that would have been the same here
+    (`serves_all`); twins are never taken. A seed that met a success under another regime, and did not run under this one,
+    is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and so it is not ranked. An
+    agent that made no run at all under the regime was not asked for there: it has rows only where no seed is missing.
 
     A regime has rows only if at least one run was made under it. A sweep that asks for both feedbacks runs `full` first
     and leaves out every `failures` run that could only repeat the `full` one. So a task without `full` runs of its own
@@ -90,15 +91,18 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
     groups: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.identity].append(run)
+    asked_for = {r.record.agent for r in runs if regime_of(r.record) == regime}
     rows = []
     for group in groups.values():
         own = {r.record.seed: r for r in group if regime_of(r.record) == regime}
         others = [r for r in group if not r.record.twin and r.record.seed not in own]
-        same = {r.record.seed: r for r in others if r.record.successes_asked == 0}
+        same = {r.record.seed: r for r in others if serves_all(r.record)}
         if not own and (regime == "blind" or not same):
             continue
         served = same | own  # a run of the own regime comes before one that would have been the same
         missing = {r.record.seed for r in others} - served.keys() if same else set()
+        if missing and not own and group[0].record.agent not in asked_for:
+            continue
         rows.append(([served[seed] for seed in sorted(served)], tuple(sorted(missing))))
     return rows
 

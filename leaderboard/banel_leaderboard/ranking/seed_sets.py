@@ -18,7 +18,8 @@ def incomplete(task: str, seeds: Sequence[int]) -> str | None:
     They must be the seeds of a suite that holds the task. For a task in no suite they must be 0, 1, ..., n - 1.
     """
     # Several suites can hold a task with different numbers of seeds; each of their sets is complete.
-    sets = sorted({suite.seeds for suite in SUITES.values() if task in suite.tasks}, key=len)
+    parts = [part for suite in SUITES.values() for part in suite.parts]
+    sets = sorted({part.seeds for part in parts if task in part.tasks}, key=len)
     ordered = tuple(sorted(seeds))
     if ordered in (sets or [tuple(range(len(ordered)))]):
         return None

@@ -20,6 +20,7 @@ from banel_envs.errors import BadValue
 from banel_leaderboard.records.find_runs import valid_records
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import RECORD
+from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
 from banel_leaderboard.running.resolve import run_folder
 from banel_leaderboard.sweeping.measured_costs import measured
@@ -37,7 +38,7 @@ class Plan:
     """The runs that are left and their expected minutes."""
 
     lanes: tuple[Lane, ...]  # all lanes of the sweep, in its order
-    left: tuple[Lane, ...]  # the runs of each lane that are left; fewer are needed if one of them meets no success
+    left: tuple[Lane, ...]  # the runs of each lane that are left; fewer are needed if one of them serves the others
     minutes: Mapping[Pair, float]  # the minutes of one run; pairs that were never measured are not in it
 
     def cost(self, lane: Iterable[Spec]) -> float:
@@ -129,8 +130,8 @@ def _left(lane: Lane, out: Path) -> Lane:
         path = run_folder(spec, out, load_task(spec.task), load_agent(spec.agent, spec.settings)) / RECORD
         if not path.exists():
             left.append(spec)
-        elif RunRecord.load(path).successes_asked == 0:
-            break  # this run met no success, so it serves the rest of its lane
+        elif serves_all(RunRecord.load(path)):
+            break
     return tuple(left)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from banel_envs.meter.oracle import Feedback
 from banel_envs.names import unknown
@@ -32,6 +32,50 @@ TEN = (
 ESTIMATED = ("banel/MoleculeWindow-v0", "banel/MoleculeWindowHard-v0")  # on all other tasks success rates are exact
 FAILURES_ENOUGH = ("banel", "count", "rnd")  # agents that learn from failures; only for them is a twin of interest
 
+# The suite v1: tasks whose success rate is exact and whose runs take seconds. Needle is the negative control.
+V1 = (
+    *ADDITION,
+    "banel/AdditionCarry-v0",
+    "banel/Countdown-v0",
+    "banel/ListProgram-v0",
+    "banel/EhrlichEasy-v0",
+    "banel/Ehrlich-v0",
+    "banel/EhrlichHard-v0",
+    "banel/Proof-v0",
+    "banel/Needle-v0",
+)
+FIVE, TEN_SEEDS = tuple(range(5)), tuple(range(10))
+BOTH: tuple[Feedback, ...] = ("full", "failures")
+CONTROLS = ("base", "without_replacement", "uniform_grammar", "ladder")
+FROM_FAILURES = (
+    "banel_paper",
+    "banel_stop",
+    "negative_guidance",
+    "proxy",
+    "rnd",
+    "pseudo_count",
+    "elliptical",
+    "dp_novelty",
+    "nsr",
+    "unlikelihood",
+    "dpg_failures",
+    "gafn",
+)
+FROM_SUCCESSES = ("tempered_sft_new", "genetic", "w_reinforce", "reinforce", "spo", "dpg")
+DEAD_ON_FAILURES = (
+    "grpo",
+    "rloo",
+    "dr_grpo",
+    "maxrl",
+    "mrt",
+    "esrl",
+    "esrl_paper",
+    "kl_rl",
+    "trajectory_balance",
+    "ppo",
+    "maskable_ppo",
+)
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -43,13 +87,20 @@ class Suite:
     seeds: tuple[int, ...]
     feedbacks: tuple[Feedback, ...]
     twins: tuple[str, ...] = ()  # agents whose oracle-free twin runs too
+    also: tuple[Suite, ...] = ()  # further runs, with tasks, agents, seeds and feedbacks of their own
+
+    @property
+    def parts(self) -> tuple[Suite, ...]:
+        """The suite without its further runs, then these."""
+        return (replace(self, also=()), *self.also)
 
     @property
     def size(self) -> str:
         """How much it is, in words."""
         parts = {"task": len(self.tasks), "agent": len(self.agents), "seed": len(self.seeds)}
         counts = " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in parts.items())
-        return f"{counts}, {' and '.join(self.feedbacks)}{', twins' if self.twins else ''}"
+        own = f"{counts}, {' and '.join(self.feedbacks)}{', twins' if self.twins else ''}"
+        return "; ".join([own, *(f"{part.about}: {part.size}" for part in self.also)])
 
 
 SUITES = {
@@ -68,12 +119,20 @@ SUITES = {
         ("full", "failures"),
     ),
     "v1": Suite(
-        "ten agents on every task whose success rate is exact (MNIST's need BANEL_DATA)",
-        tuple(id for id in SHIPPED if id not in ESTIMATED),
-        TEN,
-        tuple(range(5)),
-        ("full", "failures"),
-        FAILURES_ENOUGH,
+        "the board of docs/findings.md: controls, and further agents where each has something to learn",
+        V1,
+        CONTROLS,
+        FIVE,
+        BOTH,
+        also=(
+            Suite("banel", V1, ("banel",), TEN_SEEDS, BOTH, ("banel",)),
+            Suite("learn from both", V1, ("count", "soft_banel", "npo"), FIVE, BOTH, ("count", "soft_banel", "npo")),
+            Suite("learn from failures", V1, FROM_FAILURES, FIVE, ("failures",)),
+            Suite("learn from successes", V1, FROM_SUCCESSES, FIVE, ("full",)),
+            Suite("the best rivals", V1, ("bandit", "expert_iteration"), TEN_SEEDS, ("full",)),
+            Suite("dead on failures, or slow", ADDITION[:1] + V1[3:4], DEAD_ON_FAILURES, FIVE, ("full",)),
+            Suite("what withheld successes are worth", V1, ("omission",), FIVE, ("failures",)),
+        ),
     ),
     "full": Suite(
         "ten agents on every task",

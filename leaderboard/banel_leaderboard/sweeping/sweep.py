@@ -2,7 +2,7 @@
 
 A sweep can be stopped and started again. A run that fails is reported, and the others go on. The runs of one agent, task
 and seed form a lane: first with full feedback, then with the feedback "failures", then the oracle-free twin. A run that met
-no success is the same under all three. So once a run of a lane met none, it serves the rest of the lane: the other runs are
+no success, or whose agent reads no answer, is the same under all three. It serves the rest of its lane: the other runs are
 not made.
 """
 
@@ -28,6 +28,7 @@ from banel_envs.meter.oracle import Feedback
 from banel_leaderboard.records.find_runs import many
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import check_out
+from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
@@ -38,11 +39,13 @@ Lane = tuple[Spec, ...]
 
 def lanes_of(suite: Suite) -> list[Lane]:
     """The lanes of a suite. Those of the first seed come first, so that every agent soon has a result to look at."""
-    return [
+    lanes = [
         lane
-        for seed, task, agent in product(suite.seeds, suite.tasks, suite.agents)
-        if (lane := _lane(task, agent, seed, suite.feedbacks, agent in suite.twins, suite.seeds[0]))
+        for part in suite.parts
+        for seed, task, agent in product(part.seeds, part.tasks, part.agents)
+        if (lane := _lane(task, agent, seed, part.feedbacks, agent in part.twins, part.seeds[0]))
     ]
+    return sorted(lanes, key=lambda lane: lane[0].seed)  # the sort is stable, so the order is else the suite's
 
 
 def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin: bool, first: int) -> Lane:
@@ -148,10 +151,10 @@ def describe(spec: Spec) -> str:
 
 def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
     """Make the runs of a lane in order, each in a process of its own, and give one Outcome for each of them."""
-    met_none = False
+    served = False
     for spec in lane:
-        if met_none:
-            yield Outcome(spec, "served", "its lane met no success: one run serves them all")
+        if served:
+            yield Outcome(spec, "served", "it would repeat the run before it: one run serves them all")
             continue
         try:
             record = workers.finished(spec)
@@ -161,7 +164,7 @@ def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
         except (BanelError, OSError) as error:
             outcome, record = Outcome(spec, "failed", str(error)), None
         yield outcome
-        met_none = record is not None and record.successes_asked == 0
+        served = record is not None and serves_all(record)
 
 
 Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]

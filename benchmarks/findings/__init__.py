@@ -1,0 +1,1 @@
+"""The experiments behind docs/findings.md: one resumable command each."""
