@@ -55,6 +55,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.controls.tempered_sft:TemperedSFT",
         "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
     ),
+    "tempered_sft_no_repeats": Shipped(
+        "banel_agents.controls.tempered_sft_no_repeats:TemperedSFTNoRepeats",
+        "tempered_sft that never asks a sequence twice. Learns from successes only.",
+    ),
     "omission": Shipped(
         "banel_agents.controls.omission:Omission",
         "breaks the rule on purpose and is never ranked: takes what was asked and not told for a success, and fine-tunes "
@@ -137,6 +141,11 @@ AGENTS: dict[str, Shipped] = {
         "Stable-Baselines3's PPO, token by token, with an entropy bonus. Learns from successes only.",
         portable=False,
     ),
+    "maskable_ppo": Shipped(
+        "banel_agents.sequence.maskable_ppo:MaskablePPO",
+        "sb3-contrib's MaskablePPO: ppo that never leaves the grammar. Learns from successes only.",
+        portable=False,
+    ),
     "nsr": Shipped(
         "banel_agents.negative.nsr:NSR",
         "negative sample reinforcement: policy gradient with -1 for a failure, 0 for a success.",
@@ -180,6 +189,11 @@ AGENTS: dict[str, Shipped] = {
     "esrl": Shipped(
         "banel_agents.sequence.esrl:ESRL",
         "REINFORCE that asks only the least confident 70% of its samples.",
+        dead_on_failures=True,
+    ),
+    "esrl_paper": Shipped(
+        "banel_agents.sequence.esrl_paper:ESRLPaper",
+        "REINFORCE that asks fewer samples, at a higher temperature, the more confident its policy is.",
         dead_on_failures=True,
     ),
     "kl_rl": Shipped(

@@ -1,9 +1,10 @@
-"""REINFORCE, count, RND and PPO: what they learn, what they may not read, what they leave alone."""
+"""REINFORCE, count, RND, PPO and MaskablePPO: what they learn, what they may not read, what they leave alone."""
 
 from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 from banel_agents import make_agent
 from banel_agents.novelty.count import StateCounts
 from banel_agents.novelty.rnd import Novelty, RNDConfig, Spread
+from banel_agents.sequence.maskable_ppo import ContribPPO, MaskableActorCritic
 from banel_agents.sequence.ppo import PPOConfig, build
 from banel_agents.shared.gradient import centred
+from banel_agents.shared.grammar import within_grammar
 from banel_envs import Oracle, success_rate
+from banel_envs.errors import BadValue
 from banel_envs.policies import COST
-from tests.shared.beginnings import BUDGET, END, EVERY, SUCCESSES, T, V, base, task
+from tests.shared.beginnings import BUDGET, END, EVERY, GRAMMAR, SUCCESSES, T, V, base, gated, task
 
-NAMES = ("reinforce", "count", "rnd", "ppo")
+NAMES = ("reinforce", "count", "rnd", "ppo", "maskable_ppo")
 OWN_RANDOMNESS = ("reinforce", "count", "rnd")  # PPO is Stable-Baselines3's and owns the global generators
 
 
@@ -63,7 +67,9 @@ def test_a_bonus_reaches_more_distinct_sequences(name, seed):
     assert len(np.unique(asked(oracle), axis=0)) > 1.2 * len(np.unique(plain, axis=0))
 
 
-@pytest.mark.parametrize(("name", "settings"), [("reinforce", {}), ("ppo", {"entropy": 0.0})])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("reinforce", {}), ("ppo", {"entropy": 0.0}), ("maskable_ppo", {"entropy": 0.0})]
+)
 def test_without_a_success_the_base_stays(name, settings):
     trained = COST.trained
     policy, oracle = run(name, feedback="failures", budget=200, settings=settings)
@@ -72,7 +78,7 @@ def test_without_a_success_the_base_stays(name, settings):
         assert COST.trained == trained
 
 
-@pytest.mark.parametrize("name", ["reinforce", "ppo"])
+@pytest.mark.parametrize("name", ["reinforce", "ppo", "maskable_ppo"])
 def test_from_failures_it_is_its_own_oracle_free_twin(name):
     (one, first), (two, second) = (
         run(name, made, feedback="failures", budget=200) for made in (task(), task().blind())
@@ -229,17 +235,22 @@ def test_a_deviation_far_from_zero_does_not_cancel(centre):
     assert spread.std == pytest.approx((values - centre).std(), rel=1e-9)
 
 
+def every_prefix(t, token_count=END):
+    """The prefixes of t tokens that have not ended [n, t], of the first `token_count` tokens, and SB3's observation of them."""
+    prefix = np.unique(EVERY[:, :t], axis=0)
+    prefix = prefix[(prefix < token_count).all(axis=1)]
+    tokens = np.full((len(prefix), T), V)
+    tokens[:, :t] = prefix
+    return prefix, {"tokens": torch.from_numpy(tokens), "position": torch.full((len(prefix),), t)}
+
+
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 def test_ppo_acts_by_the_base_policys_own_softmax(temperature):
     made = task(temperature=temperature)
     model, network = build(made.problem, Oracle(made), PPOConfig(), seed=0)
     policy = made.problem.base_policy()
     for t in range(T):
-        prefix = np.unique(EVERY[:, :t], axis=0)
-        prefix = prefix[(prefix != END).all(axis=1)]
-        tokens = np.full((len(prefix), T), V)
-        tokens[:, :t] = prefix
-        observation = {"tokens": torch.from_numpy(tokens), "position": torch.full((len(prefix),), t)}
+        prefix, observation = every_prefix(t)
         expected = policy.next_log_probs(prefix)
         actor = model.policy.get_distribution(observation).distribution.logits.detach().numpy()
         np.testing.assert_allclose(actor, expected, atol=1e-5)
@@ -248,6 +259,47 @@ def test_ppo_acts_by_the_base_policys_own_softmax(temperature):
         values, log_probs, _ = model.policy.evaluate_actions(observation, action)
         np.testing.assert_allclose(log_probs.detach().numpy(), expected[np.arange(len(prefix)), action], atol=1e-5)
         assert not values.any()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_maskable_ppo_acts_by_the_base_policy_within_the_grammar(temperature):
+    """In sampling and in the update alike, with the entropy of the legal tokens; at first and after an update."""
+    made = gated(temperature)
+    model, network = build(made.problem, Oracle(made), PPOConfig(), 0, ContribPPO, MaskableActorCritic)
+    for policy in (made.problem.base_policy(), network):
+        masked = within_grammar(made.problem, policy)
+        for t in range(T):
+            prefix, observation = every_prefix(t, 2)  # "c" is forbidden
+            expected = masked.next_log_probs(prefix)
+            legal = np.tile(GRAMMAR.mask[0], (len(prefix), 1))
+            action = torch.from_numpy(np.array([0, 1, END])[np.arange(len(prefix)) % 3])
+            given = model.policy.evaluate_actions(observation, action, torch.from_numpy(legal))
+            np.testing.assert_allclose(given[1].detach(), expected[np.arange(len(prefix)), action], atol=1e-5)
+            chances = np.exp(expected)
+            entropy = -(chances * np.where(chances > 0, expected, 0)).sum(axis=1)
+            np.testing.assert_allclose(given[2].detach(), entropy, atol=1e-5)
+        model.learn(model.n_envs * model.n_steps)
+    assert not torch.equal(weights(network), weights(base(temperature)))
+
+
+def test_maskable_ppo_never_leaves_the_grammar_and_is_ppo_where_there_is_none():
+    made = gated()
+    oracle = Oracle(made, budget=300)
+    policies = list(make_agent("maskable_ppo").learn(made.problem, oracle, np.random.default_rng(0)))
+    inside = made.problem.well_formed(EVERY)
+    assert made.problem.well_formed(asked(oracle)).all() and len(policies) > 2
+    for policy in policies:
+        assert np.isneginf(policy.log_prob(EVERY[~inside])).all()
+        assert np.exp(policy.log_prob(EVERY[inside])).sum() == pytest.approx(1, abs=1e-5)
+    first, second = (asked(run(name, budget=200)[1]) for name in ("ppo", "maskable_ppo"))
+    np.testing.assert_array_equal(first[:30], second[:30])  # later on the last bits of an entropy make a difference
+
+
+def test_maskable_ppo_refuses_a_grammar_that_no_policy_could_be_stored_with():
+    plain = gated()
+    made = replace(plain, problem=replace(plain.problem, allowed=lambda prefix: np.ones((len(prefix), V), np.int8)))
+    with pytest.raises(BadValue, match="function of whole prefixes"):
+        run("maskable_ppo", made)
 
 
 @pytest.mark.parametrize("budget", [40, 333, 7_500])

@@ -8,10 +8,12 @@ import torch
 
 from banel_agents import AGENTS, make_agent
 from banel_agents.sequence.esrl import confidence, eliminated
+from banel_agents.sequence.esrl_paper import ESRLPaperConfig, dynamic
 from banel_agents.sequence.group import GRPO, RLOO, DrGRPO, MaxRL, clipped, pull
 from banel_agents.sequence.mrt import risk
 from banel_agents.shared.gradient import centred
 from banel_envs import Oracle
+from banel_envs.policies.torch_policy import TorchPolicy
 from tests.shared import toy
 from tests.shared.beginnings import base, task
 
@@ -147,12 +149,37 @@ def test_the_most_confident_are_not_asked():
     assert len(eliminated(p, tokens[:1], 1.0)) == 1
 
 
-@pytest.mark.parametrize(("sampling", "asked"), [("released", 35), ("none", 50), ("paper", None)])
-def test_dynamic_sampling_asks_fewer(sampling, asked):
+@pytest.mark.parametrize(("sampling", "asked"), [("released", 35), ("none", 50)])
+def test_elimination_asks_fewer(sampling, asked):
     oracle = Oracle(task().blind(), budget=300)
     list(make_agent("esrl", {"sampling": sampling}).learn(oracle.problem, oracle, np.random.default_rng(0)))
     sizes = [len(ask.rewards) for ask in oracle.ledger.asks]
-    if asked:
-        assert set(sizes[:-1]) == {asked}
-    else:
-        assert sizes[0] == 50 and max(sizes[1:]) < 50  # before the first round nothing is known of what it can do
+    assert set(sizes[:-1]) == {asked}
+
+
+@pytest.mark.parametrize(
+    ("able", "n", "temperature"),
+    [(0.0, 50, 1.0), (0.25, 38, 1.125), (0.5, 25, 1.25), (0.9, 10, 1.45), (1.0, 10, 1.5)],
+)
+def test_the_more_able_the_fewer_and_the_hotter_are_the_samples(able, n, temperature):
+    assert dynamic(able, ESRLPaperConfig()) == (n, pytest.approx(temperature))
+
+
+@pytest.mark.parametrize("capability", ["confidence", "reward"])
+def test_dynamic_sampling_goes_by_the_capability_of_the_round_before(capability, monkeypatch):
+    """Of confidence in every round, of reward only where something succeeds."""
+    heat = []
+    tempered = TorchPolicy.tempered
+    monkeypatch.setattr(TorchPolicy, "tempered", lambda self, t: heat.append(t) or tempered(self, t))
+    oracle = Oracle(task().blind(), budget=300)
+    settings = {"capability": capability}
+    list(make_agent("esrl_paper", settings).learn(oracle.problem, oracle, np.random.default_rng(0)))
+    sizes = [len(ask.rewards) for ask in oracle.ledger.asks]
+    assert (sizes[0], heat[0]) == (50, 1.0)  # before the first round nothing is known of what it can do
+    if capability == "reward":
+        assert set(sizes) == {50} and set(heat) == {1.0}  # nothing succeeds
+        return
+    first = oracle.ledger.tokens(oracle.ledger.asks[0])
+    able = confidence(base(), first, weighted=False).mean()
+    assert (sizes[1], heat[1]) == dynamic(able, ESRLPaperConfig()) == (sizes[1], pytest.approx(1 + able / 2))
+    assert max(sizes[1:]) < 50

@@ -17,21 +17,19 @@ from banel_agents.search.bandit import Standing, Table, betas
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.edits import children, ends_anew
 from banel_envs import Oracle, Problem, Task, success_rate
-from banel_envs.automaton import Automaton
 from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
 from banel_envs.policies.guided import Guided
-from tests.shared.beginnings import BUDGET, END, EVERY, SUCCESSES, T, V, base, task
+from tests.shared.beginnings import BUDGET, END, EVERY, SUCCESSES, T, V, base, gated, task
 
-# No "c" anywhere, as an automaton: one state before the end and one after it.
-GRAMMAR = Automaton(np.array([[1, 1, 0, 1], [0, 0, 0, 1]], np.int8), np.array([[0, 0, 0, 1], [1, 1, 1, 1]]))
-ONCE = ("without_replacement", "uniform_grammar", "ladder", "omission", "bandit")  # agents that ask nothing twice
-
-
-def gated():
-    """The tiny task within GRAMMAR."""
-    plain = task()
-    return replace(plain, problem=replace(plain.problem, allowed=GRAMMAR))
+ONCE = (
+    "without_replacement",
+    "uniform_grammar",
+    "ladder",
+    "omission",
+    "bandit",
+    "tempered_sft_no_repeats",
+)  # agents that ask nothing twice
 
 
 def run(name, made=None, *, seed=0, feedback="full", budget=500, settings=None):
@@ -127,6 +125,20 @@ def test_omission_is_marked_and_finds_what_is_withheld():
     np.testing.assert_array_equal(withheld_or_told(rows, EVERY[:3]), SUCCESSES[:2])
     policies, oracle = run("omission", feedback="failures", settings={"batch": 100})
     assert 10 ** success_rate(task(), policies[-1]).log10 > 0.3 and found(oracle) > 50
+
+
+def test_tempered_sft_without_repeats_meets_more_and_is_tempered_sft_while_nothing_repeats():
+    """Its first question is the same; then it asks other sequences, and meets more successes."""
+    settings = {"batch": 20, "steps": 30}
+    (_, new), (_, plain) = (run(name, settings=settings) for name in ("tempered_sft_no_repeats", "tempered_sft"))
+    first = asked(plain)[:20]
+    np.testing.assert_array_equal(asked(new)[: len(np.unique(first, axis=0))], first[unrepeated(first)])
+    assert len(np.unique(asked(plain), axis=0)) < len(asked(plain)) and found(new) > found(plain) > 5
+
+
+def unrepeated(rows):
+    """The places at which a sequence stands for the first time."""
+    return np.sort(np.unique(rows, axis=0, return_index=True)[1])
 
 
 # BaNEL's relatives

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from banel_envs import Problem, Task
+from banel_envs.automaton import Automaton
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.torch_policy import TorchPolicy
 
 V, T, END, BUDGET = 4, 6, 3, 2_000
+# No "c" anywhere, as an automaton: one state before the end and one after it.
+GRAMMAR = Automaton(np.array([[1, 1, 0, 1], [0, 0, 0, 1]], np.int8), np.array([[0, 0, 0, 1], [1, 1, 1, 1]]))
 torch.set_num_threads(1)
 
 
@@ -48,3 +52,9 @@ def task(reward=None, temperature=1.0):
     problem = Problem("test/Gradient-v0", ("a", "b", "c", "."), T, BUDGET, BASES[temperature].clone, END)
     start = SUCCESSES[0, :2]
     return Task(problem, reward or (lambda tokens: (tokens[:, :2] == start).all(axis=1)), lambda: SUCCESSES)
+
+
+def gated(temperature=1.0):
+    """The tiny task within GRAMMAR."""
+    plain = task(temperature=temperature)
+    return replace(plain, problem=replace(plain.problem, allowed=GRAMMAR))

@@ -11,11 +11,11 @@ Source: Anthony et al. 2017 (expert iteration) and Singh et al. 2023 (ReST-EM), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network
+from banel_agents.base import Answers, ask_samples, base_network
 from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
@@ -38,8 +38,10 @@ class TemperedSFT:
         asking = policy.tempered(c.temperature)
         yield asking
         known = np.empty((0, problem.T), np.int64)
-        while oracle.left:
-            told = ask_samples(oracle, asking, c.batch, rng).successes
+        ask, before = self.asker(oracle, rng), -1
+        while oracle.left and oracle.count > before:
+            before = oracle.count
+            told = ask(asking).successes
             grown = np.unique(np.concatenate((known, told)), axis=0)
             if len(grown) == len(known):
                 continue
@@ -47,3 +49,7 @@ class TemperedSFT:
             fine_tune(policy, known, rng, steps=c.steps, lr=c.lr, minibatch=c.minibatch)
             asking = policy.tempered(c.temperature)
             yield policy.clone()
+
+    def asker(self, oracle: Oracle, rng: np.random.Generator) -> Callable[[Policy], Answers]:
+        """What asks samples of a policy in one run. The run ends with a call that asks nothing."""
+        return lambda policy: ask_samples(oracle, policy, self.config.batch, rng)

@@ -5,12 +5,11 @@ the gradient. It is the gradient of sampling with the whole graph kept, without 
 in this way. *Dynamic sampling*, before anything is asked:
 - `released`: of the samples the 30% with the largest 1 + mean_t exp(p_t) p_t are dropped, p_t being the largest next-token
   probability at step t: the most confident ones. Source: the code released with the paper.
-- `paper`: a capability c sets how many samples are asked, batch x (1 - c), and their temperature, which is higher where c is
-  higher. The paper's own formulas were not found; c, the mean largest next-token probability of the last round, is ours.
 - `none`: all samples are asked.
 
 Then REINFORCE with the round's mean reward as baseline. Source: Wang et al. 2024 (arXiv 2308.02223). The gradient is not
-corrected for the temperature, or for what was dropped. `python -m benchmarks.speed.two_stage` prints what two stages save.
+corrected for what was dropped. The form that the paper's text describes is `esrl_paper`. `python -m
+benchmarks.speed.two_stage` prints what two stages save.
 
 What it does here: it climbs as fast as the other policy gradients and ends on fewer different successes than any of them. Once
 it succeeds, its most confident samples are successes, but which of them are dropped says nothing about which are new.
@@ -18,15 +17,15 @@ it succeeds, its most confident samples are successes, but which of them are dro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import ask, base_network
-from banel_agents.limits import OneOf, Range, Temperature
+from banel_agents.base import Answers, ask, base_network
+from banel_agents.limits import OneOf, Range
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Floats, StepConfig
 from banel_envs import Oracle, Problem
@@ -42,11 +41,8 @@ if TYPE_CHECKING:
 class ESRLConfig(StepConfig):
     """The settings of ESRL."""
 
-    sampling: Annotated[str, OneOf("released", "paper", "none")] = "released"  # the form of dynamic sampling
+    sampling: Annotated[str, OneOf("released", "none")] = "released"  # the form of dynamic sampling
     drop: Annotated[float, Range(0, 1)] = 0.3  # released: the share of the samples that is not asked; the code's
-    least: Annotated[float, Range(0.01, 1)] = 0.2  # paper: the least share of the batch that is asked; ours
-    cold: Temperature = 1.0  # paper: the temperature at c = 0; ours
-    hot: Temperature = 1.5  # paper: the temperature at c = 1; ours
 
 
 class ESRL:
@@ -61,31 +57,38 @@ class ESRL:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
-        from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
-
-        policy = base_network(problem)
-        trainer = Trainer(policy, self.config.lr)
-        yield policy.clone()
-        able = 0.0
-        while oracle.left:
-            tokens, able = self._sampled(policy, able, rng)  # stage 1
-            told = ask(oracle, tokens)
-            advantages = centred(told.rewards.astype(np.float64))
-            if advantages.any():
-                trainer.step(told.tokens, advantages)  # stage 2
-                yield policy.clone()
-
-    def _sampled(self, policy: TorchPolicy, able: float, rng: np.random.Generator) -> tuple[Tokens, float]:
-        """What is asked in a round, and the capability that the next round goes by."""
         c = self.config
-        if c.sampling == "none":
-            return policy.sample(c.batch, rng), able
-        if c.sampling == "released":
+
+        def sample(policy: TorchPolicy, told: Answers) -> Tokens:
             tokens = policy.sample(c.batch, rng)
-            return tokens[eliminated(policy, tokens, c.drop)], able
-        n = max(1, round(c.batch * max(c.least, 1 - able)))
-        tokens = policy.tempered(c.cold + able * (c.hot - c.cold)).sample(n, rng)
-        return tokens, float(portable.total(confidence(policy, tokens, weighted=False)) / n)
+            return tokens[eliminated(policy, tokens, c.drop)] if c.sampling == "released" else tokens
+
+        return two_stage_rounds(problem, oracle, c.lr, sample)
+
+
+def two_stage_rounds(
+    problem: Problem, oracle: Oracle, lr: float, sample: Callable[[TorchPolicy, Answers], Tokens]
+) -> Iterator[TorchPolicy]:
+    """Yield the base policy, then a snapshot after each step, until the budget is spent.
+
+    Args:
+        problem: its base policy is a network.
+        oracle: the meter.
+        lr: Adam's learning rate.
+        sample: gives a round's questions [n, T], n at least 1, from the policy and what the round before it was told.
+    """
+    from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
+
+    policy = base_network(problem)
+    trainer = Trainer(policy, lr)
+    yield policy.clone()
+    told = Answers(np.empty((0, problem.T), np.int64), np.empty(0, np.float32))
+    while oracle.left:
+        told = ask(oracle, sample(policy, told))  # stage 1
+        advantages = centred(told.rewards.astype(np.float64))
+        if advantages.any():
+            trainer.step(told.tokens, advantages)  # stage 2
+            yield policy.clone()
 
 
 def eliminated(policy: TorchPolicy, tokens: Tokens, drop: float) -> NDArray[np.int64]:

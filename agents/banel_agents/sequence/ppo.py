@@ -89,28 +89,37 @@ class ActorCritic(ActorCriticPolicy):
         network: Network,
     ) -> None:
         self._head = [network.head]  # in a list, because PyTorch accepts modules only after super().__init__
-        # SB3 turns discrete spaces into one-hot vectors. The spaces are declared as numbers, so that integers stay integers.
-        numbers: dict[str, spaces.Space[Any]] = {
-            name: spaces.Box(0, np.inf, space.shape, np.float32) for name, space in observation_space.items()
-        }
         super().__init__(
-            spaces.Dict(numbers),
-            action_space,
-            lr_schedule,
-            net_arch=[],
-            ortho_init=False,
-            use_sde=use_sde,
-            features_extractor_class=Features,
-            features_extractor_kwargs={"network": network},
+            numbers_of(observation_space), action_space, lr_schedule, use_sde=use_sde, **structure(network)
         )
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        (self.action_net,) = self._head
-        nn.init.zeros_(self.value_net.weight)
-        nn.init.zeros_(self.value_net.bias)
-        # The optimiser is made again, because now the head is among the parameters, in place of SB3's own.
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True, **self.optimizer_kwargs)
+        start_from(self, self._head[0], lr_schedule(1))
+
+
+def numbers_of(observation_space: spaces.Dict) -> spaces.Dict:
+    """The same observations, declared as numbers: SB3 turns discrete spaces into one-hot vectors, and integers shall stay so."""
+    return spaces.Dict({name: spaces.Box(0, np.inf, s.shape, np.float32) for name, s in observation_space.items()})
+
+
+def structure(network: Network) -> dict[str, Any]:
+    """What SB3's actor-critic policies are told to build: nothing between the network's features and its head."""
+    return {
+        "net_arch": [],
+        "ortho_init": False,
+        "features_extractor_class": Features,
+        "features_extractor_kwargs": {"network": network},
+    }
+
+
+def start_from(policy: Any, head: nn.Module, lr: float) -> None:
+    """Give SB3's policy, in place, the network's head for its actor, a critic of zeros and an optimiser of them all."""
+    policy.action_net = head
+    nn.init.zeros_(policy.value_net.weight)
+    nn.init.zeros_(policy.value_net.bias)
+    # The optimiser is made again, because now the head is among the parameters, in place of SB3's own.
+    policy.optimizer = torch.optim.Adam(policy.parameters(), lr=lr, fused=True, **policy.optimizer_kwargs)
 
 
 class PPO:
@@ -125,28 +134,47 @@ class PPO:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each update."""
-        yield base_network(problem)
-        model, policy = build(problem, oracle, self.config, int(rng.integers(2**31)))
-        steps = model.n_envs * model.n_steps
-        while oracle.left:
-            before = model.num_timesteps
-            try:
-                model.learn(steps, reset_num_timesteps=False)  # one rollout and its update
-            except BudgetExhausted:
-                return
-            finally:
-                COST.sampled += model.num_timesteps - before
-            COST.trained += steps * self.config.epochs
-            yield policy.clone()
+        return updates(problem, oracle, rng, self.config, SB3PPO, ActorCritic)
 
 
-def build(problem: Problem, oracle: Oracle, config: PPOConfig, seed: int) -> tuple[SB3PPO, TorchPolicy]:
-    """SB3's PPO, and the policy whose network it trains in place. SB3 seeds the process's global generators."""
+def updates(
+    problem: Problem,
+    oracle: Oracle,
+    rng: np.random.Generator,
+    config: PPOConfig,
+    algorithm: type[Any],
+    actor_critic: type[Any],
+) -> Iterator[TorchPolicy]:
+    """Yield the base policy, then a snapshot of its network after each update of SB3's algorithm, until the budget is spent."""
+    yield base_network(problem)
+    model, policy = build(problem, oracle, config, int(rng.integers(2**31)), algorithm, actor_critic)
+    steps = model.n_envs * model.n_steps
+    while oracle.left:
+        before = model.num_timesteps
+        try:
+            model.learn(steps, reset_num_timesteps=False)  # one rollout and its update
+        except BudgetExhausted:
+            return
+        finally:
+            COST.sampled += model.num_timesteps - before
+        COST.trained += steps * config.epochs
+        yield policy.clone()
+
+
+def build(
+    problem: Problem,
+    oracle: Oracle,
+    config: PPOConfig,
+    seed: int,
+    algorithm: type[Any] = SB3PPO,
+    actor_critic: type[Any] = ActorCritic,
+) -> tuple[Any, TorchPolicy]:
+    """SB3's algorithm, and the policy whose network it trains in place. SB3 seeds the process's global generators."""
     policy = at_temperature_one(base_network(problem))
     steps = max(2, oracle.budget // 20)  # SB3 needs at least two
     copies = max(1, steps // problem.T)  # so many that each copy can write a whole sequence in a rollout
-    model = SB3PPO(
-        ActorCritic,
+    model = algorithm(
+        actor_critic,
         as_sb3_vec_env(GenerationVectorEnv(problem, oracle, copies)),
         learning_rate=config.lr,
         n_steps=steps // copies,

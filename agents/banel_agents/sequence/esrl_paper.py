@@ -1,0 +1,78 @@
+"""ESRL with dynamic sampling as its paper describes it: the more able the policy, the fewer and the hotter its samples.
+
+In each round, c being the capability that the round before it showed, from 0 to 1 (0 in the first):
+1. Sample k = ceil(batch x (1 - c)) sequences, at least `least` x batch, at the temperature cold + c x (hot - cold).
+2. Ask all of them, and take one step of REINFORCE with the round's mean reward as baseline: the two stages of `esrl`.
+3. Estimate c anew. `capability` says how: `confidence` is the mean largest next-token probability of the samples, and
+   `reward` is the mean reward told.
+
+Source: Wang et al. 2024 (arXiv 2308.02223), whose text says that a capability estimate sets the number of samples and the
+temperature, and in which direction. Its formulas were not found: both formulas of step 1, both estimates and all constants are
+ours. The gradient is not corrected for the temperature. The code released with the paper does something else: see `esrl`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from banel_agents.base import Answers
+from banel_agents.limits import OneOf, Range, Temperature
+from banel_agents.sequence.esrl import confidence, two_stage_rounds
+from banel_agents.shared.steps import StepConfig
+from banel_envs import Oracle, Problem
+from banel_envs.kernel import portable
+from banel_envs.policies import Policy
+from banel_envs.problem import Tokens
+
+if TYPE_CHECKING:
+    from banel_envs.policies.torch_policy import TorchPolicy
+
+
+@dataclass(frozen=True)
+class ESRLPaperConfig(StepConfig):
+    """The settings of ESRL as in the paper."""
+
+    capability: Annotated[str, OneOf("confidence", "reward")] = "confidence"  # what c is; ours
+    least: Annotated[float, Range(0.01, 1)] = 0.2  # the least share of the batch that is asked; ours
+    cold: Temperature = 1.0  # the temperature at c = 0; ours
+    hot: Temperature = 1.5  # the temperature at c = 1; ours
+
+
+class ESRLPaper:
+    """See the module."""
+
+    name = "esrl_paper"
+    Config = ESRLPaperConfig
+    learns_from = "successes"
+
+    def __init__(self, config: ESRLPaperConfig | None = None) -> None:
+        self.config = config or ESRLPaperConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
+        c = self.config
+        able = 0.0
+
+        def sample(policy: TorchPolicy, told: Answers) -> Tokens:
+            nonlocal able
+            if c.capability == "reward" and len(told.rewards):
+                able = float(told.rewards.mean(dtype=np.float64))
+            n, temperature = dynamic(able, c)
+            tokens = policy.tempered(temperature).sample(n, rng)
+            if c.capability == "confidence":
+                able = float(portable.total(confidence(policy, tokens, weighted=False))) / n
+            return tokens
+
+        return two_stage_rounds(problem, oracle, c.lr, sample)
+
+
+def dynamic(able: float, config: ESRLPaperConfig) -> tuple[int, float]:
+    """How many sequences are sampled, and at which temperature, at a capability from 0 to 1."""
+    most = config.batch
+    n = min(most, max(1, math.ceil(config.least * most), math.ceil(most * (1 - able))))
+    return n, config.cold + able * (config.hot - config.cold)
