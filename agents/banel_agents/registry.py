@@ -83,6 +83,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.failure_model.banel_paper:BaNELPaper",
         "BaNEL as its paper describes it: a model of all failures, and the regions of all rounds.",
     ),
+    "banel_stop": Shipped(
+        "banel_agents.failure_model.banel_stop:BaNELStop",
+        "BaNEL that stops distilling when its model no longer tells held-out failures from fresh samples.",
+    ),
     "soft_banel": Shipped(
         "banel_agents.failure_model.soft_banel:SoftBaNEL",
         "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",

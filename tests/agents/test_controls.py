@@ -11,6 +11,7 @@ from banel_agents import AGENTS, make_agent
 from banel_agents.controls.grammar import TEMPERATURES
 from banel_agents.controls.omission import withheld_or_told
 from banel_agents.failure_model.banel_paper import BY_TASK, Regions
+from banel_agents.failure_model.banel_stop import Evidence
 from banel_agents.failure_model.soft_banel import effective, weights_of
 from banel_agents.search.arms import At, Edits, Ends, Tuned
 from banel_agents.search.bandit import Standing, Table, betas
@@ -216,6 +217,63 @@ def test_the_papers_filter_factor_goes_by_the_task(name, f, distils):
     list(agent.learn(made.problem, oracle, np.random.default_rng(0)))
     assert (agent.reported["distilled"] > 0) == distils
     assert next((factor for word, factor in BY_TASK.items() if word in name), agent.config.f) == f
+
+
+def test_evidence_by_hand():
+    """Of the eight pairs of 2 failures and 4 samples, 4 stand right and 2 are ties: 5 of 8."""
+    evidence = Evidence(2)
+    evidence.add(np.array([2.0, 4.0]), np.array([1.0, 2.0, 4.0, 3.0]))  # 2: above 1, and a tie; 4: above 3, and a tie
+    assert evidence.open == (2 * (5 / 8 - 1 / 2), pytest.approx(2 * 7 / (12 * 4)))
+    evidence.close_round()
+    assert evidence.errors == pytest.approx(0.25 / (14 / 48) ** 0.5) and not evidence.lacking  # one round is too few
+    evidence.add(np.empty(0), np.array([1.0]))  # nothing was told
+    evidence.close_round()
+    assert evidence.errors == pytest.approx(0.25 / (14 / 48) ** 0.5) and evidence.lacking
+    for _ in range(2):
+        evidence.add(np.full(9, 5.0), np.arange(4.0))  # every pair: the first rounds are forgotten
+        evidence.close_round()
+    assert evidence.errors == pytest.approx(9 / (2 * 9 * 14 / 48) ** 0.5) and not evidence.lacking
+
+
+def test_the_error_of_the_evidence_is_that_of_chance():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(2_000):
+        evidence = Evidence(1)
+        evidence.add(rng.normal(size=60), rng.normal(size=240))
+        evidence.close_round()
+        found.append(evidence.errors)
+    assert abs(np.mean(found)) < 0.07 and np.std(found) == pytest.approx(1, abs=0.05)
+
+
+SMALL_BANEL = {"batch": 200, "pool": 1_000, "minibatch": 32, "phi_lr": 5e-3, "distil_lr": 3e-3}
+
+
+def test_banel_stop_is_banel_to_the_bit_until_it_stops():
+    (policies, oracle), (others, other) = (
+        run(name, feedback="failures", budget=800, settings=SMALL_BANEL | more)
+        for name, more in (("banel_stop", {"rounds": 4}), ("banel", {}))
+    )
+    np.testing.assert_array_equal(asked(oracle), asked(other))
+    for mine, banels in zip(policies, others, strict=False):
+        np.testing.assert_array_equal(mine.log_prob(EVERY), banels.log_prob(EVERY))
+    assert len(policies) >= 4
+
+
+def test_banel_stop_stops_where_nothing_succeeds_and_goes_on_where_much_is_withheld():
+    """Of its own twin nothing is withheld. Where a quarter of the mass is, failures are told from samples at once."""
+    settings = SMALL_BANEL | {"rounds": 2}
+    policies, oracle = run("banel_stop", task().blind(), feedback="failures", budget=1_600, settings=settings)
+    assert len(policies) < 9 and oracle.left == 0
+    quarter = task(lambda tokens: tokens[:, 0] != END)
+    assert np.exp(base().log_prob(EVERY[EVERY[:, 0] != END])).sum() == pytest.approx(0.25, abs=0.01)
+    policies, _ = run("banel_stop", quarter, feedback="failures", budget=400, settings=settings | {"rounds": 1})
+    assert len(policies) == 3
+
+
+@pytest.mark.parametrize("setting", [{"form": "regions"}, {"phi_data": "all"}])
+def test_banel_stop_refuses_what_its_test_does_not_hold_for(setting):
+    with pytest.raises(BadValue, match="one of"):
+        make_agent("banel_stop", setting)
 
 
 # Search
