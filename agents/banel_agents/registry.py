@@ -135,6 +135,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.search.genetic:Genetic",
         "a genetic algorithm: edits and crossings of the successes told, of samples before the first; asks nothing twice.",
     ),
+    "proxy": Shipped(
+        "banel_agents.search.proxy:Proxy",
+        "asks the candidates that a classifier of all answers likes best: an ensemble of logistic regressions.",
+    ),
     "reinforce": Shipped(
         "banel_agents.sequence.reinforce:Reinforce",
         "policy gradient on the reward alone. Learns from successes only.",

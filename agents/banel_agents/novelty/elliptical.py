@@ -87,6 +87,8 @@ class HiddenStates:
 
     def __call__(self, tokens: Tokens) -> Floats:
         """States [n, d] of sequences [n, T]."""
+        if len(tokens) == 0:
+            return np.empty((0, self.size))
         lengths = self.problem.lengths(tokens)
         rows = np.repeat(np.arange(len(tokens)), lengths)  # a row for each prefix x_<t, t < length
         ends = np.concatenate([np.arange(length) for length in lengths])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from banel_agents.base import ask_samples, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_envs import Oracle, Problem
+from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ def distil_rounds(
         yield theta
 
 
-def candidates_of(
-    theta: TorchPolicy, problem: Problem, pool: int, well_formed: bool, rng: np.random.Generator
-) -> Tokens:
+def candidates_of(theta: Policy, problem: Problem, pool: int, well_formed: bool, rng: np.random.Generator) -> Tokens:
     """Samples of the policy, those outside the grammar dropped unless all are."""
     candidates = theta.sample(pool, rng)
     if not well_formed:

@@ -1,0 +1,169 @@
+"""Proxy: a classifier of what was asked chooses, among many candidates, what is asked next.
+
+In each round:
+1. Draw `pool` well-formed candidates: half from the policy, half from the ladder of temperatures and the grammar.
+2. Each member of an ensemble of logistic regressions (banel_agents.search.logistic) asks its share of the question: the
+   candidates that it gives the highest odds and that were not asked before. That is Thompson sampling by an ensemble.
+3. Train the ensemble further. Once a success is told, it tells successes from failures. Until then, and so always under
+   `failures`, it tells the round's candidates that were not asked from all failures: by the log odds of that, a density
+   ratio (Sugiyama et al. 2012), what is unlike the failures comes first. That is BaNEL's ratio, learnt by discrimination.
+4. The policy: once a success is told, the base policy fine-tuned on all successes told, as in `expert_iteration`. Until then,
+   p_theta fitted to the 1 in `f` of its own candidates with the highest mean log odds, as in `banel`.
+
+It is the baseline that looks at the answers with a discriminative model, where BaNEL has a generative one. Sources: proxy models
+in design of sequences, e.g. Angermueller et al. 2020 (arXiv 2006.03227); Osband et al. 2016 (arXiv 1602.04621) for the
+ensemble; Elkan and Noto 2008 for learning from positive and unlabelled examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from banel_agents.base import ask, base_network, fit
+from banel_agents.controls.grammar import ladder
+from banel_agents.limits import BatchSize, LearningRate, Range, Steps, Temperature, check_settings
+from banel_agents.novelty.elliptical import HiddenStates
+from banel_agents.search.logistic import Ensemble, Features, Rows, joined
+from banel_agents.shared.asked import Asked
+from banel_agents.shared.distil import FilterFactor, Floats, best_of, candidates_of
+from banel_agents.shared.fine_tuning import fine_tune
+from banel_agents.shared.grammar import within_grammar
+from banel_envs import Oracle, Problem
+from banel_envs.kernel import portable
+from banel_envs.policies import Policy
+from banel_envs.problem import Tokens
+
+if TYPE_CHECKING:
+    from banel_envs.policies.torch_policy import TorchPolicy
+
+GROWN = 1.05  # the policy is fine-tuned again when there are so many times as many successes; as in `bandit`
+PATIENCE = 5  # rounds in a row in which no candidate is new, after which the run ends
+
+
+@dataclass(frozen=True)
+class ProxyConfig:
+    """The settings of the proxy."""
+
+    batch: BatchSize = 100  # sequences in a question; as in `bandit`
+    pool: BatchSize = 2_000  # candidates a round
+    members: Annotated[int, Range(1, 100)] = 5  # logistic regressions
+    hidden: bool = False  # whether the base network's mean hidden state is among the features
+    fit_steps: Steps = 50  # steps of each member in a round
+    fit_lr: LearningRate = 0.1  # of AdaGrad
+    ridge: Annotated[float, Range(0, 1_000)] = 1e-3  # weight of the squared weights
+    fit_minibatch: BatchSize = 128  # rows in such a step
+    temperature: Temperature = 2.0  # at which the fine-tuned policy gives candidates; as in `expert_iteration`
+    steps: Steps = 100  # gradient steps of a fine-tuning; as in `expert_iteration`
+    f: FilterFactor = 3.0  # 1 in f of its own candidates is distilled before a success is told; as in `banel`
+    lr: LearningRate = 1e-3  # Adam, of the policy
+    minibatch: BatchSize = 64  # sequences in a gradient step of the policy; as in `expert_iteration`
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Proxy:
+    """See the module."""
+
+    name = "proxy"
+    Config = ProxyConfig
+
+    def __init__(self, config: ProxyConfig | None = None) -> None:
+        self.config = config or ProxyConfig()
+
+    def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
+        """Yield the base policy, then the policy after each round in which it moved. End when nothing new is left to ask."""
+        c = self.config
+        base = base_network(problem)
+        yield base.clone()
+        rungs, asked, learner = ladder(problem), Asked(), Learner(problem, base, c, rng)
+        theta, asking, learnt, dry = base, within_grammar(problem, base), 0, 0
+        while oracle.left and dry < PATIENCE:
+            own = candidates_of(theta if learnt == 0 else asking, problem, c.pool // 2, True, rng)
+            candidates = np.concatenate((own, candidates_of(rungs, problem, c.pool - c.pool // 2, True, rng)))
+            odds = learner.odds(candidates)  # [K, n]
+            tokens, left = self._chosen(candidates, odds, asked, min(c.batch, oracle.left))
+            dry = 0 if len(tokens) else dry + 1
+            if len(tokens) == 0:
+                continue
+            told = ask(oracle, tokens)
+            learner.learn(told.successes, told.failures, left)
+            if learner.successes > GROWN * learnt:
+                learnt = learner.successes
+                theta = base.clone()
+                fine_tune(theta, learner.found, rng, steps=c.steps, lr=c.lr, minibatch=c.minibatch)
+                asking = within_grammar(problem, theta.tempered(c.temperature))
+                yield theta
+            elif learnt == 0 and learner.trained:
+                theta = theta.clone()
+                best = best_of(c.f)(own, portable.total(learner.odds(own).T) / c.members)[0]
+                fit(theta, best, rng, epochs=1.0, lr=c.lr, batch=c.minibatch)
+                yield theta
+
+    def _chosen(self, candidates: Tokens, odds: Floats, asked: Asked, n: int) -> tuple[Tokens, Tokens]:
+        """Up to n new candidates [m, T], each member's best in turn, and the candidates that were never asked [k, T]."""
+        members = self.config.members
+        parts = [np.empty((0, candidates.shape[1]), np.int64)]
+        for k, row in enumerate(odds):
+            share = n * (k + 1) // members - sum(map(len, parts))
+            parts.append(asked.new(candidates[np.argsort(-row, kind="stable")], share))
+        unasked = [row.tobytes() not in asked.known for row in np.ascontiguousarray(candidates)]
+        return np.concatenate(parts), candidates[unasked]
+
+
+class Learner:
+    """The ensemble, what it was told, and which of its two questions it answers."""
+
+    def __init__(self, problem: Problem, base: TorchPolicy, config: ProxyConfig, rng: np.random.Generator) -> None:
+        self.config, self.rng = config, rng
+        self.features = Features(problem, HiddenStates(problem, base, rng) if config.hidden else None)
+        nothing = np.empty((0, problem.T), np.int64)
+        self.found = nothing  # successes told
+        self.told = (self.features(nothing), self.features(nothing))  # successes and failures
+        self.counts: list[NDArray[np.bool_]] = [np.empty((config.members, 0), bool)] * 2
+        self.ensemble = self._new()
+        self.trained = False
+
+    @property
+    def successes(self) -> int:
+        """How many were told; all are distinct."""
+        return len(self.found)
+
+    def odds(self, candidates: Tokens) -> Floats:
+        """The log odds of candidates [n, T] by each member [K, n]; by chance before anything was told."""
+        if not self.trained:
+            return self.rng.random((self.config.members, len(candidates)))
+        return self.ensemble.logits(self.features(candidates))
+
+    def learn(self, successes: Tokens, failures: Tokens, unasked: Tokens) -> None:
+        """Take in what was told in a round, and train on it."""
+        c = self.config
+        if self.successes == 0 and len(successes):
+            self.ensemble = self._new()  # from now on it answers another question
+        self.found = np.concatenate((self.found, successes))
+        self.told = (self._added(0, successes), self._added(1, failures))
+        positives, counts = self.told[0], self.counts[0]
+        if self.successes == 0:
+            positives = self.features(unasked)
+            counts = self._counted(len(unasked))
+        if len(positives) and len(self.told[1]):
+            rows = (positives, self.told[1], (counts, self.counts[1]), self.rng)
+            self.ensemble.fit(*rows, steps=c.fit_steps, minibatch=c.fit_minibatch)
+            self.trained = True
+
+    def _new(self) -> Ensemble:
+        c, nothing = self.config, self.told[0]
+        return Ensemble(c.members, self.features.count, nothing.dense.shape[1], c.fit_lr, c.ridge)
+
+    def _added(self, which: int, tokens: Tokens) -> Rows:
+        self.counts[which] = np.concatenate((self.counts[which], self._counted(len(tokens))), axis=1)
+        return joined(self.told[which], self.features(tokens))
+
+    def _counted(self, n: int) -> NDArray[np.bool_]:
+        """Which rows count for which member, [K, n]: each with chance one half."""
+        return self.rng.random((self.config.members, n)) < 0.5
