@@ -201,7 +201,7 @@ AGENTS: dict[str, Shipped] = {
     ),
     "esrl_paper": Shipped(
         "banel_agents.sequence.esrl_paper:ESRLPaper",
-        "REINFORCE that asks fewer samples, at a higher temperature, the more confident its policy is.",
+        "REINFORCE that asks fewer samples, at a higher temperature, the more of the last ones succeeded.",
         dead_on_failures=True,
     ),
     "kl_rl": Shipped(

@@ -128,7 +128,7 @@ class Ensemble:
             -signs / (1 + portable.exp(signs * self._logits(k, rows))) / len(rows)
         )  # [n], of log(1 + exp(-sign x logit))
         each = np.repeat(pull, rows.places.shape[1])
-        sparse = np.bincount(rows.places.ravel(), weights=each, minlength=self.features + 1)
+        sparse: Floats = np.bincount(rows.places.ravel(), weights=each, minlength=self.features + 1).astype(np.float64)
         sparse += self.ridge * self.weights[k]
         sparse[-1] = 0.0
         dense: Floats = portable.total(rows.dense.T * pull) + self.ridge * self.dense[k]

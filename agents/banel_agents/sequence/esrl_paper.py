@@ -3,12 +3,17 @@
 In each round, c being the capability that the round before it showed, from 0 to 1 (0 in the first):
 1. Sample k = ceil(batch x (1 - c)) sequences, at least `least` x batch, at the temperature cold + c x (hot - cold).
 2. Ask all of them, and take one step of REINFORCE with the round's mean reward as baseline: the two stages of `esrl`.
-3. Estimate c anew. `capability` says how: `confidence` is the mean largest next-token probability of the samples, and
-   `reward` is the mean reward told.
+3. Estimate c anew. `capability` says how: `reward` is the mean reward told, and `confidence` the mean largest next-token
+   probability of the samples.
 
 Source: Wang et al. 2024 (arXiv 2308.02223), whose text says that a capability estimate sets the number of samples and the
 temperature, and in which direction. Its formulas were not found: both formulas of step 1, both estimates and all constants are
 ours. The gradient is not corrected for the temperature. The code released with the paper does something else: see `esrl`.
+
+What it does here: on AdditionAttack it meets 373 to 448 distinct successes, where `esrl` meets 186 to 342; both end at a success
+rate of 1, on 8 to 46 effective successes against 2 to 4. With `capability=confidence` it meets 82 to 409 and ends on 1 to 7. On
+AdditionAttackHard none of them meets a success within the budget, so nothing moves (`python -m benchmarks.agents --agents
+esrl_paper esrl`, seeds 100 to 102, on which the default was chosen of the two).
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
 class ESRLPaperConfig(StepConfig):
     """The settings of ESRL as in the paper."""
 
-    capability: Annotated[str, OneOf("confidence", "reward")] = "confidence"  # what c is; ours
+    capability: Annotated[str, OneOf("reward", "confidence")] = "reward"  # what c is; ours
     least: Annotated[float, Range(0.01, 1)] = 0.2  # the least share of the batch that is asked; ours
     cold: Temperature = 1.0  # the temperature at c = 0; ours
     hot: Temperature = 1.5  # the temperature at c = 1; ours
