@@ -181,5 +181,5 @@ def test_dynamic_sampling_goes_by_the_capability_of_the_round_before(capability,
         return
     first = oracle.ledger.tokens(oracle.ledger.asks[0])
     able = confidence(base(), first, weighted=False).mean()
-    assert (sizes[1], heat[1]) == dynamic(able, ESRLPaperConfig()) == (sizes[1], pytest.approx(1 + able / 2))
-    assert max(sizes[1:]) < 50
+    assert (sizes[1], pytest.approx(heat[1])) == dynamic(able, ESRLPaperConfig())
+    assert max(sizes[1:]) < 50 and max(heat) > 1
