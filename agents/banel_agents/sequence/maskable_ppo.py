@@ -6,6 +6,11 @@ asked, and yielded, is the network within the grammar: each token's probability 
 Sources: Huang and Ontanon 2022 (arXiv 2006.14171); Schulman et al. 2017.
 
 Where a task has no grammar it is `ppo`. The grammar must have few states (`Problem.automaton`), or no policy could be stored.
+
+What it does here: on AdditionAttack it meets its first success after 50 to 265 questions and 223, 496 and 3,252 distinct ones,
+where `ppo` meets its first after 389 to 1,763 and 128 to 314; both end at a success rate near 1, on 50 to 3,208 effective
+successes against 8 to 21 (`python -m benchmarks.agents --agents maskable_ppo ppo --tasks banel/AdditionAttack-v0`, seeds 100 to
+102). The settings are those of `ppo` and were not tried out again.
 """
 
 from __future__ import annotations
