@@ -55,8 +55,8 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.controls.tempered_sft:TemperedSFT",
         "temperature 2 until a success is told, then fine-tuning on all successes told. Learns from successes only.",
     ),
-    "tempered_sft_no_repeats": Shipped(
-        "banel_agents.controls.tempered_sft_no_repeats:TemperedSFTNoRepeats",
+    "tempered_sft_new": Shipped(
+        "banel_agents.controls.tempered_sft_new:TemperedSFTNew",
         "tempered_sft that never asks a sequence twice. Learns from successes only.",
     ),
     "omission": Shipped(

@@ -29,7 +29,7 @@ ONCE = (
     "ladder",
     "omission",
     "bandit",
-    "tempered_sft_no_repeats",
+    "tempered_sft_new",
 )  # agents that ask nothing twice
 
 
@@ -131,7 +131,7 @@ def test_omission_is_marked_and_finds_what_is_withheld():
 def test_tempered_sft_without_repeats_meets_more_and_is_tempered_sft_while_nothing_repeats():
     """Its first question is the same; then it asks other sequences, and meets more successes."""
     settings = {"batch": 20, "steps": 30}
-    (_, new), (_, plain) = (run(name, settings=settings) for name in ("tempered_sft_no_repeats", "tempered_sft"))
+    (_, new), (_, plain) = (run(name, settings=settings) for name in ("tempered_sft_new", "tempered_sft"))
     first = asked(plain)[:20]
     np.testing.assert_array_equal(asked(new)[: len(np.unique(first, axis=0))], first[unrepeated(first)])
     assert len(np.unique(asked(plain), axis=0)) < len(asked(plain)) and found(new) > found(plain) > 5

@@ -10,7 +10,7 @@ repeats. Sources: those of `tempered_sft`.
 
 What it does here: it meets 2,076 to 2,519 distinct successes on AdditionAttackHard, where `tempered_sft` meets 1,698 to 2,077
 and `expert_iteration` 2,033 to 2,411. On Countdown it meets 6, 35 and 62, against 0, 3 and 11, and 78 to 592 of
-`expert_iteration`, which knows the grammar (`python -m benchmarks.agents --agents tempered_sft_no_repeats tempered_sft
+`expert_iteration`, which knows the grammar (`python -m benchmarks.agents --agents tempered_sft_new tempered_sft
 expert_iteration`, seeds 100 to 102).
 """
 
@@ -27,10 +27,10 @@ from banel_envs import Oracle
 from banel_envs.policies import Policy
 
 
-class TemperedSFTNoRepeats(TemperedSFT):
+class TemperedSFTNew(TemperedSFT):
     """See the module."""
 
-    name = "tempered_sft_no_repeats"
+    name = "tempered_sft_new"
 
     def asker(self, oracle: Oracle, rng: np.random.Generator) -> Callable[[Policy], Answers]:
         """What asks new samples of a policy in one run."""
