@@ -360,10 +360,12 @@ def test_the_bandit_ends_with_the_space():
     assert len(asked(oracle)) <= len(EVERY) and found(oracle) > 100 and END == 3
 
 
-@pytest.mark.parametrize("name", ["bandit", "soft_banel", "negative_guidance", "pseudo_count", "elliptical"])
+@pytest.mark.parametrize(
+    "name", ["bandit", "soft_banel", "banel_stop", "negative_guidance", "pseudo_count", "elliptical"]
+)
 def test_withheld_rows_are_read_by_nothing(name, monkeypatch):
     """A run that is never shown the withheld rows takes the same path as one that is told NaN for them."""
-    settings = {"soft_banel": {"batch": 50, "pool": 200}}.get(name, {"batch": 50})
+    settings = {"batch": 50} | ({"pool": 200} if "banel" in name else {})
     through, oracle = run(name, feedback="failures", budget=300, settings=settings)
     assert any((ask.rewards == 1).any() for ask in oracle.ledger.asks)
 
