@@ -33,6 +33,7 @@ OTHERS: dict[str, list[Settings]] = {
     "dp_novelty": _BONUS,
     "bandit": [{"forget": 0.0}, {"batch": 50}, {"many": 400}],
     "expert_iteration": _FINE_TUNING,
+    "proxy": [{"hidden": True}, {"batch": 50}, {"members": 10}],
     "genetic": [{"population": 100}, {"population": 2000}, {"batch": 50}],
     "nsr": [{"lr": 1e-3}, {"lr": 1e-4}, {"batch": 50}],
     "w_reinforce": [{"lr": 1e-3}, {"lr": 1e-4}, {"batch": 50}],
@@ -74,6 +75,5 @@ LEARN_FROM_FAILURES = (
     "npo",
     "dpg_failures",
     "gafn",
-    "proxy",
 )
 """These are tuned under `failures`; `tempered` ignores every answer. All others learn from successes alone, or from both."""

@@ -5,7 +5,7 @@
     done
     python -m benchmarks.findings.tuning --instances instances --out tuning.jsonl [--agents NAME ...] [--seeds 100-101]
 
-The tasks are AdditionAttackHard, Countdown, Ehrlich and ListProgram of instance 1: another target network, another number to
+The tasks are AdditionAttack, Countdown, Ehrlich and ListProgram of instance 1: another target network, another number to
 hit, other motifs, other examples. An agent that learns from failures is tuned under `failures`, any other under `full`.
 Printed is, for each configuration, the mean over tasks and seeds of log10((1 + distinct) / (1 + distinct of
 `without_replacement`)), where distinct is the number of distinct successes that were asked. The best is marked; the defaults
@@ -35,7 +35,7 @@ from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.sweeping.measured_costs import measured
 from benchmarks.findings.configurations import LEARN_FROM_FAILURES, OTHERS
 
-TASK_IDS = ("banel/AdditionAttackHard-v0", "banel/Countdown-v0", "banel/Ehrlich-v0", "banel/ListProgram-v0")
+TASK_IDS = ("banel/AdditionAttack-v0", "banel/Countdown-v0", "banel/Ehrlich-v0", "banel/ListProgram-v0")
 MARGIN = 0.1  # decades; half of the spread between seeds of one configuration would decide below it
 REFERENCE = "without_replacement"
 Key = tuple[str, str, str, str, int]

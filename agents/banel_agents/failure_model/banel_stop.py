@@ -18,11 +18,11 @@ What it does here: it avoids harm, and gives up far more than it saves. On Count
 ends at 10^-3.08 to 10^-3.02 of success (base 10^-3.00, BaNEL 10^-3.46 to 10^-3.26). On Ehrlich it ends at 10^-4.67, 10^-4.19 and
 10^-4.09 (base 10^-3.98, BaNEL 10^-5.47 to 10^-4.79). On AdditionAttack it ends at 10^-2.97, 10^-2.95 and 10^-1.96 where BaNEL
 reaches 10^-0.16 and 10^-0.01 and once falls to 10^-3.25, and on AdditionAttackHard at 10^-3.22 to 10^-2.65 where BaNEL ends at
-10^-1.96, 10^-0.55 and 10^-0.02. Ten of the twelve runs stop at the first verdict. BaNEL climbs through rates that failures
+10^-1.96, 10^-0.55 and 10^-0.02. Eleven of the twelve runs stop at the first verdict. BaNEL climbs through rates that failures
 cannot show yet, and drifts down in the same way: until a success is withheld both are told the same, and no rule that goes
 by failures can part them. Once failures do show it, BaNEL is near 1 and does not decline (`python -m benchmarks.agents --agents
 banel banel_stop --feedback failures --tasks banel/AdditionAttack-v0 banel/AdditionAttackHard-v0 banel/Countdown-v0
-banel/Ehrlich-v0`, seeds 100 to 102). 5 rounds are a compromise: with 1 it stops at once and stays near the base policy.
+banel/Ehrlich-v0`, seeds 100 to 102). 5 rounds are a compromise of these seeds.
 """
 
 from __future__ import annotations

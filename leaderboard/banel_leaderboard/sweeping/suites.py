@@ -51,18 +51,20 @@ FROM_FAILURES = (
     "banel_paper",
     "banel_stop",
     "negative_guidance",
-    "proxy",
     "rnd",
     "pseudo_count",
     "elliptical",
     "dp_novelty",
     "nsr",
+    "npo",
     "unlikelihood",
     "dpg_failures",
     "gafn",
 )
-FROM_SUCCESSES = ("tempered_sft_new", "genetic", "w_reinforce", "reinforce", "spo", "dpg")
+FROM_SUCCESSES = ("expert_iteration", "tempered_sft_new", "genetic", "w_reinforce", "reinforce")
 DEAD_ON_FAILURES = (
+    "spo",
+    "dpg",
     "grpo",
     "rloo",
     "dr_grpo",
@@ -125,11 +127,11 @@ SUITES = {
         FIVE,
         BOTH,
         also=(
-            Suite("banel", V1, ("banel",), TEN_SEEDS, BOTH, ("banel",)),
-            Suite("learn from both", V1, ("count", "soft_banel", "npo"), FIVE, BOTH, ("count", "soft_banel", "npo")),
+            Suite("at ten seeds", V1, ("banel", "proxy"), TEN_SEEDS, BOTH, ("banel",)),
+            Suite("learn from both", V1, ("count", "soft_banel"), FIVE, BOTH, ("count", "soft_banel")),
             Suite("learn from failures", V1, FROM_FAILURES, FIVE, ("failures",)),
             Suite("learn from successes", V1, FROM_SUCCESSES, FIVE, ("full",)),
-            Suite("the best rivals", V1, ("bandit", "expert_iteration"), TEN_SEEDS, ("full",)),
+            Suite("the best rival", V1, ("bandit",), TEN_SEEDS, ("full",)),
             Suite("dead on failures, or slow", ADDITION[:1] + V1[3:4], DEAD_ON_FAILURES, FIVE, ("full",)),
             Suite("what withheld successes are worth", V1, ("omission",), FIVE, ("failures",)),
         ),
