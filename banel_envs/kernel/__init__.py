@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.variables import set_variable
 
 LIBRARY = Path(__file__).parent / "kernel.bin"  # Python would take a file that ends in .so for an extension module
 SOURCES = ("kernel.c", "portable.h", "trie.h", "width.h", "lanes.h", "step.h", "train.h", "gru.h", "adam.h")
@@ -95,12 +96,5 @@ def using(wanted: str) -> Iterator[None]:
         MissingExtra: the kernel is wanted and is not installed.
     """
     _checked(wanted, "kernel")
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = wanted
-    try:
+    with set_variable(VARIABLE, wanted):
         yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.variables import set_variable
 from banel_leaderboard.records.record import Rate
 
 VARIABLE = "BANEL_LOG"  # holds the sinks, separated by commas
@@ -109,17 +110,10 @@ def inherited(parts: Sequence[str]) -> Iterator[None]:
         BadValue: a sink is not written as one.
         MissingExtra: its package is not installed.
     """
-    before, text = os.environ.get(VARIABLE), ",".join(parts)
+    text = ",".join(parts)
     parse(text)
-    if parts:
-        os.environ[VARIABLE] = text
-    try:
+    with set_variable(VARIABLE, text) if parts else contextlib.nullcontext():
         yield
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before
 
 
 @contextlib.contextmanager
