@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from banel_envs.policies.torch_policy import TorchPolicy
 
 
+AsksFrom: TypeAlias = Literal["base", "yielded", "unasked"]
+"""What an agent may say of its questions: each row is an independent sample of
+
+- `base`: the problem's base policy;
+- `yielded`: the policy that it yielded last;
+- `unasked`: the policy that it yielded last, given that the row was not asked before in the run, in the same question or earlier.
+
+Where this is so, the probability that a question meets a success follows from the policy's exact success rate.
+"""
+
+
 class Agent(Protocol):
     """An algorithm that improves a policy by asking the oracle.
 
     `name` is the agent's name on the board. `Config` is a frozen dataclass of its settings; the default ones are the same
     for all tasks. The constructor takes a Config, or nothing for the default settings. An agent may have `reported`, a
-    dictionary of numbers about itself, by name.
+    dictionary of numbers about itself, by name, and `asks_from`, one of the words of AsksFrom, where that is true of every
+    question whatever was told; `banel_agents.testing.check_agent` checks it.
     """
 
     name: str
@@ -37,6 +49,15 @@ class Agent(Protocol):
         All randomness comes from rng. It is a normal end if BudgetExhausted leaves this method.
         """
         ...
+
+
+def asks_from(agent: Agent) -> AsksFrom | None:
+    """Which policy the agent says it asks samples of; None if it does not say. BadValue for any other word."""
+    declared: AsksFrom | None = getattr(agent, "asks_from", None)
+    words = get_args(AsksFrom)
+    if declared is not None and declared not in words:
+        raise BadValue(f"{agent.name}: asks_from is {declared!r}; it is one of {', '.join(words)}, or left out")
+    return declared
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from banel_agents.base import Agent
+from banel_agents.base import Agent, asks_from
+from banel_agents.declared import not_samples, questions_of
 from banel_agents.shared.silence import AgentSilent, asking
 from banel_envs import BudgetExhausted, Oracle, Problem, Task
-from banel_envs.errors import BadPolicy, PolicyChanged
+from banel_envs.errors import BadPolicy, BadValue, PolicyChanged
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import at_most_one, checked_log_prob
 from banel_envs.meter.oracle import Feedback
@@ -31,7 +32,7 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
     Args:
         make: makes a new agent with its default settings; the class itself will do.
         task: the task of the runs; its base policy must suit the agent.
-        budget: the NRE that each run is granted.
+        budget: the NRE that each run is granted. Of what an agent says in `asks_from`, a run of one question shows little.
         seed: the seed of the agent.
 
     Raises:
@@ -63,11 +64,13 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
     """Make one run, and give the head of its ledger, which is the same if the same questions were asked."""
     oracle = Oracle(task, budget=budget, feedback=feedback)
     yielded: list[tuple[Policy, Mark]] = []
+    spent: list[int] = []  # evaluations when each was yielded
     try:
         for policy in _policies(agent, task.problem, oracle, seed):
             if not yielded and oracle.count:
                 raise ContractBroken(f"{agent.name}: it asked before its first yield; yield the base policy first")
             yielded.append((policy, _checked(agent, policy, task.problem, probe, oracle.count)))
+            spent.append(oracle.count)
     except BudgetExhausted:
         # It is the normal end only if the budget is really spent. With something left, a batch was too large.
         if oracle.left:
@@ -81,6 +84,9 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
         except PolicyChanged as error:
             raise ContractBroken(f"{agent.name}: policy {number}: {error}") from error
     _check_measured(agent, yielded[-1][0], task, seed)
+    _check_asked(
+        agent, [(nre, policy) for nre, (policy, _) in zip(spent, yielded, strict=True)], oracle, feedback, seed
+    )
     return oracle.ledger.head
 
 
@@ -117,3 +123,26 @@ def _check_measured(agent: Agent, policy: Policy, task: Task, seed: int) -> None
         check_draws(policy, task.problem, np.random.default_rng(seed), normalisers_only=successes is not None)
     except BadPolicy as error:
         raise ContractBroken(f"{agent.name}: its last policy is no probability: {error}") from error
+
+
+def _check_asked(
+    agent: Agent, yielded: list[tuple[int, Policy]], oracle: Oracle, feedback: Feedback, seed: int
+) -> None:
+    """Check that what was asked are samples of the policy that the agent says it asks from, if it says so."""
+    try:
+        mode = asks_from(agent)
+    except BadValue as error:
+        raise ContractBroken(str(error)) from error
+    if mode is None:
+        return
+    asks, spent, asked = oracle.ledger.asks, 0, []
+    for ask in asks:
+        asked.append((spent, oracle.ledger.tokens(ask)))
+        spent += ask.n
+    questions = questions_of(mode, oracle.problem, yielded, asked)
+    wrong = not_samples(questions, mode, oracle.problem, np.random.default_rng(seed))
+    if wrong is not None:
+        raise ContractBroken(
+            f"{agent.name}, {feedback}: asks_from is {mode!r}, but what it asked are no samples of that policy: {wrong}; "
+            f"leave asks_from out, or ask samples of that policy"
+        )

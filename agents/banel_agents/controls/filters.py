@@ -30,6 +30,7 @@ class RandomFilter:
 
     name = "random_filter"
     Config = DistilConfig
+    asks_from = "yielded"
 
     def __init__(self, config: DistilConfig | None = None) -> None:
         self.config = config or DistilConfig()

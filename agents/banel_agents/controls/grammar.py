@@ -29,6 +29,7 @@ class UniformOverGrammar:
 
     name = "uniform_grammar"
     Config = BatchConfig
+    asks_from = "unasked"
 
     def __init__(self, config: BatchConfig | None = None) -> None:
         self.config = config or BatchConfig()
@@ -43,6 +44,7 @@ class Ladder:
 
     name = "ladder"
     Config = BatchConfig
+    asks_from = "unasked"
 
     def __init__(self, config: BatchConfig | None = None) -> None:
         self.config = config or BatchConfig()

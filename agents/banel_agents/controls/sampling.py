@@ -45,6 +45,7 @@ class Base:
 
     name = "base"
     Config = BatchConfig
+    asks_from = "base"
 
     def __init__(self, config: BatchConfig | None = None) -> None:
         self.config = config or BatchConfig()
@@ -59,6 +60,7 @@ class Memorise:
 
     name = "memorise"
     Config = BatchConfig
+    asks_from = "yielded"
 
     def __init__(self, config: BatchConfig | None = None) -> None:
         self.config = config or BatchConfig()
@@ -90,6 +92,7 @@ class TemperedBase:
 
     name = "tempered"
     Config = TemperedConfig
+    asks_from = "yielded"
 
     def __init__(self, config: TemperedConfig | None = None) -> None:
         self.config = config or TemperedConfig()
@@ -118,6 +121,7 @@ class WithoutReplacement:
 
     name = "without_replacement"
     Config = BatchConfig
+    asks_from = "unasked"
 
     def __init__(self, config: BatchConfig | None = None) -> None:
         self.config = config or BatchConfig()

@@ -48,6 +48,7 @@ class BaNEL:
 
     name = "banel"
     Config = BaNELConfig
+    asks_from = "yielded"
 
     def __init__(self, config: BaNELConfig | None = None) -> None:
         self.config = config or BaNELConfig()

@@ -63,6 +63,7 @@ class BaNELPaper:
 
     name = "banel_paper"
     Config = BaNELPaperConfig
+    asks_from = "yielded"
 
     def __init__(self, config: BaNELPaperConfig | None = None) -> None:
         self.config = config or BaNELPaperConfig()

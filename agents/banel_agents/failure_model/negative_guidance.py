@@ -48,6 +48,7 @@ class NegativeGuidance:
 
     name = "negative_guidance"
     Config = NegativeGuidanceConfig
+    asks_from = "yielded"
 
     def __init__(self, config: NegativeGuidanceConfig | None = None) -> None:
         self.config = config or NegativeGuidanceConfig()

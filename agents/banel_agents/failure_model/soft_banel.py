@@ -49,6 +49,7 @@ class SoftBaNEL:
 
     name = "soft_banel"
     Config = SoftBaNELConfig
+    asks_from = "yielded"
 
     def __init__(self, config: SoftBaNELConfig | None = None) -> None:
         self.config = config or SoftBaNELConfig()

@@ -51,6 +51,7 @@ class NPO:
     name = "npo"
     Config = NPOConfig
     learns_from = "both"
+    asks_from = "yielded"
 
     def __init__(self, config: NPOConfig | None = None) -> None:
         self.config = config or NPOConfig()

@@ -44,6 +44,7 @@ class NSR:
     name = "nsr"
     Config = NSRConfig
     learns_from = "failures"
+    asks_from = "yielded"
 
     def __init__(self, config: NSRConfig | None = None) -> None:
         self.config = config or NSRConfig()

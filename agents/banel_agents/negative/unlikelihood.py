@@ -50,6 +50,7 @@ class Unlikelihood:
     name = "unlikelihood"
     Config = UnlikelihoodConfig
     learns_from = "both"
+    asks_from = "yielded"
 
     def __init__(self, config: UnlikelihoodConfig | None = None) -> None:
         self.config = config or UnlikelihoodConfig()

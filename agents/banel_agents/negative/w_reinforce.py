@@ -32,6 +32,7 @@ class WReinforce:
     name = "w_reinforce"
     Config = WReinforceConfig
     learns_from = "both"
+    asks_from = "yielded"
 
     def __init__(self, config: WReinforceConfig | None = None) -> None:
         self.config = config or WReinforceConfig()

@@ -107,6 +107,7 @@ class CoinFlip:
 
     name = "coin_flip"
     Config = CoinFlipConfig
+    asks_from = "yielded"
 
     def __init__(self, config: CoinFlipConfig | None = None) -> None:
         self.config = config or CoinFlipConfig()

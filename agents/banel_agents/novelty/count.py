@@ -77,6 +77,7 @@ class Count:
 
     name = "count"
     Config = CountConfig
+    asks_from = "yielded"
 
     def __init__(self, config: CountConfig | None = None) -> None:
         self.config = config or CountConfig()

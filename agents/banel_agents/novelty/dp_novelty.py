@@ -94,6 +94,7 @@ class DPNovelty:
 
     name = "dp_novelty"
     Config = DPNoveltyConfig
+    asks_from = "yielded"
 
     def __init__(self, config: DPNoveltyConfig | None = None) -> None:
         self.config = config or DPNoveltyConfig()

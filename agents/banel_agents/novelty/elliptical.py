@@ -116,6 +116,7 @@ class Elliptical:
 
     name = "elliptical"
     Config = EllipticalConfig
+    asks_from = "yielded"
 
     def __init__(self, config: EllipticalConfig | None = None) -> None:
         self.config = config or EllipticalConfig()

@@ -80,6 +80,7 @@ class PseudoCount:
 
     name = "pseudo_count"
     Config = PseudoCountConfig
+    asks_from = "yielded"
 
     def __init__(self, config: PseudoCountConfig | None = None) -> None:
         self.config = config or PseudoCountConfig()

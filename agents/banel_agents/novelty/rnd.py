@@ -131,6 +131,7 @@ class RND:
 
     name = "rnd"
     Config = RNDConfig
+    asks_from = "yielded"
 
     def __init__(self, config: RNDConfig | None = None) -> None:
         self.config = config or RNDConfig()

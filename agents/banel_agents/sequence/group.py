@@ -64,6 +64,7 @@ class Group(ABC):
     name = "group"
     Config: type[GroupConfig] = GroupConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: GroupConfig | None = None) -> None:
         self.config = config or self.Config()

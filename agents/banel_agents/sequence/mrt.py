@@ -42,6 +42,7 @@ class MRT:
     name = "mrt"
     Config = MRTConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: MRTConfig | None = None) -> None:
         self.config = config or MRTConfig()

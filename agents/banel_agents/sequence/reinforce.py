@@ -28,6 +28,7 @@ class Reinforce:
     name = "reinforce"
     Config = GradientConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: GradientConfig | None = None) -> None:
         self.config = config or GradientConfig()

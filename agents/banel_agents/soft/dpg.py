@@ -36,6 +36,7 @@ class DPG:
     name = "dpg"
     Config = StepConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: StepConfig | None = None) -> None:
         self.config = config or StepConfig()

@@ -58,6 +58,7 @@ class DPGFailures:
     name = "dpg_failures"
     Config = DPGFailuresConfig
     learns_from = "failures"
+    asks_from = "yielded"
 
     def __init__(self, config: DPGFailuresConfig | None = None) -> None:
         self.config = config or DPGFailuresConfig()

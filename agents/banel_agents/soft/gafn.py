@@ -46,6 +46,7 @@ class GAFN:
     name = "gafn"
     Config = GAFNConfig
     learns_from = "both"
+    asks_from = "yielded"
 
     def __init__(self, config: GAFNConfig | None = None) -> None:
         self.config = config or GAFNConfig()

@@ -44,6 +44,7 @@ class KLRL:
     name = "kl_rl"
     Config = KLRLConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: KLRLConfig | None = None) -> None:
         self.config = config or KLRLConfig()

@@ -76,6 +76,7 @@ class SPO:
     name = "spo"
     Config = SPOConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: SPOConfig | None = None) -> None:
         self.config = config or SPOConfig()

@@ -44,6 +44,7 @@ class TrajectoryBalance:
     name = "trajectory_balance"
     Config = BalanceConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: BalanceConfig | None = None) -> None:
         self.config = config or BalanceConfig()
