@@ -24,7 +24,7 @@ RUN = {"budget": 200}
 
 @pytest.mark.parametrize("name", SAYS)
 def test_it_is_true_over_several_questions(name):
-    check_agent(lambda: make_agent(name, {"batch": 40}), task(), budget=120)
+    check_agent(lambda: make_agent(name, {"batch": 40}), task(temperature=1.7), budget=120)
 
 
 def test_who_filters_repeats_nothing_or_samples_beside_its_policy_says_nothing():

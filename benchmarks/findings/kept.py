@@ -1,0 +1,128 @@
+"""Many runs, each kept as a line of JSON as soon as it ends: a command that was killed goes on where it was.
+
+A line is {"key": ..., "found": ...}. The key says everything that the result depends on, as far as a setting can: two runs with
+one key are one run. `found["cpu"]` is the run's CPU seconds; what is missing is estimated from it before it is begun.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+from banel_agents import make_agent
+from banel_envs.errors import BadValue
+
+Line: TypeAlias = dict[str, Any]
+Measure: TypeAlias = Callable[[Line], Line]
+
+
+class Kept:
+    """The finished runs of a file, or of none: then nothing outlives the command."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._found: dict[str, Line] = {}
+        if path is not None and path.exists():
+            self._found = {name(line["key"]): line["found"] for line in lines(path)}
+
+    def __getitem__(self, key: Line) -> Line:
+        return self._found[name(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, dict) and name(key) in self._found
+
+    def add(self, key: Line, found: Line) -> None:
+        """Keep a run."""
+        self._found[name(key)] = found
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "found": found}) + "\n")
+
+    def seconds(self, keys: Sequence[Line]) -> float:
+        """What the missing runs among these will take, in CPU seconds, by the finished ones of the same task and agent, or task.
+
+        Raises:
+            BadValue: a task has no finished run to go by.
+        """
+        alike: dict[tuple[str, ...], list[float]] = {}
+        for key in (key for key in keys if key in self):
+            for group in _groups(key):
+                alike.setdefault(group, []).append(self[key]["cpu"])
+        total = 0.0
+        for key in (key for key in keys if key not in self):
+            known = next((alike[group] for group in _groups(key) if group in alike), None)
+            if known is None:
+                raise BadValue(f"no run on {key['task']} has ended, so nothing is known of its time; make one first")
+            total += median(known)
+        return total
+
+
+def _groups(key: Line) -> tuple[tuple[str, ...], ...]:
+    """What a run is alike to, the nearest first."""
+    return (key["task"], key["agent"], key["config"]), (key["task"],)
+
+
+def name(key: Line) -> str:
+    """A key as text, the same for equal keys."""
+    return json.dumps(key, sort_keys=True)
+
+
+def lines(path: Path) -> list[Line]:
+    """The lines of a file. A last one that is torn, because the command was killed while it wrote, is cut off."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def key_of(agent: str, settings: Line, task: str, seed: int, **more: Any) -> Line:
+    """The key of a run, its defaults spelt out: with other defaults it is another run."""
+    config = json.dumps(asdict(make_agent(agent, settings).config))
+    return {"agent": agent, "settings": settings, "task": task, "seed": seed, **more, "config": config}
+
+
+def each(keys: Sequence[Line], measure: Measure, kept: Kept, jobs: int = 1) -> Iterator[Line]:
+    """Make the runs that are missing, and give each key when its run is there: in order with one job, else as they end."""
+    missing = [key for key in keys if key not in kept]
+    if jobs == 1:
+        for key in keys:
+            if key not in kept:
+                kept.add(key, measure(key))
+            yield key
+        return
+    yield from (key for key in keys if key in kept)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=one_thread) as processes:
+        ends = {processes.submit(measure, key): key for key in missing}
+        for end in as_completed(ends):
+            kept.add(ends[end], end.result())
+            yield ends[end]
+
+
+def one_thread() -> None:
+    """Let PyTorch compute on one thread: a run is one process, and sums in another order have other last bits."""
+    import torch  # here, because a command's own process may have no use for it
+
+    torch.set_num_threads(1)
+
+
+def begin(keys: Sequence[Line], measure: Measure, kept: Kept, jobs: int, *, plan: bool) -> bool:
+    """Say how long the missing runs will take, by one run of each task, which is made now if none is there; whether to go on."""
+    of_task: dict[str, list[Line]] = {}
+    for key in keys:
+        of_task.setdefault(key["task"], []).append(key)
+    probes = [several[0] for several in of_task.values() if not any(key in kept for key in several)]
+    for _ in each(probes, measure, kept, jobs):
+        pass
+    missing = sum(key not in kept for key in keys)
+    minutes = kept.seconds(keys) / 60
+    print(
+        f"{len(keys)} runs, {missing} of them missing: about {minutes:.1f} core-minutes, by one run of each task or more"
+    )
+    return not plan
