@@ -1,7 +1,7 @@
 """Many runs, each kept as a line of JSON as soon as it ends: a command that was killed goes on where it was.
 
 A line is {"key": ..., "found": ...}. The key says everything that the result depends on, as far as a setting can: two runs with
-one key are one run. `found["cpu"]` is the run's CPU seconds; what is missing is estimated from it before it is begun.
+one key are one run. `found["took"]` is what the run took in CPU seconds; before what is missing is begun, its time is estimated.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Kept:
         alike: dict[tuple[str, ...], list[float]] = {}
         for key in (key for key in keys if key in self):
             for group in _groups(key):
-                alike.setdefault(group, []).append(self[key]["cpu"])
+                alike.setdefault(group, []).append(self[key]["took"])
         total = 0.0
         for key in (key for key in keys if key not in self):
             known = next((alike[group] for group in _groups(key) if group in alike), None)

@@ -121,7 +121,7 @@ def measure(key: Line) -> Line:
         found["at_first"] = rates.log10(questions_of("yielded", task.problem, path.yielded, [question])[0][0])
     if path.mode is not None:
         found["rows"], found["hazards"] = hazards_of(path, rates)
-    return found | {"cpu": round(time.process_time() - start, 2)}
+    return found | {"took": round(time.process_time() - start, 2)}
 
 
 class Rates:

@@ -66,22 +66,22 @@ def key(task, seed, agent="base"):
 
 def test_time_is_guessed_from_the_same_agent_or_the_same_task(capsys):
     runs = Kept()
-    runs.add(key("a", 0), {"cpu": 60.0})
-    runs.add(key("a", 1), {"cpu": 120.0})
-    runs.add(key("a", 2), {"cpu": 600.0})
-    runs.add(key("a", 0, "tempered"), {"cpu": 6.0})
+    runs.add(key("a", 0), {"took": 60.0})
+    runs.add(key("a", 1), {"took": 120.0})
+    runs.add(key("a", 2), {"took": 600.0})
+    runs.add(key("a", 0, "tempered"), {"took": 6.0})
     assert runs.seconds([key("a", 3), *(key("a", k) for k in range(3))]) == 120
     wanted = [*(key("a", k) for k in range(4)), key("a", 0, "tempered"), key("a", 1, "tempered"), key("a", 0, "ladder")]
     assert runs.seconds(wanted) == 120 + 6 + 90  # of an agent without a run: the median of the task's, which is 90
     with pytest.raises(BadValue, match="no run on b"):
         runs.seconds([key("b", 0)])
-    assert not begin(wanted, lambda key: {"cpu": 0.0}, runs, 1, plan=True)
+    assert not begin(wanted, lambda key: {"took": 0.0}, runs, 1, plan=True)
     assert "7 runs, 3 of them missing: about 3.6 core-minutes" in capsys.readouterr().out
 
 
 def test_a_key_with_other_defaults_is_another_run():
     runs = Kept()
-    runs.add(key_of("base", {"batch": 100}, LINE, 0), {"cpu": 1.0})
+    runs.add(key_of("base", {"batch": 100}, LINE, 0), {"took": 1.0})
     assert key_of("base", {"batch": 100}, LINE, 0) in runs
     assert key_of("base", {}, LINE, 0) not in runs and key_of("base", {"batch": 100}, LINE, 1) not in runs
 
@@ -94,5 +94,5 @@ def test_several_at_once_make_the_same(tmp_path):
     one, two = Kept(), Kept(tmp_path / "two.jsonl")
     list(each(keys, measure, one)), list(each(keys, measure, two, jobs=2))
     for key in keys:
-        assert {**one[key], "cpu": 0} == {**two[key], "cpu": 0}
+        assert {**one[key], "took": 0} == {**two[key], "took": 0}
     assert len(kept.lines(tmp_path / "two.jsonl")) == 3
