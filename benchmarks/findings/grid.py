@@ -12,8 +12,8 @@ The commands that import this say which variants. Common to all of them:
 
 A run that met no success was told what its twin is told and asked the same, so it is its own twin and is not made twice.
 For each task and variant the table has the medians over the seeds of the log10 success rate at the end, of its gain over
-the twin of the same seed in decades, of the best rate on the way, of the number of distinct successes asked, and of the
-effective number at the end; in brackets the 95% bootstrap interval of the first two. Rates are floored at 10^-12.
+the twin of the same seed in decades, of the best rate on the way, of the rate of an even mixture of the policies on the way,
+of the number of distinct successes asked, of the effective number at the end and of CPU seconds; in brackets the 95% bootstrap interval of the first two. Rates are floored at 10^-12.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from banel_envs import TASKS
+from banel_envs import TASKS, success_rate
 from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.ranking.across import FLOOR
 from banel_leaderboard.statistics.medians import Floats, median, median_interval
@@ -40,8 +40,8 @@ SIX = tuple(
 )
 SEED = 0  # of the resamples
 HEAD = (
-    f"{'task':<22}{'variant':<26}{'seeds':>6}{'met':>5}  {'final':<23}{'gain over twin':<23}{'best':>7}{'distinct':>9}{'eff.':>7}"
-    f"{'CPU s':>7}"
+    f"{'task':<22}{'variant':<26}{'seeds':>6}{'met':>5}  {'final':<23}{'gain over twin':<23}{'best':>7}{'mixture':>9}"
+    f"{'distinct':>9}{'eff.':>7}{'CPU s':>7}"
 )
 
 
@@ -98,7 +98,7 @@ def row(task: str, name: str, runs: Sequence[Line], twins: Sequence[Line]) -> st
     ]
     return (
         f"{task.removeprefix('banel/'):<22}{name:<26}{len(runs):>6}{met:>5}  {between(final):<23}{between(gain, '+'):<23}"
-        f"{float(median(logs(runs, 'best'))):>7.2f}{middles[0]:>9.0f}{middles[1]:>7.0f}{middles[2]:>7.1f}"
+        f"{float(median(logs(runs, 'best'))):>7.2f}{float(median(logs(runs, 'mixture'))):>9.2f}{middles[0]:>9.0f}{middles[1]:>7.0f}{middles[2]:>7.1f}"
     )
 
 
@@ -140,7 +140,5 @@ def main(prog: str, about: str | None, variants: Mapping[str, Variant], title: s
 
 def base(task: str) -> float:
     """The log10 success rate of the base policy, floored."""
-    from banel_envs import success_rate
-
     log10 = success_rate(TASKS[task], TASKS[task].problem.base_policy()).log10
     return FLOOR if log10 is None else max(log10, FLOOR)

@@ -51,7 +51,8 @@ def dot_plot(panels: Mapping[str, Mapping[str, Dots]], bases: Mapping[str, float
             axes.set_title(task.removeprefix("banel/"), color=INK, fontsize=11)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        grid[0, 0].set_yticks(range(len(names)), names, color=INK)
+        for axes in grid[:, 0]:
+            axes.set_yticks(range(len(names)), names, color=INK)
         grid[0, 0].set_ylim(len(names) - 0.5, -0.5)  # the first variant on top
         figure.suptitle(title, color=INK, fontsize=12)
         figure.legend(handles=handles(), loc="outside lower center", ncols=4, frameon=False)
