@@ -27,6 +27,7 @@ class MyAgent:
     name = "mine"
     Config = MyConfig
     learns_from = "successes"
+    asks_from = "yielded"
 
     def __init__(self, config: MyConfig | None = None) -> None:
         self.config = config or MyConfig()

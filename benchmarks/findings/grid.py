@@ -13,7 +13,8 @@ The commands that import this say which variants. Common to all of them:
 A run that met no success was told what its twin is told and asked the same, so it is its own twin and is not made twice.
 For each task and variant the table has the medians over the seeds of the log10 success rate at the end, of its gain over
 the twin of the same seed in decades, of the best rate on the way, of the rate of an even mixture of the policies on the way,
-of the number of distinct successes asked, of the effective number at the end and of CPU seconds; in brackets the 95% bootstrap interval of the first two. Rates are floored at 10^-12.
+of the number of distinct successes asked, of the effective number at the end and of CPU seconds; in brackets the 95%
+bootstrap interval of the first two. Rates are floored at 10^-12.
 """
 
 from __future__ import annotations
@@ -92,13 +93,14 @@ def row(task: str, name: str, runs: Sequence[Line], twins: Sequence[Line]) -> st
     """A variant on a task."""
     final, gain = logs(runs, "final"), logs(runs, "final") - logs(twins, "final")
     met = sum(run["first"] is not None for run in runs)
-    middles = [
+    rates = f"{float(median(logs(runs, 'best'))):>7.2f}{float(median(logs(runs, 'mixture'))):>9.2f}"
+    distinct, effective, cpu = (
         float(median(np.array([run[what] or 0 for run in runs], np.float64)))
         for what in ("distinct", "effective", "cpu")
-    ]
+    )
     return (
         f"{task.removeprefix('banel/'):<22}{name:<26}{len(runs):>6}{met:>5}  {between(final):<23}{between(gain, '+'):<23}"
-        f"{float(median(logs(runs, 'best'))):>7.2f}{float(median(logs(runs, 'mixture'))):>9.2f}{middles[0]:>9.0f}{middles[1]:>7.0f}{middles[2]:>7.1f}"
+        f"{rates}{distinct:>9.0f}{effective:>7.0f}{cpu:>7.1f}"
     )
 
 

@@ -26,6 +26,12 @@ IN_WORDS = {
     "nothing": "nothing: it is a control",
 }
 
+ASKED = {
+    "base": "samples of the base policy",
+    "yielded": "samples of the policy that it yielded last",
+    "unasked": "samples of the policy that it yielded last, and nothing twice",
+}
+
 
 def write(folder: Path) -> None:
     """A page for each agent, and the page that lists them."""
@@ -65,6 +71,8 @@ def page(name: str, agent: type[Any]) -> str:
     learns = getattr(agent, "learns_from", None)
     if learns:
         parts.append(f"**It learns from** {escaped(IN_WORDS.get(str(learns), str(learns)))}.")
+    if asked := ASKED.get(str(getattr(agent, "asks_from", None))):
+        parts.append(f"**It asks** {asked}.")
     if describe(agent) != module:
         parts.append(f"From the page of its module:\n\n{prose(module)}")
     parts += [settings(agent.Config), reached(name)]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaNELConfig(DistilConfig):
-    """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.banel_ablation`) left standing."""
+    """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.findings.ablation`) left standing."""
 
     form: Annotated[str, OneOf("distil", "regions")] = "distil"
     phi_init: Annotated[str, OneOf("base", "current", "fresh")] = "current"  # where p_phi starts; fresh: new weights
