@@ -3,7 +3,7 @@
 One line an (agent, settings, feedback, task, seed): NRE to the first success asked, distinct successes asked, log10 of the
 exact success rate at the end and of the best policy on the way, the effective number of successes at the end, CPU seconds,
 and what the agent reports. Withheld successes count as asked. The default seeds are for tuning, and the board uses none of
-them. With `--out FILE` every line is kept, and what is there already is not run again.
+them. With `--out FILE` every line is kept, and what is there already is not run again; `--jobs N` runs N at once.
 
     python -m benchmarks.agents --agents count --set kl=0.03 gated=false --feedback failures --out runs.jsonl
 """

@@ -64,11 +64,13 @@ def run(
 ) -> bool:
     """Make the missing runs, and those of their twins that differ; False if they are only planned."""
     own = [key(variant, task, seed, twin=False) for task in tasks for variant in variants for seed in seeds]
+    print("without the twins, which take at most as long again: ", end="", flush=True)
     if not begin(own, agents.measure, kept, jobs, plan=plan):
         return False
     for _ in each(own, agents.measure, kept, jobs):
         pass
     twins = [k | {"twin": True} for k in own if kept[k]["first"] is not None]
+    print("the twins: ", end="", flush=True)
     begin(twins, agents.measure, kept, jobs, plan=False)
     for _ in each(twins, agents.measure, kept, jobs):
         pass

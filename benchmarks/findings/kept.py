@@ -121,6 +121,9 @@ def begin(keys: Sequence[Line], measure: Measure, kept: Kept, jobs: int, *, plan
     for _ in each(probes, measure, kept, jobs):
         pass
     missing = sum(key not in kept for key in keys)
+    if not missing:
+        print(f"{len(keys)} runs, none of them missing")
+        return not plan
     minutes = kept.seconds(keys) / 60
     print(
         f"{len(keys)} runs, {missing} of them missing: about {minutes:.1f} core-minutes, by one run of each task or more"
