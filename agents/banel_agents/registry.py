@@ -57,7 +57,7 @@ AGENTS: dict[str, Shipped] = {
     ),
     "tempered_sft_new": Shipped(
         "banel_agents.controls.tempered_sft_new:TemperedSFTNew",
-        "tempered_sft that never asks a sequence twice. Learns from successes only.",
+        "tempered_sft that asks no sequence twice while its policy writes new ones. Learns from successes only.",
     ),
     "omission": Shipped(
         "banel_agents.controls.omission:Omission",

@@ -38,9 +38,8 @@ class TemperedSFT:
         asking = policy.tempered(c.temperature)
         yield asking
         known = np.empty((0, problem.T), np.int64)
-        ask, before = self.asker(oracle, rng), -1
-        while oracle.left and oracle.count > before:
-            before = oracle.count
+        ask = self.asker(oracle, rng)
+        while oracle.left:
             told = ask(asking).successes
             grown = np.unique(np.concatenate((known, told)), axis=0)
             if len(grown) == len(known):
@@ -51,5 +50,5 @@ class TemperedSFT:
             yield policy.clone()
 
     def asker(self, oracle: Oracle, rng: np.random.Generator) -> Callable[[Policy], Answers]:
-        """What asks samples of a policy in one run. The run ends with a call that asks nothing."""
+        """What asks samples of a policy in one run."""
         return lambda policy: ask_samples(oracle, policy, self.config.batch, rng)

@@ -1,8 +1,8 @@
-"""Tempered SFT without repeats: `tempered_sft`, which never asks a sequence twice.
+"""Tempered SFT without repeats: `tempered_sft`, which asks no sequence twice while its policy writes new ones.
 
 1. Ask samples of the base policy at `temperature` that were not asked before.
 2. Whenever a success is told, fit the policy a little further to all distinct successes so far, by maximum likelihood.
-3. Ask new samples of the fitted policy at the same temperature. The run ends before the budget if it writes nothing new.
+3. Ask new samples of the fitted policy at the same temperature; where it writes hardly any, ask its samples again.
 
 Its settings are those of `tempered_sft`, so what it meets beyond that agent is what repeated questions cost. Against
 `expert_iteration`: it goes on from its own weights, and does not know the grammar. Under `failures` it is `tempered` without
@@ -20,9 +20,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from banel_agents.base import Answers, ask
+from banel_agents.base import Answers
 from banel_agents.controls.tempered_sft import TemperedSFT
-from banel_agents.shared.asked import Asked
+from banel_agents.shared.asked import Asked, ask_new
 from banel_envs import Oracle
 from banel_envs.policies import Policy
 
@@ -34,10 +34,5 @@ class TemperedSFTNew(TemperedSFT):
 
     def asker(self, oracle: Oracle, rng: np.random.Generator) -> Callable[[Policy], Answers]:
         """What asks new samples of a policy in one run."""
-        asked, batch = Asked(), self.config.batch
-
-        def ask_new(policy: Policy) -> Answers:
-            tokens = asked.sample(policy, min(batch, oracle.left), rng)
-            return ask(oracle, tokens) if len(tokens) else Answers(tokens, np.empty(0, np.float32))
-
-        return ask_new
+        asked = Asked()
+        return lambda policy: ask_new(asked, policy, self.config.batch, oracle, rng)[1]

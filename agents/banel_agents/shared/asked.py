@@ -16,6 +16,9 @@ from banel_envs import Oracle, Problem
 from banel_envs.policies import Excluding, Policy
 from banel_envs.problem import Tokens
 
+DRAWS = 20  # how often as many sequences are drawn as are wanted, before fewer are taken
+EXHAUSTED = 50  # a policy that brings fewer than 1 / EXHAUSTED of them then is taken for exhausted
+
 
 @dataclass
 class Asked:
@@ -23,20 +26,23 @@ class Asked:
 
     known: set[bytes] = field(default_factory=set)
 
-    def sample(self, policy: Policy, n: int, rng: np.random.Generator, patience: int = 20) -> Tokens:
+    def sample(self, policy: Policy, n: int, rng: np.random.Generator) -> Tokens:
         """N new, distinct sequences [n, T], which from then on count as asked.
 
-        There are fewer if `patience` times in a row n draws bring nothing new. Then nearly everything that the policy
-        writes was asked already.
+        There are fewer if DRAWS times n draws do not bring as many, and none if they bring fewer than n / EXHAUSTED. Then
+        nearly everything that the policy writes was asked already, and to look on would take longer than all else in a run.
         """
         new: list[Tokens] = []
-        dry = 0
-        while len(new) < n and dry < patience:
+        for _ in range(DRAWS):
             # Always n draws, however few are missing: when the policy is nearly exhausted, most draws are repeats.
-            found = self.new(policy.sample(n, rng), n - len(new))
-            new.extend(found)
-            dry = 0 if len(found) else dry + 1
-        return np.stack(new) if new else np.empty((0, 0), np.int64)
+            drawn = policy.sample(n, rng)
+            new.extend(self.new(drawn, n - len(new)))
+            if len(new) == n:
+                break
+        if EXHAUSTED * len(new) < n or not new:
+            self.known.difference_update(row.tobytes() for row in new)
+            return drawn[:0]
+        return np.stack(new)
 
     def new(self, tokens: Tokens, most: int) -> Tokens:
         """The first rows, at most `most`, that were not asked, each once: [m, T]. From then on they count as asked."""
