@@ -8,8 +8,9 @@ import torch
 
 from banel_agents import make_agent
 from banel_agents.novelty.elliptical import HiddenStates
+from banel_agents.search.learner import Learner
 from banel_agents.search.logistic import Ensemble, Features, Rows, joined
-from banel_agents.search.proxy import Learner, ProxyConfig
+from banel_agents.search.proxy import ProxyConfig
 from banel_envs import Oracle, Problem, success_rate
 from banel_envs.policies import Uniform
 from tests.shared.beginnings import END, EVERY, SUCCESSES, T, V, base, gated, task
@@ -156,7 +157,7 @@ def test_from_failures_it_comes_to_prefer_what_never_fails():
 
 def test_its_odds_change_their_meaning_with_the_first_success():
     problem = task().problem
-    learner = Learner(problem, base(), ProxyConfig(fit_steps=60), np.random.default_rng(0))
+    learner = Learner(problem, ProxyConfig(fit_steps=60), np.random.default_rng(0))
     failures, fresh = EVERY[EVERY[:, 0] == 0][:50], EVERY[EVERY[:, 0] == 1][:50]
     learner.learn(SUCCESSES[:0], failures, fresh)
     unlike = learner.odds(np.concatenate((failures[:5], fresh[:5]))).mean(axis=0)
