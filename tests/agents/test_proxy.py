@@ -51,6 +51,29 @@ def test_the_features_of_a_sequence_by_hand():
     assert len(np.unique(Features(task().problem)(EVERY).places, axis=0)) == len(EVERY)
 
 
+def test_pairs_further_apart_and_wherever_they_stand():
+    """Blocks of 9 for each gap: at 0, at 1, anywhere; then, two apart, at 0 and anywhere. `bbb` holds bb twice."""
+    problem = Problem("me/X-v0", ("a", "b", "."), 3, 9, base=lambda: Uniform(3, 3, 2), end=2)
+    features = Features(problem, reach=9, anywhere=True)
+    none = features.count
+    assert none == 9 + 3 * 9 + 2 * 9 and list(features.gaps) == [1, 2]
+    near, anywhere, far, far_anywhere = 9, 9 + 18, 9 + 27, 9 + 36
+    assert features(np.array([[1, 1, 1], [0, 2, 2]])).places.tolist() == [
+        [1, 4, 7, near + 4, near + 9 + 4, anywhere + 4, anywhere + 4, far + 4, far_anywhere + 4],
+        [0, 5, none, near + 2, none, anywhere + 2, none, none, none],
+    ]
+    alone = Problem("me/X-v0", ("a", "b"), 1, 9, base=lambda: Uniform(2, 1))
+    assert Features(alone, reach=3, anywhere=True)(np.array([[1]])).places.tolist() == [[1]]
+
+
+def test_pairs_are_as_far_apart_as_there_is_room_for():
+    """With 50 positions of 20 tokens, a gap of g has (50 - g) x 400 features, and there are at most 100,000."""
+    problem = Problem("me/X-v0", tuple(f"t{k}" for k in range(20)), 50, 9, base=lambda: Uniform(20, 50))
+    features = Features(problem, reach=50)
+    assert features.count == 1_000 + 400 * sum(50 - gap for gap in features.gaps) <= 100_000
+    assert features.count + 400 * (50 - len(features.gaps) - 1) > 100_000
+
+
 def test_hidden_states_stand_beside_them():
     hidden = HiddenStates(task().problem, base(), np.random.default_rng(0))
     rows = Features(task().problem, hidden)(EVERY[:5])

@@ -44,8 +44,8 @@ class ScreenedBanditConfig(BanditConfig):
     ladder: bool = False  # whether the temperatures are among the arms
     screen: Annotated[int, Range(1, 1_000)] = 20  # candidates for each sequence that is asked
     members: Annotated[int, Range(1, 100)] = 5  # logistic regressions; as in `proxy`
-    reach: Annotated[int, Range(1, 1_000)] = 1  # the features are pairs of tokens at most so far apart
-    anywhere: bool = False  # whether pairs of tokens are features, too, wherever they stand
+    reach: Annotated[int, Range(1, 1_000)] = 20  # the features are pairs of tokens at most so far apart
+    anywhere: bool = True  # whether pairs of tokens are features, too, wherever they stand
     fit_steps: Steps = 25  # steps of each member in a round; half of those of `proxy`, whose question is twice as large
     fit_lr: LearningRate = 0.1  # of AdaGrad; as in `proxy`
     ridge: Annotated[float, Range(0, 1_000)] = 1e-3  # weight of the squared weights; as in `proxy`
