@@ -24,6 +24,7 @@ import numpy as np
 
 from banel_agents.base import Answers
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps
+from banel_agents.search.arms import Arm, Mixed, Plain
 from banel_agents.search.bandit import PATIENCE, Bandit, BanditConfig, Questions
 from banel_agents.search.learner import Learner
 from banel_agents.search.posteriors import Standing
@@ -40,13 +41,15 @@ class ScreenedBanditConfig(BanditConfig):
 
     batch: BatchSize = 50  # sequences in a question
     forget: Annotated[float, Range(0, 1)] = 0.0  # share of what an arm was told that is forgotten in each round
-    grown: Annotated[float, Range(1, 100)] = 1.15  # the arms learn again when so many times as many successes were told
+    grown: Annotated[float, Range(1, 100)] = 1.2  # the arms learn again when so many times as many successes were told
     ladder: bool = False  # whether the temperatures are among the arms
+    mixed: bool = True  # whether `mixed` is
+    plain: bool = True  # whether each arm stands beside itself without the classifier
     screen: Annotated[int, Range(1, 1_000)] = 20  # candidates for each sequence that is asked
     members: Annotated[int, Range(1, 100)] = 5  # logistic regressions; as in `proxy`
     reach: Annotated[int, Range(1, 1_000)] = 20  # the features are pairs of tokens at most so far apart
     anywhere: bool = True  # whether pairs of tokens are features, too, wherever they stand
-    fit_steps: Steps = 25  # steps of each member in a round; half of those of `proxy`, whose question is twice as large
+    fit_steps: Steps = 20  # steps of each member in a round; fewer than in `proxy`, whose question is twice as large
     fit_lr: LearningRate = 0.1  # of AdaGrad; as in `proxy`
     ridge: Annotated[float, Range(0, 1_000)] = 1e-3  # weight of the squared weights; as in `proxy`
     fit_minibatch: BatchSize = 128  # rows in such a step; as in `proxy`
@@ -67,13 +70,17 @@ class Screened(Questions):
         pools = [self._candidates(s, n) for s, n in zip(standings, counts, strict=True)]
         odds = self.learner.odds(np.concatenate(pools))  # [K, all candidates], in one go
         parts = np.split(odds, np.cumsum([len(pool) for pool in pools])[:-1], axis=1)
-        return [self._best(pool, part, n) for pool, part, n in zip(pools, parts, counts, strict=True)]
+        drawn = []
+        for s, pool, part, n in zip(standings, pools, parts, counts, strict=True):
+            drawn.append(self.asked.new(pool, n) if isinstance(s.arm, Plain) else self._best(pool, part, n))
+        return drawn
 
     def _candidates(self, s: Standing, n: int) -> Tokens:
         """Candidates of an arm that were not asked [m, T]. Fewer than n in PATIENCE draws, and it is dry until it learns."""
         pool, patience = np.empty((0, self.problem.T), np.int64), PATIENCE
         while len(pool) < n and patience:
-            more = s.arm.draw(max(n * self.config.screen, FEWEST), self.rng)
+            screen = 1 if isinstance(s.arm, Plain) else self.config.screen
+            more = s.arm.draw(max(n * screen, FEWEST), self.rng)
             pool = self.asked.unasked(np.concatenate((pool, more)))
             patience -= 1
         s.dry = s.dry or len(pool) < n
@@ -97,6 +104,14 @@ class ScreenedBandit(Bandit):
     name = "screened_bandit"
     Config = ScreenedBanditConfig
     config: ScreenedBanditConfig
+
+    def _groups(self, problem: Problem) -> list[list[Arm]]:
+        groups = super()._groups(problem)
+        if self.config.mixed:
+            groups.append([Mixed("mixed", problem)])
+        if self.config.plain:
+            groups += [[Plain(arm) for arm in group] for group in groups]
+        return groups
 
     def _questions(self, problem: Problem, rng: np.random.Generator) -> Questions:
         return Screened(problem, self.config, rng)
