@@ -7,12 +7,13 @@ import pytest
 
 from banel_agents import make_agent
 from banel_agents.base import Answers
-from banel_agents.search.arms import Edits
+from banel_agents.search.arms import Edits, Plain
 from banel_agents.search.bandit import Questions
 from banel_agents.search.posteriors import Standing
 from banel_agents.search.screened_bandit import Screened, ScreenedBanditConfig
+from banel_agents.shared.edits import mixed
 from banel_envs import Oracle
-from tests.shared.beginnings import EVERY, SUCCESSES, gated, task
+from tests.shared.beginnings import END, EVERY, SUCCESSES, gated, task
 
 SMALL = {"lr": 1e-2, "few": 5, "some": 10, "many": 30, "fit_steps": 10}
 
@@ -75,6 +76,29 @@ def test_what_one_arm_asks_no_other_arm_asks():
     assert [len(rows) for rows in made.drawn(standings, [5, 5])] == [0, 0] and all(s.dry for s in standings)
 
 
+def test_a_plain_arm_asks_what_it_drew():
+    """The classifier chooses for the one, and not for the other, which has failures and successes alike."""
+    made = screened()
+    pool = np.concatenate((FAILURES[1::2][:100], SUCCESSES[1::2][:20]))
+    listed = Listed("listed", task().problem, pool)
+    chosen, plain = made.drawn([Standing(listed), Standing(Plain(listed))], [10, 10])
+    assert (chosen[:, 0] == SUCCESSES[0, 0]).all() and len(plain) == 10
+    assert (plain[:, 0] == SUCCESSES[0, 0]).mean() < 0.6
+    assert Plain(listed).name == "plain listed" and Plain(listed).ready and not Plain(Edits("e", task().problem)).ready
+
+
+def test_a_mixture_has_each_token_from_either_parent():
+    problem, parents = task().problem, SUCCESSES[[3, 90]]
+    made = mixed(problem, parents, 2_000, np.random.default_rng(0))
+    problem.check_tokens(made)
+    ended = np.cumsum(made == END, axis=1) > 1
+    assert ((made == parents[0]) | (made == parents[1]) | ended).all() and len(made) == 2_000
+    differ = int(np.flatnonzero(parents[0] != parents[1])[0])
+    assert (made[:, differ] == parents[0, differ]).mean() == pytest.approx(0.5, abs=0.05)
+    kept = mixed(gated().problem, EVERY[gated().problem.well_formed(EVERY)][:30], 500, np.random.default_rng(0))
+    assert gated().problem.well_formed(kept).all() and len(kept) > 0
+
+
 def test_each_member_asks_its_share():
     """Two members that like opposite ends of the list ask half of the question each."""
     made = screened(members=2)
@@ -102,7 +126,7 @@ def test_arms_are_credited_with_what_they_were_told():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_screening_finds_more_distinct_successes(seed):
     """With half the budget that finds all 121 of them without a classifier, too."""
-    settings = {"batch": 15, "tuned": False}
+    settings = {"batch": 15, "tuned": False, "mixed": False, "plain": False}
     mine, unscreened = (found(run(seed=seed, budget=150, settings=settings | {"screen": n})[2]) for n in (20, 1))
     assert mine > 1.2 * unscreened
 

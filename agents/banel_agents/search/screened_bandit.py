@@ -1,18 +1,23 @@
 """Screened bandit (ours): the bandit, whose arms draw many candidates for each question; a classifier of all answers chooses.
 
 As `bandit` (banel_agents.search.bandit), but for these points:
-1. Once a success is told, each arm draws `screen` times as many new candidates as it has questions. Each member of an
-   ensemble of logistic regressions (banel_agents.search.logistic), trained on all that was told, asks its share of them:
-   those that it gives the highest odds. That is Thompson sampling by an ensemble, as in `proxy`.
-2. An arm is credited with what its own candidates were told, so the bandit learns which arm gives good candidates *after*
-   screening, and not which one is good by itself.
-3. The arms that need no success are the base policy and the grammar alone. On instance 1 of six tasks the better of the two
-   is at most 0.6 decades behind the best of seven temperatures and the grammar, and an even mixture of two loses at most 0.3
-   decades to the better one, where the ladder's seven can lose 0.8.
-4. Nothing is forgotten, a question has 50 sequences, and the arms learn again when successes have grown by a seventh.
+1. Once a success is told, an arm draws `screen` times as many candidates as it has questions. Each member of an ensemble of
+   logistic regressions (banel_agents.search.logistic), trained on all that was told, names those that it gives the highest
+   odds, in turn, and what is new is asked. That is Thompson sampling by an ensemble, as in `proxy`.
+2. Each arm stands beside itself without the classifier, as `plain`. What was never seen in a success looks bad to the
+   classifier, so it repeats the families of successes that are known; the plain arms find others.
+3. An arm is credited with what its own questions were told, so the bandit learns where the classifier helps.
+4. One arm more: `mixed`, two successes of which either gives each token. With the classifier it puts together what stands far
+   apart, such as the columns of a sum.
+5. The features are tokens at their positions and all pairs of tokens, at their positions and wherever they stand.
+6. The arms that need no success are the base policy and the grammar alone. An even mixture of two loses 0.3 decades at most to
+   the better one, where the ladder's seven can lose 0.8; with some tasks a temperature would be better than both.
+7. Nothing is forgotten, a question has 50 sequences, and the arms learn again when successes have grown by a fifth.
 
 Before the first success is told, and so always under `failures`, it is the base policy and the grammar, mixed by their
-posteriors, without repeats. Sources: those of `bandit` and `proxy`.
+posteriors, without repeats. Sources: those of `bandit` and `proxy`; uniform crossing is Syswerda 1989.
+
+What it does here: MEASURED
 """
 
 from __future__ import annotations
