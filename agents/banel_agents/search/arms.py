@@ -159,11 +159,10 @@ class Plain:
     """An arm that a classifier leaves alone, beside the same arm with one."""
 
     arm: Arm
+    name: str = ""
 
-    @property
-    def name(self) -> str:
-        """Says so."""
-        return f"plain {self.arm.name}"
+    def __post_init__(self) -> None:
+        self.name = f"plain {self.arm.name}"
 
     @property
     def ready(self) -> bool:

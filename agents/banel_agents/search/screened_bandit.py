@@ -17,7 +17,13 @@ As `bandit` (banel_agents.search.bandit), but for these points:
 Before the first success is told, and so always under `failures`, it is the base policy and the grammar, mixed by their
 posteriors, without repeats. Sources: those of `bandit` and `proxy`; uniform crossing is Syswerda 1989.
 
-What it does here: MEASURED
+What it does here, at one seed, which shows no difference where the first success comes by luck: it meets 7,120 distinct
+successes on AdditionAttackHard with 7,500 questions, where `proxy` meets 4,681 to 6,926 and `bandit` 5,320 to 6,057 (three
+seeds each); 1,164 on AdditionCarry, where `proxy` meets no success; 1,127 on EhrlichEasy; 128 on Countdown, first success after
+2,951 questions, where `bandit` meets 62 to 456 and `proxy` 201 to 349; none on Ehrlich and ListProgram, where it asks half of
+its questions of the grammar and meets no success (`python -m benchmarks.agents --agents screened_bandit`, seed 100). On
+Countdown it is not ahead. Forgetting 0.05 or 0.15 a round, and features of neighbours alone, were tried before `plain` and
+`mixed` were there, and made no difference that one or two seeds could show.
 """
 
 from __future__ import annotations
@@ -115,7 +121,8 @@ class ScreenedBandit(Bandit):
         if self.config.mixed:
             groups.append([Mixed("mixed", problem)])
         if self.config.plain:
-            groups += [[Plain(arm) for arm in group] for group in groups]
+            plain: list[list[Arm]] = [[Plain(arm) for arm in group] for group in groups]
+            groups += plain
         return groups
 
     def _questions(self, problem: Problem, rng: np.random.Generator) -> Questions:
