@@ -139,6 +139,10 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.search.proxy:Proxy",
         "asks the candidates that a classifier of all answers likes best: an ensemble of logistic regressions.",
     ),
+    "screened_bandit": Shipped(
+        "banel_agents.search.screened_bandit:ScreenedBandit",
+        "ours: the bandit, whose arms draw many candidates for each question; a classifier of all answers chooses among them.",
+    ),
     "reinforce": Shipped(
         "banel_agents.sequence.reinforce:Reinforce",
         "policy gradient on the reward alone. Learns from successes only.",

@@ -32,6 +32,7 @@ OTHERS: dict[str, list[Settings]] = {
     "elliptical": _BONUS,
     "dp_novelty": _BONUS,
     "bandit": [{"forget": 0.0}, {"batch": 50}, {"many": 400}],
+    "screened_bandit": [{"screen": 5}, {"forget": 0.05}, {"reach": 1, "anywhere": False}],
     "expert_iteration": _FINE_TUNING,
     "proxy": [{"hidden": True}, {"batch": 50}, {"members": 10}],
     "genetic": [{"population": 100}, {"population": 2000}, {"batch": 50}],

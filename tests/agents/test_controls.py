@@ -14,7 +14,7 @@ from banel_agents.failure_model.banel_paper import BY_TASK, Regions
 from banel_agents.failure_model.banel_stop import Evidence
 from banel_agents.failure_model.soft_banel import effective, weights_of
 from banel_agents.search.arms import At, Edits, Ends, Tuned
-from banel_agents.search.bandit import Standing, Table, betas
+from banel_agents.search.posteriors import Standing, Table, betas
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.edits import children, ends_anew
 from banel_envs import Oracle, Problem, Task, success_rate

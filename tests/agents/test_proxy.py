@@ -8,8 +8,9 @@ import torch
 
 from banel_agents import make_agent
 from banel_agents.novelty.elliptical import HiddenStates
+from banel_agents.search.learner import Learner
 from banel_agents.search.logistic import Ensemble, Features, Rows, joined
-from banel_agents.search.proxy import Learner, ProxyConfig
+from banel_agents.search.proxy import ProxyConfig
 from banel_envs import Oracle, Problem, success_rate
 from banel_envs.policies import Uniform
 from tests.shared.beginnings import END, EVERY, SUCCESSES, T, V, base, gated, task
@@ -48,6 +49,29 @@ def test_the_features_of_a_sequence_by_hand():
     assert rows.places.tolist() == [[1, 3, 8, 9 + 3, 9 + 9 + 2], [0, 5, none, 9 + 2, none]]
     assert rows.dense.tolist() == [[1.0], [1.0]]
     assert len(np.unique(Features(task().problem)(EVERY).places, axis=0)) == len(EVERY)
+
+
+def test_pairs_further_apart_and_wherever_they_stand():
+    """Blocks of 9 for each gap: at 0, at 1, anywhere; then, two apart, at 0 and anywhere. `bbb` holds bb twice."""
+    problem = Problem("me/X-v0", ("a", "b", "."), 3, 9, base=lambda: Uniform(3, 3, 2), end=2)
+    features = Features(problem, reach=9, anywhere=True)
+    none = features.count
+    assert none == 9 + 3 * 9 + 2 * 9 and list(features.gaps) == [1, 2]
+    near, anywhere, far, far_anywhere = 9, 9 + 18, 9 + 27, 9 + 36
+    assert features(np.array([[1, 1, 1], [0, 2, 2]])).places.tolist() == [
+        [1, 4, 7, near + 4, near + 9 + 4, anywhere + 4, anywhere + 4, far + 4, far_anywhere + 4],
+        [0, 5, none, near + 2, none, anywhere + 2, none, none, none],
+    ]
+    alone = Problem("me/X-v0", ("a", "b"), 1, 9, base=lambda: Uniform(2, 1))
+    assert Features(alone, reach=3, anywhere=True)(np.array([[1]])).places.tolist() == [[1]]
+
+
+def test_pairs_are_as_far_apart_as_there_is_room_for():
+    """With 50 positions of 20 tokens, a gap of g has (50 - g) x 400 features, and there are at most 100,000."""
+    problem = Problem("me/X-v0", tuple(f"t{k}" for k in range(20)), 50, 9, base=lambda: Uniform(20, 50))
+    features = Features(problem, reach=50)
+    assert features.count == 1_000 + 400 * sum(50 - gap for gap in features.gaps) <= 100_000
+    assert features.count + 400 * (50 - len(features.gaps) - 1) > 100_000
 
 
 def test_hidden_states_stand_beside_them():
@@ -156,7 +180,7 @@ def test_from_failures_it_comes_to_prefer_what_never_fails():
 
 def test_its_odds_change_their_meaning_with_the_first_success():
     problem = task().problem
-    learner = Learner(problem, base(), ProxyConfig(fit_steps=60), np.random.default_rng(0))
+    learner = Learner(problem, ProxyConfig(fit_steps=60), np.random.default_rng(0))
     failures, fresh = EVERY[EVERY[:, 0] == 0][:50], EVERY[EVERY[:, 0] == 1][:50]
     learner.learn(SUCCESSES[:0], failures, fresh)
     unlike = learner.odds(np.concatenate((failures[:5], fresh[:5]))).mean(axis=0)

@@ -5,6 +5,8 @@ grammar       the uniform policy over the grammar
 few to many   the base policy fine-tuned on the successes told, by a few steps or by many, at a temperature
 edits         successes told, with a few tokens changed, or two of them crossed
 ends          successes told, whose last tokens the base policy writes anew
+mixed         two successes told, of which either gives each token
+plain         another arm, whose candidates no classifier screens
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from banel_agents.shared.edits import children, ends_anew
+from banel_agents.shared.edits import children, ends_anew, mixed
 from banel_agents.shared.fine_tuning import fine_tune
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Problem
@@ -139,3 +141,37 @@ class Ends(Edits):
         if self.successes is None or self.policy is None:
             return np.empty((0, self.problem.T), np.int64)
         return ends_anew(self.problem, self.policy, self.successes, n, rng)
+
+
+@dataclass
+class Mixed(Edits):
+    """Two successes mixed token by token."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> Tokens:
+        """Well-formed mixtures."""
+        if self.successes is None:
+            return np.empty((0, self.problem.T), np.int64)
+        return mixed(self.problem, self.successes, n, rng)
+
+
+@dataclass
+class Plain:
+    """An arm that a classifier leaves alone, beside the same arm with one."""
+
+    arm: Arm
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = f"plain {self.arm.name}"
+
+    @property
+    def ready(self) -> bool:
+        """When the other one is."""
+        return self.arm.ready
+
+    def draw(self, n: int, rng: np.random.Generator) -> Tokens:
+        """What the other one draws."""
+        return self.arm.draw(n, rng)
+
+    def learn(self, successes: Tokens, rng: np.random.Generator) -> None:
+        """Nothing: the other one learns."""

@@ -25,28 +25,25 @@ figures are of the seeds and tasks that the bandit was set on, so they flatter i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask, base_network
+from banel_agents.base import Answers, ask, base_network
 from banel_agents.controls.sampling import tempered
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, check_settings
 from banel_agents.search.arms import Arm, At, Edits, Ends, Fixed, Tuned
+from banel_agents.search.posteriors import Standing, Table
 from banel_agents.shared.asked import Asked
-from banel_agents.shared.gradient import Floats
 from banel_agents.shared.grammar import uniform_over_grammar, within_grammar
 from banel_envs import Oracle, Problem
-from banel_envs.kernel.portable import total
 from banel_envs.policies import Mixture, Policy
 from banel_envs.problem import Tokens
 
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # of the ladder
 TUNED_TEMPERATURES = (1.0, 2.0)  # at which a fine-tuned policy is asked
-GROWN = 1.05  # the arms learn again when there are so many times as many successes
 LEAST_NEW, PATIENCE = 0.05, 5  # an arm is dry after so many draws in which fewer than this share of sequences was new
 
 
@@ -61,6 +58,7 @@ class BanditConfig:
     lr: LearningRate = 1e-3  # learning rate of Adam; as in the other agents here
     minibatch: BatchSize = 64  # sequences in a gradient step; as in `tempered_sft`
     forget: Annotated[float, Range(0, 1)] = 0.01  # share of what an arm was told that is forgotten in each round
+    grown: Annotated[float, Range(1, 100)] = 1.05  # the arms learn again when so many times as many successes were told
     grouped: bool = True  # choose a group of arms first, and then an arm of it
     ladder: bool = True  # whether the temperatures are among the arms
     grammar: bool = True  # whether the grammar is
@@ -72,90 +70,41 @@ class BanditConfig:
         check_settings(self)
 
 
-@dataclass
-class Standing:
-    """An arm and what it was told."""
+class Questions:
+    """What the arms ask: their samples, without those that were asked."""
 
-    arm: Arm
-    successes: float = 0.0
-    failures: float = 0.0
-    dry: bool = False
+    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+        self.problem, self.rng = problem, rng
+        self.asked = Asked()
 
-    @property
-    def open(self) -> bool:
-        """Whether it can be chosen."""
-        return self.arm.ready and not self.dry
+    def drawn(self, standings: list[Standing], counts: list[int]) -> list[Tokens]:
+        """New sequences of each arm, as many as `counts` says, or fewer. They count as asked."""
+        return [self._of(s, n) for s, n in zip(standings, counts, strict=True)]
 
-    @property
-    def mean(self) -> float:
-        """The posterior mean of its success rate, from a Beta(1, 1) prior."""
-        return (1 + self.successes) / (2 + self.successes + self.failures)
+    def _of(self, s: Standing, n: int) -> Tokens:
+        """Up to n new sequences of an arm. If it gives hardly any in PATIENCE draws, it is dry until it learns."""
+        parts = [np.empty((0, self.problem.T), np.int64)]
+        missing, patience = n, PATIENCE
+        while missing and patience:
+            found = self.asked.new(s.arm.draw(n, self.rng), missing)
+            parts.append(found)
+            missing -= len(found)
+            patience -= len(found) < LEAST_NEW * n
+        s.dry = s.dry or missing > 0
+        return np.concatenate(parts)
 
-
-@dataclass
-class Table:
-    """All arms, in groups."""
-
-    groups: list[list[Standing]] = field(default_factory=list)
-
-    @property
-    def standings(self) -> list[Standing]:
-        """Every arm, one group after the other."""
-        return [s for group in self.groups for s in group]
-
-    def choose(self, n: int, rng: np.random.Generator) -> list[int]:
-        """How many of n questions each arm gets: for each question first a group, by all that its arms were told, then an arm."""
-        open_ = [[s for s in group if s.open] for group in self.groups]
-        told = [(sum(s.successes for s in group), sum(s.failures for s in group)) if group else None for group in open_]
-        counts: list[int] = []
-        for group, k in zip(self.groups, _thompson(told, n, rng), strict=True):
-            counts += _thompson([(s.successes, s.failures) if s.open else None for s in group], k, rng)
-        return counts
-
-    def forget(self, share: float) -> None:
-        """Let every arm forget a share of what it was told."""
-        for s in self.standings:
-            s.successes *= 1 - share
-            s.failures *= 1 - share
-
-
-def _thompson(told: list[tuple[float, float] | None], n: int, rng: np.random.Generator) -> list[int]:
-    """How often, in n independent draws from Beta posteriors, each entry has the highest rate; None cannot be chosen."""
-    counts = [0] * len(told)
-    choosable = [k for k, entry in enumerate(told) if entry is not None]
-    if not choosable or n == 0:
-        return counts
-    draws = np.stack([betas(1 + entry[0], 1 + entry[1], n, rng) for entry in told if entry is not None])
-    for k in np.argmax(draws, axis=0):
-        counts[choosable[k]] += 1
-    return counts
-
-
-def betas(a: float, b: float, n: int, rng: np.random.Generator) -> Floats:
-    """N draws [n], nearly of Beta(a, b), for a and b of at least 1. Their bits are the same on every processor.
-
-    Beta is G_a / (G_a + G_b) of two Gamma numbers, and each of these is k (1 - 1 / 9k + z / 3 sqrt(k))^3 with a normal z
-    (Wilson and Hilferty 1931). z is the sum of twelve uniform numbers, less 6. NumPy's own Beta takes the processor's log.
-    """
-    one, other = (_gammas(k, rng.random((n, 12))) for k in (a, b))
-    return one / (one + other)
-
-
-def _gammas(k: float, uniform: Floats) -> Floats:
-    z = total(uniform) - 6
-    root = np.maximum(1 - 1 / (9 * k) + z / (3 * math.sqrt(k)), 1e-3)  # a Gamma number is above 0
-    made: Floats = k * root * root * root
-    return made
+    def learn(self, answers: Answers) -> None:
+        """Nothing."""
 
 
 class Bandit:
     """See the module."""
 
     name = "bandit"
-    Config = BanditConfig
+    Config: type[BanditConfig] = BanditConfig
 
     def __init__(self, config: BanditConfig | None = None) -> None:
-        self.config = config or BanditConfig()
+        self.config = config or self.Config()
         self.reported: dict[str, float] = {}
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
@@ -167,23 +116,27 @@ class Bandit:
         table = Table([[Standing(arm) for arm in group] for group in groups])
         fixed = Mixture([s.arm.policy for s in table.standings if isinstance(s.arm, Fixed)])
         yield fixed
-        asked = Asked()
+        questions = self._questions(problem, rng)
         known = np.empty((0, problem.T), np.int64)
         learnt = 0
         while oracle.left:
             counts = table.choose(min(c.batch, oracle.left), rng)
-            drawn = [self._new(s, k, asked, problem, rng) for s, k in zip(table.standings, counts, strict=True)]
+            drawn = questions.drawn(table.standings, counts)
             if not any(map(len, drawn)):
                 if not any(s.open for s in table.standings):
                     return  # nothing new is left to ask
                 continue
-            told = self._ask(oracle, drawn, table)
-            known = np.concatenate((known, told))
+            answers = self._ask(oracle, drawn, table)
+            questions.learn(answers)
+            known = np.concatenate((known, answers.successes))
             table.forget(c.forget)
-            if len(known) > GROWN * learnt:
+            if len(known) > c.grown * learnt:
                 learnt = len(known)
                 self._learn(table, known, rng)
                 yield self._best(table, fixed)
+
+    def _questions(self, problem: Problem, rng: np.random.Generator) -> Questions:
+        return Questions(problem, rng)
 
     def _groups(self, problem: Problem) -> list[list[Arm]]:
         c, base = self.config, base_network(problem)
@@ -204,20 +157,8 @@ class Bandit:
             groups.append([Ends("ends", problem, policy=within_grammar(problem, base))])
         return groups
 
-    def _new(self, s: Standing, n: int, asked: Asked, problem: Problem, rng: np.random.Generator) -> Tokens:
-        """Up to n new sequences of an arm. If it gives hardly any in PATIENCE draws, it is dry until it learns."""
-        parts = [np.empty((0, problem.T), np.int64)]
-        missing, patience = n, PATIENCE
-        while missing and patience:
-            found = asked.new(s.arm.draw(n, rng), missing)
-            parts.append(found)
-            missing -= len(found)
-            patience -= len(found) < LEAST_NEW * n
-        s.dry = s.dry or missing > 0
-        return np.concatenate(parts)
-
-    def _ask(self, oracle: Oracle, drawn: list[Tokens], table: Table) -> Tokens:
-        """Ask what the arms drew, credit each arm with its own answers, and give the successes told."""
+    def _ask(self, oracle: Oracle, drawn: list[Tokens], table: Table) -> Answers:
+        """Ask what the arms drew, credit each arm with its own answers, and give them."""
         answers = ask(oracle, np.concatenate(drawn))
         owner = {row.tobytes(): k for k, rows in enumerate(drawn) for row in np.ascontiguousarray(rows)}
         for row, reward in zip(np.ascontiguousarray(answers.tokens), answers.rewards, strict=True):
@@ -227,7 +168,7 @@ class Bandit:
             self._count(f"{s.arm.name} told successes", float(reward))
         for s, rows in zip(table.standings, drawn, strict=True):
             self._count(f"{s.arm.name} asked", len(rows))
-        return answers.successes
+        return answers
 
     def _count(self, what: str, more: float) -> None:
         self.reported[what] = self.reported.get(what, 0.0) + more

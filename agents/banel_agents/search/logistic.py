@@ -1,7 +1,8 @@
 """An ensemble of logistic regressions on parts of a sequence, for agents that predict which sequences succeed.
 
 The features of a sequence are one for each token at its position and one for each pair of neighbours at its position, up to
-and with the first end token; with `hidden` also the mean hidden state of the base network, as `elliptical` has it. Members
+and with the first end token; with `reach` pairs of tokens further apart, with `anywhere` each pair wherever it stands as well
+(twice, where it stands twice); with `hidden` also the mean hidden state of the base network, as `elliptical` has it. Members
 differ in the rows that they see: each row counts twice or not at all for a member, by chance (the double-or-nothing bootstrap
 of Owen and Eckles 2012), so that their spread says how little is known. Both classes weigh the same, however many rows they
 have. AdaGrad (Duchi et al. 2011) descends the log loss plus ridge / 2 x the squared weights. All sums are made in one order,
@@ -22,6 +23,7 @@ from banel_envs.kernel import portable
 from banel_envs.problem import Tokens
 
 Ints = NDArray[np.int64]
+MOST = 100_000  # features: a step takes time for each of them
 SMALLEST = 1e-8  # is added to AdaGrad's sum of squares
 
 
@@ -48,19 +50,48 @@ def joined(*rows: Rows) -> Rows:
 class Features:
     """Sequences of a problem to rows."""
 
-    def __init__(self, problem: Problem, hidden: Callable[[Tokens], Floats] | None = None) -> None:
-        """`hidden` gives states [n, d] of sequences [n, T]."""
-        self.problem, self._hidden = problem, hidden
-        self.count = problem.T * problem.V + (problem.T - 1) * problem.V**2
+    def __init__(
+        self,
+        problem: Problem,
+        hidden: Callable[[Tokens], Floats] | None = None,
+        *,
+        reach: int = 1,
+        anywhere: bool = False,
+    ) -> None:
+        """What the features are.
+
+        Args:
+            problem: whose sequences they describe.
+            hidden: gives states [n, d] of sequences [n, T].
+            reach: tokens of a pair are at most so many positions apart. It is less where there were more than MOST features.
+            anywhere: whether a pair has a feature, too, that does not tell where it stands.
+        """
+        self.problem, self._hidden, self.anywhere = problem, hidden, anywhere
+        T, V = problem.T, problem.V
+        upto = np.cumsum(
+            [T * V, *((T - gap + anywhere) * V**2 for gap in range(1, T))]
+        )  # features with gaps up to 0, 1, ...
+        most = max(1, int((upto <= MOST).sum()) - 1)
+        self.gaps = range(1, 1 + min(reach, most, T - 1))
+        self.count = int(upto[len(self.gaps)])
 
     def __call__(self, tokens: Tokens) -> Rows:
         """The rows of sequences [n, T]."""
         T, V = self.problem.T, self.problem.V
         written = np.arange(T) < self.problem.lengths(tokens)[:, None]  # [n, T]
-        single = np.arange(T) * V + tokens
-        pairs = T * V + (np.arange(T - 1) * V + tokens[:, :-1]) * V + tokens[:, 1:]
-        places = np.concatenate((single, pairs), axis=1)
-        places[~np.concatenate((written, written[:, 1:]), axis=1)] = self.count
+        parts, there = [np.arange(T) * V + tokens], [written]
+        start = T * V
+        for gap in self.gaps:
+            pair = tokens[:, : T - gap] * V + tokens[:, gap:]
+            parts.append(start + np.arange(T - gap) * V**2 + pair)
+            there.append(written[:, gap:])
+            start += (T - gap) * V**2
+            if self.anywhere:
+                parts.append(start + pair)
+                there.append(written[:, gap:])
+                start += V**2
+        places = np.concatenate(parts, axis=1)
+        places[~np.concatenate(there, axis=1)] = self.count
         dense = np.ones((len(tokens), 1))
         if self._hidden is not None:
             dense = np.concatenate((dense, self._hidden(tokens)), axis=1)

@@ -31,13 +31,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
 from banel_agents.base import ask, base_network, fit
 from banel_agents.controls.grammar import ladder
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, Temperature, check_settings
 from banel_agents.novelty.elliptical import HiddenStates
-from banel_agents.search.logistic import Ensemble, Features, Rows, joined
+from banel_agents.search.learner import Learner
 from banel_agents.shared.asked import Asked
 from banel_agents.shared.distil import FilterFactor, Floats, best_of, candidates_of
 from banel_agents.shared.fine_tuning import fine_tune
@@ -48,7 +47,7 @@ from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
 
 if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+    pass
 
 GROWN = 1.05  # the policy is fine-tuned again when there are so many times as many successes; as in `bandit`
 PATIENCE = 5  # rounds in a row in which no candidate is new, after which the run ends
@@ -90,7 +89,8 @@ class Proxy:
         c = self.config
         base = base_network(problem)
         yield base.clone()
-        rungs, asked, learner = ladder(problem), Asked(), Learner(problem, base, c, rng)
+        hidden = HiddenStates(problem, base, rng) if c.hidden else None
+        rungs, asked, learner = ladder(problem), Asked(), Learner(problem, c, rng, hidden=hidden)
         theta, asking, learnt, dry = base, within_grammar(problem, base), 0, 0
         while oracle.left and dry < PATIENCE:
             own = candidates_of(theta if learnt == 0 else asking, problem, c.pool // 2, True, rng)
@@ -123,56 +123,3 @@ class Proxy:
             parts.append(asked.new(candidates[np.argsort(-row, kind="stable")], share))
         unasked = [row.tobytes() not in asked.known for row in np.ascontiguousarray(candidates)]
         return np.concatenate(parts), candidates[unasked]
-
-
-class Learner:
-    """The ensemble, what it was told, and which of its two questions it answers."""
-
-    def __init__(self, problem: Problem, base: TorchPolicy, config: ProxyConfig, rng: np.random.Generator) -> None:
-        self.config, self.rng = config, rng
-        self.features = Features(problem, HiddenStates(problem, base, rng) if config.hidden else None)
-        nothing = np.empty((0, problem.T), np.int64)
-        self.found = nothing  # successes told
-        self.told = (self.features(nothing), self.features(nothing))  # successes and failures
-        self.counts: list[NDArray[np.bool_]] = [np.empty((config.members, 0), bool)] * 2
-        self.ensemble = self._new()
-        self.trained = False
-
-    @property
-    def successes(self) -> int:
-        """How many were told; all are distinct."""
-        return len(self.found)
-
-    def odds(self, candidates: Tokens) -> Floats:
-        """The log odds of candidates [n, T] by each member [K, n]; by chance before anything was told."""
-        if not self.trained:
-            return self.rng.random((self.config.members, len(candidates)))
-        return self.ensemble.logits(self.features(candidates))
-
-    def learn(self, successes: Tokens, failures: Tokens, unasked: Tokens) -> None:
-        """Take in what was told in a round, and train on it."""
-        c = self.config
-        if self.successes == 0 and len(successes):
-            self.ensemble = self._new()  # from now on it answers another question
-        self.found = np.concatenate((self.found, successes))
-        self.told = (self._added(0, successes), self._added(1, failures))
-        positives, counts = self.told[0], self.counts[0]
-        if self.successes == 0:
-            positives = self.features(unasked)
-            counts = self._counted(len(unasked))
-        if len(positives) and len(self.told[1]):
-            rows = (positives, self.told[1], (counts, self.counts[1]), self.rng)
-            self.ensemble.fit(*rows, steps=c.fit_steps, minibatch=c.fit_minibatch)
-            self.trained = True
-
-    def _new(self) -> Ensemble:
-        c, nothing = self.config, self.told[0]
-        return Ensemble(c.members, self.features.count, nothing.dense.shape[1], c.fit_lr, c.ridge)
-
-    def _added(self, which: int, tokens: Tokens) -> Rows:
-        self.counts[which] = np.concatenate((self.counts[which], self._counted(len(tokens))), axis=1)
-        return joined(self.told[which], self.features(tokens))
-
-    def _counted(self, n: int) -> NDArray[np.bool_]:
-        """Which rows count for which member, [K, n]: each with chance one half."""
-        return self.rng.random((self.config.members, n)) < 0.5

@@ -54,6 +54,10 @@ class Asked:
                 fresh.append(k)
         return tokens[fresh]
 
+    def unasked(self, tokens: Tokens) -> Tokens:
+        """The rows that were not asked, each once: [m, T]. They do not count as asked."""
+        return Asked(set(self.known)).new(tokens, len(tokens))
+
 
 def ask_new(asked: Asked, policy: Policy, n: int, oracle: Oracle, rng: np.random.Generator) -> tuple[Tokens, Answers]:
     """Ask up to n new samples of the policy: the sequences asked [m, T], and their answers.

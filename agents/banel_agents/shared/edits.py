@@ -82,6 +82,15 @@ def _token(problem: Problem, rng: np.random.Generator) -> int:
     return token + 1 if problem.end is not None and token >= problem.end else token
 
 
+def mixed(problem: Problem, parents: Tokens, n: int, rng: np.random.Generator) -> Tokens:
+    """Up to n well-formed sequences [m, T]: two parents [k, T] each, of which either gives each token with equal chance."""
+    one, other = (parents[rng.integers(len(parents), size=n)] for _ in range(2))
+    made: Tokens = np.where(rng.random(one.shape) < 0.5, one, other)
+    if problem.end is not None:  # after the first end token only end tokens follow
+        made[np.cumsum(made == problem.end, axis=1) > 0] = problem.end
+    return made[problem.well_formed(made)]
+
+
 def ends_anew(problem: Problem, policy: Policy, parents: Tokens, n: int, rng: np.random.Generator) -> Tokens:
     """N sequences [n, T]: each keeps the first tokens of a parent [k, T], and the policy writes the rest.
 
