@@ -51,6 +51,7 @@ FROM_FAILURES = (
     "banel_paper",
     "banel_stop",
     "negative_guidance",
+    "proxy",
     "rnd",
     "pseudo_count",
     "elliptical",
@@ -61,10 +62,11 @@ FROM_FAILURES = (
     "dpg_failures",
     "gafn",
 )
-FROM_SUCCESSES = ("expert_iteration", "tempered_sft_new", "genetic", "w_reinforce", "reinforce")
+FROM_SUCCESSES = ("expert_iteration", "tempered_sft_new", "genetic", "reinforce")
 DEAD_ON_FAILURES = (
     "spo",
     "dpg",
+    "w_reinforce",
     "grpo",
     "rloo",
     "dr_grpo",
@@ -127,13 +129,13 @@ SUITES = {
         FIVE,
         BOTH,
         also=(
-            Suite("at ten seeds", V1, ("banel", "proxy"), TEN_SEEDS, BOTH, ("banel",)),
+            Suite("banel", V1, ("banel",), TEN_SEEDS, BOTH, ("banel",)),
             Suite("learn from both", V1, ("count", "soft_banel"), FIVE, BOTH, ("count", "soft_banel")),
             Suite("learn from failures", V1, FROM_FAILURES, FIVE, ("failures",)),
             Suite("learn from successes", V1, FROM_SUCCESSES, FIVE, ("full",)),
-            Suite("the best rival", V1, ("bandit",), TEN_SEEDS, ("full",)),
+            Suite("ask only what is new", V1, ("bandit", "screened_bandit", "proxy"), TEN_SEEDS, ("full",)),
             Suite("dead on failures, or slow", ADDITION[:1] + V1[3:4], DEAD_ON_FAILURES, FIVE, ("full",)),
-            Suite("what withheld successes are worth", V1, ("omission",), FIVE, ("failures",)),
+            Suite("what withheld successes are worth", ADDITION, ("omission",), FIVE, ("failures",)),
         ),
     ),
     "full": Suite(
