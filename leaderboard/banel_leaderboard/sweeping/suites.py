@@ -63,7 +63,8 @@ FROM_FAILURES = (
     "gafn",
 )
 FROM_SUCCESSES = ("expert_iteration", "tempered_sft_new", "genetic", "reinforce")
-DEAD_ON_FAILURES = (
+# Dead on failures, nearly the same as another agent, or slow: they run on two tasks.
+ON_TWO_TASKS = (
     "spo",
     "dpg",
     "w_reinforce",
@@ -134,7 +135,7 @@ SUITES = {
             Suite("learn from failures", V1, FROM_FAILURES, FIVE, ("failures",)),
             Suite("learn from successes", V1, FROM_SUCCESSES, FIVE, ("full",)),
             Suite("ask only what is new", V1, ("bandit", "screened_bandit", "proxy"), TEN_SEEDS, ("full",)),
-            Suite("dead on failures, or slow", ADDITION[:1] + V1[3:4], DEAD_ON_FAILURES, FIVE, ("full",)),
+            Suite("dead on failures, alike, or slow", ADDITION[:1] + V1[3:4], ON_TWO_TASKS, FIVE, ("full",)),
             Suite("what withheld successes are worth", ADDITION, ("omission",), FIVE, ("failures",)),
         ),
     ),
