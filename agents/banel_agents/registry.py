@@ -91,6 +91,7 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.failure_model.soft_banel:SoftBaNEL",
         "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",
     ),
+    "typed_banel": Shipped("banel_agents.failure_model.typed_banel:TypedBaNEL", "prototype."),
     "negative_guidance": Shipped(
         "banel_agents.failure_model.negative_guidance:NegativeGuidance",
         "the base policy pushed away from a model of all failures at every token; nothing is distilled.",
