@@ -75,9 +75,10 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
     """The rows of a regime: for each row its runs in the order of their seeds, and the seeds that are missing from it.
 
     A row first takes the runs of its own regime. Then it takes runs of another regime that would have been the same here
-    (`serves_all`); twins are never taken, and "typed" gives and takes none. A seed that met a success under another regime, and did not run under this one,
-    is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and so it is not ranked. An
-    agent that made no run at all under the regime was not asked for there: it has rows only where no seed is missing.
+    (`serves_all`); twins are never taken, and "typed" gives and takes none. A seed that met a success under another regime,
+    and did not run under this one, is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds,
+    and so it is not ranked. An agent that made no run at all under the regime was not asked for there: it has rows only where
+    no seed is missing.
 
     A regime has rows only if at least one run was made under it. A sweep that asks for both feedbacks runs `full` first
     and leaves out every `failures` run that could only repeat the `full` one. So a task without `full` runs of its own
