@@ -51,7 +51,7 @@ class TypedBaNELConfig(DistilConfig):
     )
     share: Share = 0.3  # the bar is the lowest stage that at most this share of a round's failures reach; about 1 / f
     least: BatchSize = 4  # fewest near misses that a model is fitted to; with 8 and 30 the bar stays low too long
-    enough: Share = 0.5  # where more of a round's failures than this reach the highest bar, the policy stays
+    enough: Share = 0.7  # where more of a round's failures than this reach the highest bar, the policy stays
 
 
 @dataclass
