@@ -17,6 +17,20 @@ Base success, exact: 10^-4.1672; its effective number of successes is 122. The b
 and it does not know the examples.
 What a failure can teach: 35% of the base policy's samples return a number, 6% do not run, and 4% return lists as long as
 the outputs. Every success contains sort and >0, and all but two contain *2; of the samples 11%, 13% and 17% do.
+
+Types of failure, told under the feedback `typed`. The clauses are checked from the top, and the first that fails decides:
+
+    code  stage  name          what is wrong
+    1     0      malformed     it leaves the grammar
+    2     1      does not run  on some example it makes a value beyond the limit, or takes an element of an empty list
+    3     2      number        it returns a number, and the outputs are lists
+    4     3      length        on the first example it returns a list of another length than the output
+    5     4      first         on the first example it returns a list of the right length with a wrong element
+    6     5      second        the first example is right, and the second is wrong
+    7     6      third         the first two examples are right, and the third is wrong
+    8     7      fourth        the first three examples are right, and the fourth is wrong
+
+They are what a runner of tests says: the first test that fails. They grade near misses as far as the order of the examples does.
 """
 
 from __future__ import annotations
