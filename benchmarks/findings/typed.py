@@ -1,16 +1,17 @@
-"""Can failures teach before any success? `python -m benchmarks.findings.typed --out FILE [--tasks ID ...] [--seeds 100-109]`.
+"""Can failures teach before any success? `python -m benchmarks.findings.typed --out FILE`.
 
-One agent, `typed_banel`, on the tasks that tell why a sequence failed, told four things with the same seed:
+One agent, `typed_banel`, on the tasks that tell why a sequence failed, with the same seeds, told:
 
     typed      the type of each failure, successes withheld
     failures   which sequences failed, successes withheld; the agent is then BaNEL
     blind      nothing: the oracle-free twin
-    unsound    on the proof tasks: types that do not see whether a rule leaves what no longer holds
+    unsound    as typed, on the proof tasks, by types that do not see whether a rule leaves what does not hold
 
-and in two other forms under `typed` (`imitate`, `gradient`), so seven lines a task at most. Rates are log10, exact. *Before* is
-the success rate of the last policy that the agent had before it asked its first success (of the last policy of all where it
-asked none): what it owes to failures alone. Gains are paired by seed with the twin. Medians over seeds, 95% bootstrap intervals;
-the NRE to the first success by Kaplan and Meier. FILE keeps a line a run, and what is there already is not run again.
+The lines `imitate` and `gradient` are the agent's other two forms under `typed`. Rates are log10, exact. *Before* is the rate of
+the last policy before the first success was asked (of the last of all where none was): whatever it has gained is owed to
+failures. Gains are paired by seed with the twin. Medians over seeds with 95% bootstrap intervals; the NRE to the first success
+by Kaplan and Meier. `--tasks`, `--told` and `--seeds` name a part. FILE keeps a line a run, and what is there already is not run
+again.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ REGIMES: dict[str, dict[str, Any]] = {
     "gradient": {"form": "gradient"},
 }
 """What is told, or the form in which the types are used, with the agent's settings."""
+COMPARED = ("typed", "failures", "blind")
 FLOOR = -300.0  # log10 of a rate that is zero to float64
 RUN = dict[str, Any]
 
 
-def lines_of(tasks: Iterable[str]) -> list[tuple[str, str]]:
+def lines_of(tasks: Iterable[str], told: Iterable[str]) -> list[tuple[str, str]]:
     """The lines of the table: a task, and what its agent is told. `unsound` is for proofs only."""
-    return [(task, told) for task in tasks for told in REGIMES if told != "unsound" or TASKS[task].family == "proof"]
+    return [(task, one) for task in tasks for one in told if one != "unsound" or TASKS[task].family == "proof"]
 
 
 def measure(id: str, told: str, seed: int) -> RUN:
@@ -59,16 +61,16 @@ def measure(id: str, told: str, seed: int) -> RUN:
     feedback = "failures" if told in ("failures", "blind") else "typed"
     oracle = Oracle(task, feedback=feedback)
     agent = make_agent(AGENT, REGIMES[told])
-    policies = agent.learn(task.problem, oracle, np.random.default_rng(seed))
-    rates = [(oracle.count, log10(TASKS[id], policy)) for policy in policies]
+    learnt = agent.learn(task.problem, oracle, np.random.default_rng(seed))
+    policies = [(oracle.count, policy) for policy in learnt]
     tokens = np.concatenate([oracle.ledger.tokens(ask) for ask in oracle.ledger.asks])
     hits = np.asarray(TASKS[id].reward(tokens)) == 1  # a twin's ledger says "failure" to all
     first = int(np.flatnonzero(hits)[0]) + 1 if hits.any() else None
-    before = [rate for nre, rate in rates if first is None or nre < first]
+    before = [policy for nre, policy in policies if first is None or nre < first]
     return {
         "first": first,
-        "before": before[-1],
-        "final": rates[-1][1],
+        "before": log10(TASKS[id], before[-1]),
+        "final": log10(TASKS[id], policies[-1][1]),
         "distinct": len(np.unique(tokens[hits], axis=0)),
         "nre": len(tokens),
         "stage": getattr(agent, "reported", {}).get("stage"),
@@ -121,21 +123,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines that keeps the runs")
     parser.add_argument("--tasks", nargs="+", default=list(TYPED), choices=TYPED, metavar="ID")
+    parser.add_argument(
+        "--told", nargs="+", default=list(REGIMES), choices=REGIMES, help="lines; blind is made beside each"
+    )
     parser.add_argument("--seeds", default="100-109", help="such as 100-109, the default")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = options.out.read_text().splitlines() if options.out.exists() else []
     done = {tuple(row["key"]): row["found"] for row in map(json.loads, rows)}
     config = json.dumps(dataclasses.asdict(make_agent(AGENT).config))
-    seeds, wanted = parse_seeds(options.seeds), lines_of(options.tasks)
-    first = ("typed", "failures", "blind")  # the comparison itself, before what is beside it
-    keys = [
-        (task, told, seed, config)
-        for early in (True, False)
-        for seed in seeds
-        for task, told in wanted
-        if early == (told in first)
-    ]
+    seeds, wanted = parse_seeds(options.seeds), lines_of(options.tasks, options.told)
+    # The comparison itself comes first, and the twins of all lines are in it.
+    rest = [pair for pair in wanted if pair[1] not in COMPARED]
+    early = lines_of(options.tasks, (told for told in COMPARED if told in options.told or told == "blind"))
+    keys = [(task, told, seed, config) for part in (early, rest) for seed in seeds for task, told in part]
     for number, key in enumerate(keys):
         if key not in done:
             same = done.get((key[0], "failures", *key[2:])) if key[1] == "blind" else None
