@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ FLOOR = -300.0  # log10 of a rate that is zero to float64
 RUN = dict[str, Any]
 
 
-def lines_of(tasks: Iterable[str], told: Iterable[str]) -> list[tuple[str, str]]:
+def lines_of(tasks: Sequence[str], told: Sequence[str]) -> list[tuple[str, str]]:
     """The lines of the table: a task, and what its agent is told. `unsound` is for proofs only."""
     return [(task, one) for task in tasks for one in told if one != "unsound" or TASKS[task].family == "proof"]
 
@@ -135,7 +135,7 @@ def main() -> None:
     seeds, wanted = parse_seeds(options.seeds), lines_of(options.tasks, options.told)
     # The comparison itself comes first, and the twins of all lines are in it.
     rest = [pair for pair in wanted if pair[1] not in COMPARED]
-    early = lines_of(options.tasks, (told for told in COMPARED if told in options.told or told == "blind"))
+    early = lines_of(options.tasks, [told for told in COMPARED if told in options.told or told == "blind"])
     keys = [(task, told, seed, config) for part in (early, rest) for seed in seeds for task, told in part]
     for number, key in enumerate(keys):
         if key not in done:
