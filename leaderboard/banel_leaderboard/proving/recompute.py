@@ -23,7 +23,7 @@ from banel_envs.measure.success import Scored, SuccessRate, score
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.meter.answers import answers
 from banel_envs.meter.file_reward import digest_by_files
-from banel_envs.meter.ledger_format import Ask
+from banel_envs.meter.ledger_format import TYPED, Ask
 from banel_envs.policies import Policy, load_policy_file
 from banel_envs.policies.filtered import Filtered
 from banel_envs.problem import Problem, Tokens
@@ -112,9 +112,9 @@ def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
     shipped = record.task in SHIPPED  # the cache's key covers the code of shipped tasks only
     if shipped and cache.passed(entry):
         return
-    typed = record.feedback == "typed"
+    typed = ledger.header.get("feedback") == TYPED  # as in the record, see verify.py
     if typed and task.failure_type is None:
-        raise Disproved(f"feedback is typed in the record; {record.task} tells no types")
+        raise Disproved(f"feedback is typed in the ledger; {record.task} tells no types")
     # A twin is told "failure" to everything, so that is what its ledger must hold, whatever the reward says.
     meter = task.blind() if record.twin else task
     start = 0
