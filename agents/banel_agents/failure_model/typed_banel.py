@@ -94,6 +94,7 @@ class TypedBaNEL:
     """See the module."""
 
     name = "typed_banel"
+    asks_from = "yielded"
     Config = TypedBaNELConfig
 
     def __init__(self, config: TypedBaNELConfig | None = None) -> None:
