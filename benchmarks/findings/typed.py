@@ -145,6 +145,8 @@ def main() -> None:
             with options.out.open("a") as file:
                 file.write(json.dumps({"key": key, "found": done[key]}) + "\n")
             print(f"{number + 1} of {len(keys)}: {key[0]} {key[1]} {key[2]} {done[key]}", flush=True)
+    for task in options.tasks:
+        print(f"{task}: the base policy succeeds at {log10(TASKS[task], TASKS[task].problem.base_policy()):.2f}")
     heads = ("before first", "gain on twin", "final", "gain on twin")
     print(
         f"{'task':<24}{'told':<10}{'met':<10}{'NRE to first':<22}{''.join(f'{head:>26}' for head in heads)}{'distinct':>9}"
