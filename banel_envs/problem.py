@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,17 @@ from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.protocol import Policy
 
 MOST_BUDGET = 10**9  # evaluations; every one has its row in the ledger
+MOST_TYPES = 15  # types of failure; with 0 for none, a type is four bits in the ledger
 Tokens = NDArray[np.int64]
 """Token sequences [n, T]: after the first end token only end tokens follow."""
+
+
+class FailureType(NamedTuple):
+    """One reason why a sequence can fail, as it is told under the feedback `typed`."""
+
+    name: str
+    stage: int  # how far the check came before it failed, from 0; types of one stage have no order among them
+    about: str  # the clause that failed, in a sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +50,8 @@ class Problem:
     printer: Callable[[Tokens], str] | None = field(default=None, repr=False)  # one sequence [T] to text
     image: Callable[[Tokens], NDArray[np.uint8]] | None = field(default=None, repr=False)
     """One sequence [T], V where nothing is written yet, to a picture [height, width, 3]; None where there is none."""
+    failure_types: tuple[FailureType, ...] = ()
+    """What the codes 1, 2, ... of `Task.failure_type` mean, in the order of their stages; empty where no types are told."""
 
     def __post_init__(self) -> None:
         if len(self.vocabulary) < 2 or len(set(self.vocabulary)) != len(self.vocabulary):
@@ -48,6 +61,7 @@ class Problem:
         if self.end is not None and not 0 <= self.end < len(self.vocabulary):
             raise BadValue(f"{self.id}: end token {self.end} is outside 0..{len(self.vocabulary) - 1}")
         check_budget(self.budget)
+        _check_types(self.id, self.failure_types)
 
     @property
     def V(self) -> int:
@@ -157,3 +171,16 @@ def check_budget(budget: object) -> int:
         limits = f"at least 1 and at most {MOST_BUDGET:,}"
         raise BadValue(f"budget is {budget!r}; it must be a whole number of evaluations, {limits}")
     return int(budget)
+
+
+def _check_types(id: str, types: tuple[FailureType, ...]) -> None:
+    """BadValue unless these can be a problem's types of failure."""
+    if len(types) > MOST_TYPES:
+        raise BadValue(f"{id}: {len(types)} types of failure; at most {MOST_TYPES} can be told, so put some together")
+    if len({one.name for one in types}) != len(types):
+        raise BadValue(f"{id}: the types of failure are {[one.name for one in types]}; give each a name of its own")
+    stages = [0, *(one.stage for one in types)]
+    if any(type(stage) is not int for stage in stages) or any(low > high for low, high in pairwise(stages)):
+        raise BadValue(
+            f"{id}: the stages of its types of failure are {stages[1:]}; they are whole numbers that rise from 0"
+        )

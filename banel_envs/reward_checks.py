@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.errors import BadReward, BadValue, BanelError, ContractBroken
-from banel_envs.meter.answers import succeeded
+from banel_envs.meter.answers import answers, succeeded
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Part, Task
 
@@ -58,6 +58,30 @@ def check_reward(task: Task, tokens: Tokens, rng: np.random.Generator) -> NDArra
     if not np.array_equal(judged(task, tokens[order]), first[order]):
         raise ContractBroken(f"{id}: its reward of a sequence depends on the sequences beside it")
     return first
+
+
+def check_types(task: Task, tokens: Tokens, successful: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Every failure has a type of the table and every success has none, and the type is a function of the row alone."""
+    if task.failure_type is None:
+        return
+    id, order = task.problem.id, rng.permutation(len(tokens))
+    silent = dataclasses.replace(task, reward=lambda rows: successful_of(rows))
+    answered = {row.tobytes(): ok for row, ok in zip(tokens, successful, strict=True)}
+
+    def successful_of(rows: Tokens) -> NDArray[np.int8]:
+        return np.array([answered[row.tobytes()] for row in rows], np.int8)
+
+    try:
+        first, second = (_told_types(silent, asked) for asked in (tokens, tokens[order]))
+    except BadReward as error:
+        raise ContractBroken(f"{id}: {error}") from error
+    if not np.array_equal(first[order], second):
+        raise ContractBroken(f"{id}: the type of a failure depends on the sequences beside it, or on the time")
+
+
+def _told_types(task: Task, tokens: Tokens) -> NDArray[np.int8]:
+    (answer,) = answers(dataclasses.replace(task, threshold=None, rows_at_once=None), tokens, typed=True)
+    return np.zeros(0, np.int8) if answer.types is None else answer.types
 
 
 def check_telling(task: Task, successful: NDArray[np.bool_], known: int, beside: int, drawn: int) -> None:

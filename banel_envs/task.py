@@ -25,6 +25,9 @@ Reward: TypeAlias = Callable[[Tokens], "NDArray[Any] | list[float] | Iterable[Pa
 """A function from sequences [n, T] to rewards [n], or to an iterator that gives the Parts as they become known."""
 
 
+FailureTypes: TypeAlias = Callable[[Tokens], "NDArray[Any]"]
+"""A function from sequences [n, T] to what is wrong with each [n]: k for `Problem.failure_types[k - 1]`, 0 for a success."""
+
 OnError = Literal["fail", "failure"]
 
 
@@ -76,6 +79,10 @@ class Task:
     sequences of that call one by one; those that raise again count as failures, are marked in the ledger and are counted
     (`Oracle.errors`). Errors of this package, MemoryError and what is no Exception (KeyboardInterrupt) always stop the run."""
 
+    failure_type: FailureTypes | None = field(default=None, repr=False)
+    """Says why each sequence fails, and 0 of a success. It is called only under the feedback `typed`; None where it cannot be
+    told. Like the reward, it is a function of each sequence alone."""
+
     def __post_init__(self) -> None:
         # These are checked when the task is made. Otherwise a mistake would show in the middle of a run that costs something.
         rows = self.rows_at_once
@@ -89,6 +96,12 @@ class Task:
             raise BadValue(
                 f"{self.problem.id}: judges is {self.judges!r}; it is a tuple of names of installed distributions, "
                 f"such as ('rdkit',)"
+            )
+
+        if self.failure_type is not None and not self.problem.failure_types:
+            raise BadValue(
+                f"{self.problem.id}: it has a failure_type, and its problem does not say what the codes mean; give the Problem "
+                f"failure_types"
             )
 
     def judge_versions(self) -> dict[str, str]:
@@ -113,7 +126,7 @@ class Task:
         return self if self.seeded is None else self.seeded(seed)
 
     def blind(self) -> Task:
-        """The same problem with the answer "failure" to everything, for the oracle-free twin of an agent.
+        """The same problem with the answer "failure" to everything, for the oracle-free twin of an agent. It tells no types.
 
         The judges stay, because the rates of a twin's policies are measured by them.
         """

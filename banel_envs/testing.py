@@ -26,7 +26,16 @@ from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.policies.protocol import METHODS, Policy
 from banel_envs.problem import Problem, Tokens
-from banel_envs.reward_checks import ASKED, check_complete, check_reward, check_spend, check_telling, judged, neighbours
+from banel_envs.reward_checks import (
+    ASKED,
+    check_complete,
+    check_reward,
+    check_spend,
+    check_telling,
+    check_types,
+    judged,
+    neighbours,
+)
 from banel_envs.task import Task
 
 __all__ = ["ContractBroken", "check_policy", "check_task", "sequences"]
@@ -81,6 +90,7 @@ def check_task(
         tried = (known, known[:0], tried[2][: spend // ASKED - len(known)])
     tokens = np.concatenate(tried)
     successful = check_reward(task, tokens, rng)
+    check_types(task, tokens, successful, rng)
     check_telling(task, successful, *map(len, tried))
     check_complete(task, tokens[successful])
 

@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", required=True, choices=list(AGENTS), metavar="NAME")
     parser.add_argument("--tasks", nargs="+", default=list(TUNING), metavar="ID")
     parser.add_argument("--seeds", default="100-102", help="such as 100-109 (default 100-102)")
-    parser.add_argument("--feedback", nargs="+", choices=("failures", "full"), default=["full"])
+    parser.add_argument("--feedback", nargs="+", choices=("failures", "full", "typed"), default=["full"])
     parser.add_argument("--twin", action="store_true", help="tell every agent that every sequence failed")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of every agent named")
     parser.add_argument("--out", type=Path, help="a file of JSON lines that keeps the runs")

@@ -66,6 +66,9 @@ class Answers:
 
     tokens: Tokens  # [m, T]
     rewards: NDArray[np.float32]  # [m], 0 or 1
+    types: NDArray[np.int8] | None = (
+        None  # [m] why each failed, see Oracle.typed; None where the feedback does not tell it
+    )
 
     @property
     def failures(self) -> Tokens:
@@ -83,12 +86,13 @@ class Answers:
 def ask(oracle: Oracle, tokens: Tokens) -> Answers:
     """Ask as many of the sequences as the budget allows, and drop those whose answer is withheld.
 
-    All agents here obey the feedback "failures" in this one place. Nothing that comes later can read a withheld sequence.
+    All agents here obey the feedbacks "failures" and "typed" in this one place. Nothing that comes later can read a withheld
+    sequence.
     """
     tokens = tokens[: oracle.left]
-    rewards = oracle(tokens)
+    rewards, types = oracle.typed(tokens) if oracle.feedback == "typed" else (oracle(tokens), None)
     told = ~np.isnan(rewards)  # NaN is a success that is withheld
-    return Answers(tokens[told], rewards[told])
+    return Answers(tokens[told], rewards[told], None if types is None else types[told])
 
 
 def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator) -> Answers:

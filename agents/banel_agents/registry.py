@@ -91,6 +91,11 @@ AGENTS: dict[str, Shipped] = {
         "banel_agents.failure_model.soft_banel:SoftBaNEL",
         "BaNEL with weights in place of a filter: a power of the ratio, its effective number set by f.",
     ),
+    "typed_banel": Shipped(
+        "banel_agents.failure_model.typed_banel:TypedBaNEL",
+        "ours: BaNEL that is told why each failure failed: it keeps what looks like a near miss and unlike an early failure. "
+        "Told no types it is `banel`.",
+    ),
     "negative_guidance": Shipped(
         "banel_agents.failure_model.negative_guidance:NegativeGuidance",
         "the base policy pushed away from a model of all failures at every token; nothing is distilled.",

@@ -27,7 +27,7 @@ from banel_envs.testing import ContractBroken, check_has
 
 
 def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, seed: int = 0) -> None:
-    """Run an agent on a small budget under both feedbacks, and check what `banel_agents.base.Agent` demands of it.
+    """Run an agent on a small budget under each feedback of the task, and check what `banel_agents.base.Agent` demands of it.
 
     Args:
         make: makes a new agent with its default settings; the class itself will do.
@@ -47,7 +47,7 @@ def check_agent(make: Callable[[], Agent], task: Task, *, budget: int = 200, see
     if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[union-attr]
         raise ContractBroken(f"{agent.name}: its config is not a frozen dataclass")
     probe = task.problem.base_policy().sample(64, np.random.default_rng(seed))
-    feedbacks: tuple[Feedback, ...] = ("full", "failures")
+    feedbacks: tuple[Feedback, ...] = ("full", "failures", *(("typed",) if task.failure_type else ()))
     for feedback in feedbacks:
         head = _run(make(), task, feedback, budget, seed, probe)
         # Other states of the global generators: an agent that draws from one of them now asks other questions.

@@ -68,7 +68,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
 
     Observation: Dict(tokens int64 [T], position int64), see observation_space. Action: a token, 0..V-1. Reward: 0.0
     until the sequence ends (at the end token, or at T tokens); then 1.0 for a success, and 0.0 for a failure or a
-    withheld success. For a withheld success (feedback "failures"), where the oracle answers NaN, `info["withheld"]` is
+    withheld success. For a withheld success (feedback "failures" or "typed"), where the oracle answers NaN, `info["withheld"]` is
     True. `info["action_mask"]` int8 [V], and `action_masks()` bool [V], mark the tokens that keep the sequence
     well-formed. They are advice and are never enforced.
 

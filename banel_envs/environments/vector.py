@@ -154,7 +154,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         withheld = None
         if len(asked):
             answers = self.oracle(pad_ended(tokens.take(asked, axis=0), self.problem))
-            if self.oracle.feedback == "failures":
+            if self.oracle.feedback != "full":
                 hidden = np.isnan(answers)
                 answers[hidden], withheld = 0.0, asked[hidden]
             rewards[asked] = answers

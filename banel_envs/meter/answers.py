@@ -34,10 +34,11 @@ class Answer:
     values: NDArray[np.float64]  # [k]: rewards, 0 or 1 where the task has no threshold; 0 where the reward raised
     success: NDArray[np.bool_]  # [k]
     error: str | None = None  # the class of the exception that the reward raised on this one row
+    types: NDArray[np.int8] | None = None  # [k]: why each failed, 0 for a success; None where that is not asked for
 
 
 def answers(
-    task: Task, tokens: Tokens, rows: Rows | None = None, failed: Collection[int] = ()
+    task: Task, tokens: Tokens, rows: Rows | None = None, failed: Collection[int] = (), *, typed: bool = False
 ) -> Generator[Answer, None, None]:
     """The answers to the given rows of tokens [n, T] as they become known, each row once.
 
@@ -47,9 +48,11 @@ def answers(
         rows: the rows that have no answer yet, rising; all of them by default.
         failed: rows that count as failures because the reward raised, before the run was killed. The open rows of the
             same call are asked one by one, as they would have been without the kill.
+        typed: whether the types of the failures are asked for too; the task must have a failure_type. A failure that is an
+            error of the reward has none.
 
     Raises:
-        BadReward: the reward did not answer one reward for each row.
+        BadReward: the reward did not answer one reward for each row, or the types are not those of these answers.
         Exception: any error of the reward that does not count as a failure.
     """
     rows = np.arange(len(tokens)) if rows is None else rows
@@ -62,9 +65,9 @@ def answers(
     one = rows[0] // size == rows[-1] // size
     for block in [rows] if one else np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1):
         if block[0] // size in alone:
-            yield from _one_by_one(task, tokens, block)
+            yield from _one_by_one(task, tokens, block, typed)
         else:
-            yield from _together(task, tokens, block)
+            yield from _together(task, tokens, block, typed)
 
 
 def succeeded(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
@@ -79,7 +82,7 @@ def succeeded(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
     return success
 
 
-def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None, None]:
+def _together(task: Task, tokens: Tokens, rows: Rows, typed: bool) -> Generator[Answer, None, None]:
     """Call the reward once for all rows. If it raises and that counts as a failure, ask the rest one by one."""
     left = np.ones(len(rows), bool)
     pieces = _pieces(task, tokens[rows])
@@ -91,7 +94,7 @@ def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None,
                 raise
             # With several sequences it is not known which of them the reward raised on.
             if len(rows) > 1:
-                yield from _one_by_one(task, tokens, rows[left])
+                yield from _one_by_one(task, tokens, rows[left], typed)
             elif left[0]:
                 yield Answer(rows, np.zeros(1), np.zeros(1, bool), _name(error))
             return
@@ -99,12 +102,31 @@ def _together(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None,
             return
         start, stop, values = piece
         left[start:stop] = False
-        yield Answer(rows[start:stop], values, values >= (1 if task.threshold is None else task.threshold))
+        part, success = rows[start:stop], values >= (1 if task.threshold is None else task.threshold)
+        yield Answer(part, values, success, types=_types(task, tokens[part], success) if typed else None)
 
 
-def _one_by_one(task: Task, tokens: Tokens, rows: Rows) -> Generator[Answer, None, None]:
+def _one_by_one(task: Task, tokens: Tokens, rows: Rows, typed: bool) -> Generator[Answer, None, None]:
     for k in range(len(rows)):
-        yield from _together(task, tokens, rows[k : k + 1])
+        yield from _together(task, tokens, rows[k : k + 1], typed)
+
+
+def _types(task: Task, tokens: Tokens, success: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Why each of these sequences [n, T] failed [n], 0 where it succeeded; BadReward for anything else."""
+    if task.failure_type is None:
+        raise BadReward(f"{task.problem.id} has no failure_type, and the types of its failures are asked for")
+    codes, most = np.asarray(task.failure_type(tokens.copy())), len(task.problem.failure_types)
+    if codes.dtype.kind not in "iu" or codes.shape != success.shape:
+        raise BadReward(
+            f"failure_type answered {codes.dtype} {list(codes.shape)} to {len(success)} sequences; give a whole number for each"
+        )
+    wrong = np.flatnonzero((codes < 0) | (codes > most) | ((codes == 0) != success))
+    if len(wrong):
+        what = "success" if success[wrong[0]] else "failure"
+        raise BadReward(
+            f"failure_type answered {codes[wrong[0]]} to a {what}; a failure has a type of 1..{most}, a success has 0"
+        )
+    return codes.astype(np.int8)
 
 
 def _forgiven(task: Task, error: Exception) -> bool:

@@ -6,7 +6,8 @@ r"""Ledger: what was asked and what was answered, written ahead and hash-chained
 
 Tokens are packed in ceil(log2 V) bits each, rewards in one bit. An answer has "values" too where the task has a
 threshold, and "error", the name of an exception, where the reward raised on its one row and that counts as a failure
-(`Task.on_error`). Each line ends in SHA-256(digest of the line before + the line's own bytes up to there), so that any
+(`Task.on_error`). Under the feedback `typed`, and only there, an answer has "types", four bits for each row: why it failed,
+0 for a success. Each line ends in SHA-256(digest of the line before + the line's own bytes up to there), so that any
 changed, missing, repeated or moved line shows. Lines cut from the end show against the head kept in the run's record.
 A last line without its newline was torn by a crash and is repaired.
 """
@@ -38,7 +39,7 @@ from banel_envs.files.visible import shown, visible
 from banel_envs.meter import ledger_format
 from banel_envs.meter.ledger_format import Ask, Events
 from banel_envs.meter.ledger_store import FileStore, MemoryStore
-from banel_envs.problem import Tokens
+from banel_envs.problem import Problem, Tokens
 
 SYNC_EVERY = 100  # lines between two fsyncs: a killed process loses nothing, a power cut at most these
 
@@ -167,18 +168,21 @@ class Ledger:
         rewards: NDArray[np.int8],
         values: NDArray[np.float64] | None = None,
         error: str | None = None,
+        types: NDArray[np.int8] | None = None,
     ) -> None:
         """Record answers to rows start, start + 1, ... of the last question, before they are given.
 
         Raises:
-            ValueError: a row is answered already or does not exist, or an error is not one row's; nothing is written.
+            ValueError: a row is answered already or does not exist, an error is not one row's, or the types are missing, too
+                many or not those of these rewards; nothing is written.
             LedgerWriteError: the line could not be stored; the question stays open.
         """
         self.asks[-1].expect(start, start + len(rewards))
         ledger_format.check_error(rewards, values, error)
+        ledger_format.check_types(rewards, types, error, self.header.get("feedback") == ledger_format.TYPED)
         with self._change() as events:
-            self._append(ledger_format.answer_body(len(events.asks) - 1, start, rewards, values, error))
-            events.asks[-1].take(start, rewards, values, error)
+            self._append(ledger_format.answer_body(len(events.asks) - 1, start, rewards, values, error, types))
+            events.asks[-1].take(start, rewards, values, error, types)
 
     def sync(self) -> None:
         """Wait until every line is on the disk, also those that an earlier process wrote."""
@@ -238,6 +242,20 @@ class Ledger:
         if self._store is None:
             raise LedgerWriteError(f"the ledger {self.path} is closed; open it again with Ledger.open")
         return self._store
+
+
+def divergence(ledger: Ledger, number: int, tokens: Tokens, problem: Problem) -> str:
+    """What the ledger holds as this question and what was asked instead, up to the first row that differs."""
+    held = ledger.tokens(ledger.asks[number])
+    where = "they agree as far as both go"
+    for row, (old, new) in enumerate(zip(held, tokens, strict=False)):
+        if not np.array_equal(old, new):
+            where = f"its row {row} is {problem.decode(old[None])[0]!r}, asked {problem.decode(new[None])[0]!r}"
+            break
+    return (
+        f"question {number} is not the one in the ledger {ledger.path or ''}: it holds {len(held)} sequences, "
+        f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind, threads and kernel"
+    )
 
 
 def _first_line(header: Mapping[str, Any]) -> str:

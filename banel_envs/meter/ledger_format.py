@@ -33,9 +33,11 @@ MOST_VOCABULARY, MOST_HORIZON = 2**31, 2**24
 _NUMBER, _BASE64 = rb"(0|[1-9][0-9]{0,17})", rb'"([^"]*)"'
 _ASK = re.compile(rb'\{"ask":%b,"n":%b,"tokens":%b' % (_NUMBER, _NUMBER, _BASE64))
 _ANSWER = re.compile(
-    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?(?:,"error":"(\w*)")?'
-    % (*[_NUMBER] * 3, *[_BASE64] * 2)
+    rb'\{"answer":%b,"rows":\[%b,%b\],"rewards":%b(?:,"values":%b)?(?:,"types":%b)?(?:,"error":"(\w*)")?'
+    % (*[_NUMBER] * 3, *[_BASE64] * 3)
 )
+TYPED = "typed"  # the feedback whose ledgers hold the types of failures
+TYPE_BITS = 4
 MARK = b',"sha":"'
 UNANSWERED = b"\xff"  # the byte of a reward -1
 SUFFIX = len(MARK) + 64 + 2  # ,"sha":"<64 hex digits>"}
@@ -50,6 +52,7 @@ class Ask:
     rewards: NDArray[np.int8]  # [n]: 1 success, 0 failure, -1 not answered
     values: NDArray[np.float64] | None = None  # [n]: real rewards, where the task has a threshold; NaN for an error
     errors: dict[int, str] = field(default_factory=dict)  # row -> error, for failures because the reward raised
+    types: NDArray[np.int8] | None = None  # [n]: why each failed, where that is told; 0 for a success or an error
 
     @property
     def open(self) -> bool:
@@ -62,7 +65,12 @@ class Ask:
             raise ValueError(f"rows {start}..{stop} of {self.n} are answered already or do not exist")
 
     def take(
-        self, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+        self,
+        start: int,
+        rewards: NDArray[np.int8],
+        values: NDArray[np.float64] | None,
+        error: str | None = None,
+        types: NDArray[np.int8] | None = None,
     ) -> None:
         """Store the answers to rows start, start + 1, ...; `expect` has allowed them."""
         stop = start + len(rewards)
@@ -71,6 +79,10 @@ class Ask:
             if self.values is None:
                 self.values = np.full(self.n, np.nan)
             self.values[start:stop] = values
+        if types is not None:
+            if self.types is None:
+                self.types = np.zeros(self.n, np.int8)
+            self.types[start:stop] = types
         if error is not None:
             self.errors[start] = error
 
@@ -128,16 +140,37 @@ def ask_body(index: int, ask: Ask) -> str:
 
 
 def answer_body(
-    index: int, start: int, rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: str | None = None
+    index: int,
+    start: int,
+    rewards: NDArray[np.int8],
+    values: NDArray[np.float64] | None,
+    error: str | None = None,
+    types: NDArray[np.int8] | None = None,
 ) -> str:
     """An answer's line without its hash."""
     bits = binascii.b2a_base64(np.packbits(rewards.astype(np.uint8)).tobytes(), newline=False).decode()
     body = f'{{"answer":{index},"rows":[{start},{start + len(rewards)}],"rewards":"{bits}"'
     if values is not None:
         body += f',"values":"{base64.b64encode(values.astype("<f8").tobytes()).decode()}"'
+    if types is not None:
+        body += f',"types":"{pack_tokens(types[:, None].astype(np.int64), 1 << TYPE_BITS)}"'
     if error is not None:
         body += f',"error":"{error}"'
     return body
+
+
+def check_types(rewards: NDArray[np.int8], types: NDArray[np.int8] | None, error: str | None, typed: bool) -> None:
+    """Raise ValueError unless these may be an answer's types.
+
+    They stand in the ledgers of the feedback `typed` and in no others. Each failure has one, a success has 0. An answer with an
+    error has none, as the error says why it failed.
+    """
+    if (types is not None) != (typed and error is None):
+        raise ValueError(f"it has {'no ' if types is None else ''}types, and its feedback or its error says otherwise")
+    if types is not None and (types.shape != rewards.shape or ((types == 0) != (rewards == 1)).any()):
+        raise ValueError("each failure has a type of 1 or more, and each success has 0")
+    if types is not None and (types.min() < 0 or types.max() >= 1 << TYPE_BITS):
+        raise ValueError(f"a type is {types.max()}; it is 0..{(1 << TYPE_BITS) - 1}")
 
 
 def check_error(rewards: NDArray[np.int8], values: NDArray[np.float64] | None, error: Any) -> None:
@@ -257,7 +290,14 @@ def _apply_ask(events: Events, index: bytes, rows: bytes, packed: bytes) -> None
 
 
 def _apply_answer(
-    events: Events, index: bytes, first: bytes, end: bytes, packed: bytes, real: bytes | None, raised: bytes | None
+    events: Events,
+    index: bytes,
+    first: bytes,
+    end: bytes,
+    packed: bytes,
+    real: bytes | None,
+    why: bytes | None,
+    raised: bytes | None,
 ) -> None:
     asks, start, stop = events.asks, int(first), int(end)
     if int(index) != len(asks) - 1:
@@ -268,7 +308,12 @@ def _apply_answer(
     values = None if real is None else np.frombuffer(_unpacked("values", real, 64 * (stop - start)), "<f8")
     error = None if raised is None else raised.decode()
     check_error(rewards, values, error)
-    asks[-1].take(start, rewards, values, error)
+    types = None
+    if why is not None:
+        _unpacked("types", why, TYPE_BITS * len(rewards))
+        types = unpack_tokens(why.decode(), len(rewards), 1, 1 << TYPE_BITS)[:, 0].astype(np.int8)
+    check_types(rewards, types, error, events.header.get("feedback") == TYPED)
+    asks[-1].take(start, rewards, values, error, types)
 
 
 def _unpacked(name: str, packed: bytes, bits: int) -> bytes:

@@ -33,13 +33,13 @@ from banel_envs.errors import (
     ReplayDiverged,
 )
 from banel_envs.meter.answers import Answer, answers
-from banel_envs.meter.ledger import Ledger
+from banel_envs.meter.ledger import Ledger, divergence
 from banel_envs.meter.ledger_format import Ask
 from banel_envs.problem import Problem, Tokens, check_budget
 from banel_envs.task import Task
 from banel_envs.version import BITS, __version__
 
-Feedback = Literal["full", "failures"]
+Feedback = Literal["full", "failures", "typed"]
 Kind = TypeVar("Kind")
 _STAND_INS: set[type] = set()
 BEGIN_ANEW = (
@@ -57,12 +57,14 @@ class Oracle:
         budget: NRE granted; the task's own by default.
         feedback: "full" returns every reward; "failures" withholds successes (NaN): the paper's regime. Whoever is
             told which failed can infer the rest, so withholding is a rule, not a wall: drop withheld rows before
-            anything reads them (`banel_agents.base.ask` does).
+            anything reads them (`banel_agents.base.ask` does). "typed" withholds them too, and `typed` tells why each
+            failure failed.
         ledger: a file to record into, or to resume from; in memory by default. It is opened at the first question.
         binding: what else the ledger's first line binds (agent, config, seed).
 
     Raises:
-        BadValue: a budget that is not a whole number of at least 1, an unknown feedback.
+        BadValue: a budget that is not a whole number of at least 1, an unknown feedback, or "typed" on a task that tells no
+            types.
     """
 
     # No __dict__: assigning a misspelt or read-only name raises instead of quietly shadowing the meter.
@@ -92,6 +94,11 @@ class Oracle:
     ) -> None:
         if feedback not in get_args(Feedback):
             raise BadValue(f"feedback is {feedback!r}; it is one of {', '.join(get_args(Feedback))}")
+        if feedback == "typed" and task.failure_type is None:
+            raise BadValue(
+                f"feedback is 'typed', and here {task.problem.id} does not say why a sequence failed; use 'failures', or a "
+                f"Task with a failure_type"
+            )
         self._task = task
         self._problem = task.problem
         self._budget = task.problem.budget if budget is None else check_budget(budget)
@@ -150,7 +157,7 @@ class Oracle:
 
     @property
     def feedback(self) -> Feedback:
-        """What is told: "full", or "failures" with successes withheld."""
+        """What is told: "full"; "failures", successes being withheld; or "typed", the same with the types of failures."""
         return self._feedback
 
     @property
@@ -176,10 +183,30 @@ class Oracle:
             OpenQuestion: an earlier question was interrupted and has to be asked again first.
             ReplayDiverged: resuming from a ledger, this is not the question it holds.
         """
+        return self._told(tokens)[0]
+
+    def typed(self, tokens: object) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """The same question under the feedback `typed`: the rewards [n], and why each sequence failed, int8 [n].
+
+        A type k is `problem.failure_types[k - 1]`. It is 0 where none is told: for a withheld success, and for a failure that is
+        an error of the reward.
+
+        Raises:
+            BadValue: the feedback is another one; nothing is charged.
+            BanelError: as for a call of the oracle.
+        """
+        if self._feedback != "typed":
+            raise BadValue(f"types are told under the feedback 'typed', and this oracle's is {self._feedback!r}")
+        rewards, ask = self._told(tokens)
+        types = np.zeros(len(rewards), np.int8) if ask is None or ask.types is None else ask.types.copy()
+        return rewards, types
+
+    def _told(self, tokens: object) -> tuple[NDArray[np.float32], Ask | None]:
+        """The rewards of sequences [n, T] as the feedback tells them, and the question; None where nothing was asked."""
         self._check_home()
         clean = self._problem.check_tokens(tokens)
         if len(clean) == 0:
-            return np.empty(0, np.float32)
+            return np.empty(0, np.float32), None
         ledger = self._open()
         ask = self._ask(ledger, clean)
         number, answered, pending = self._meter
@@ -187,9 +214,9 @@ class Oracle:
             ask = self._evaluate(ledger, number, clean)
         self._meter = (number + 1, answered + pending, 0)
         rewards = ask.rewards.astype(np.float32)
-        if self._feedback == "failures":
+        if self._feedback != "full":
             rewards[rewards == 1] = np.nan
-        return rewards
+        return rewards, ask
 
     def close(self) -> None:
         """Release the ledger; every later question raises OracleClosed. The reward itself cannot close its oracle."""
@@ -258,7 +285,7 @@ class Oracle:
                         f"question {number} ({ask.n} sequences) was interrupted before its answer; "
                         f"ask it again first, it is charged once"
                     )
-                raise ReplayDiverged(_divergence(ledger, number, tokens, self._problem), BEGIN_ANEW)
+                raise ReplayDiverged(divergence(ledger, number, tokens, self._problem), BEGIN_ANEW)
             self._meter = (number, answered, ask.n)
             return ask
         self._meter = (number, answered, 0)  # a question that never reached the ledger was never asked
@@ -274,10 +301,12 @@ class Oracle:
 
     def _evaluate(self, ledger: Ledger, number: int, tokens: Tokens) -> Ask:
         """Ask the reward for the rows that have no answer yet, and record each piece before the next is evaluated."""
-        ask = ledger.asks[number]
+        ask, typed = ledger.asks[number], self._feedback == "typed"
         try:
             self._answering = True
-            with closing(answers(self._task, tokens, np.flatnonzero(ask.rewards < 0), ask.errors)) as pieces:
+            with closing(
+                answers(self._task, tokens, np.flatnonzero(ask.rewards < 0), ask.errors, typed=typed)
+            ) as pieces:
                 for answer in pieces:
                     self._record(ledger, answer)
         finally:
@@ -291,7 +320,8 @@ class Oracle:
         breaks = [] if whole else (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
         for low, high in zip([0, *breaks], [*breaks, len(rows)], strict=True):
             values = answer.values[low:high] if real else None
-            ledger.answer(int(rows[low]), answer.success[low:high].astype(np.int8), values, answer.error)
+            types = None if answer.types is None else answer.types[low:high]
+            ledger.answer(int(rows[low]), answer.success[low:high].astype(np.int8), values, answer.error, types)
 
 
 def stands_in(kind: type[Kind]) -> type[Kind]:
@@ -312,17 +342,3 @@ def check_meter(oracle: object, *, stand_ins: bool = False) -> None:
             f"the oracle is a {type(oracle).__name__}; it must be a banel_envs.Oracle itself, whose count nobody else "
             f"keeps: put what is to be added into the Task's reward, or around the oracle"
         )
-
-
-def _divergence(ledger: Ledger, number: int, tokens: Tokens, problem: Problem) -> str:
-    """What the ledger holds as this question and what was asked instead, up to the first row that differs."""
-    held = ledger.tokens(ledger.asks[number])
-    where = "they agree as far as both go"
-    for row, (old, new) in enumerate(zip(held, tokens, strict=False)):
-        if not np.array_equal(old, new):
-            where = f"its row {row} is {problem.decode(old[None])[0]!r}, asked {problem.decode(new[None])[0]!r}"
-            break
-    return (
-        f"question {number} is not the one in the ledger {ledger.path or ''}: it holds {len(held)} sequences, "
-        f"{len(tokens)} were asked; {where}. Replay needs the same package, agent, seed, processor kind, threads and kernel"
-    )

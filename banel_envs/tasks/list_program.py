@@ -17,6 +17,20 @@ Base success, exact: 10^-4.1672; its effective number of successes is 122. The b
 and it does not know the examples.
 What a failure can teach: 35% of the base policy's samples return a number, 6% do not run, and 4% return lists as long as
 the outputs. Every success contains sort and >0, and all but two contain *2; of the samples 11%, 13% and 17% do.
+
+Types of failure, told under the feedback `typed`. The clauses are checked from the top, and the first that fails decides:
+
+    code  stage  name          what is wrong
+    1     0      malformed     it leaves the grammar
+    2     1      does not run  on some example it makes a value beyond the limit, or takes an element of an empty list
+    3     2      number        it returns a number, and the outputs are lists
+    4     3      length        on the first example it returns a list of another length than the output
+    5     4      first         on the first example it returns a list of the right length with a wrong element
+    6     5      second        the first example is right, and the second is wrong
+    7     6      third         the first two examples are right, and the third is wrong
+    8     7      fourth        the first three examples are right, and the fourth is wrong
+
+They are what a runner of tests says: the first test that fails. They grade near misses as far as the order of the examples does.
 """
 
 from __future__ import annotations
@@ -30,7 +44,7 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.automaton import Automaton, explored
 from banel_envs.policies.storage.store import shipped_policy
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import FailureType, Problem, Tokens
 from banel_envs.task import Task
 
 Ints = NDArray[np.int64]
@@ -93,6 +107,19 @@ INSTRUCTIONS = (*((w,) for w in (*LISTS, *NUMBERS)), *((w, f) for w, arguments i
 
 PUZZLE = "list_program_puzzle.npz"
 BASE = "list_program_base.safetensors"
+
+FAILURES = (
+    FailureType("malformed", 0, "It leaves the grammar."),
+    FailureType(
+        "does not run", 1, "On an example it takes an element of an empty list, or makes a value beyond the limit."
+    ),
+    FailureType("number", 2, "It returns a number, and the outputs are lists."),
+    FailureType("length", 3, "On the first example it returns a list of another length."),
+    FailureType("first", 4, "On the first example it returns a list of the right length with a wrong element."),
+    FailureType("second", 5, "The first example is right, and the second is wrong."),
+    FailureType("third", 6, "The first two examples are right, and the third is wrong."),
+    FailureType("fourth", 7, "The first three examples are right, and the fourth is wrong."),
+)
 
 # The grammar is an automaton. It has one phase for each function that still needs its argument, and then these four.
 LIST, VALUE, ENDED, DEAD = range(len(ARGUMENTS), len(ARGUMENTS) + 4)
@@ -200,6 +227,20 @@ def reward(tokens: Tokens) -> NDArray[np.int8]:
     return hits
 
 
+def failure_type(problem: Problem, tokens: Tokens) -> NDArray[np.int8]:
+    """The code of what is wrong with each sequence, by FAILURES; 0 for a success: [n]."""
+    inputs, outputs = puzzle()
+    states, ran = run(tokens, inputs)
+    wrong = (states != outputs).any(axis=2)  # [n, E]
+    lengths, wanted = (states[:, 0] != BLANK).sum(axis=1), (outputs[0] != BLANK).sum()
+    first = np.where(lengths != wanted, 4, 5)
+    codes = np.where(wrong[:, 0], first, 5 + wrong.argmax(axis=1))
+    codes = np.where(wrong.any(axis=1), codes, 0)
+    codes = np.where((states[:, :, 1] == NUMBER).any(axis=1), 3, codes)
+    codes = np.where(ran, codes, 2)
+    return np.where(problem.well_formed(tokens), codes, 1).astype(np.int8)
+
+
 @cache
 def successes() -> Tokens:
     """Every program that returns the outputs: [N, T]. They were found when the task was built, since the search takes long."""
@@ -269,10 +310,12 @@ def build_v0() -> Task:
         allowed=well_formed_next,
         grammar=grammar,
         printer=render,
+        failure_types=FAILURES,
     )
     return Task(
         problem,
         reward,
+        failure_type=partial(failure_type, problem),
         successes=successes,
         witness=lambda: successes()[0],
         digest=combined_digest(PUZZLE, BASE),

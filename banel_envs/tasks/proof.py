@@ -13,6 +13,19 @@ What was learnt: 98% of the base policy's samples are whole trees. Nearly all st
 wrong at the second. In 3 of 10 a rule applies, but it leaves a sequent that does not hold. Temperature 2 lowers success on
 v0 (10^-5.3). BaNEL with failures alone met no success (seed 0) and drifted to 10^-7.3, and so did its twin; tempered_sft
 met one in 1 of 5 seeds, and reached 0.996.
+
+Types of failure, told under the feedback `typed`:
+
+    code    stage   name       what is wrong
+    1       0       malformed  it is no whole tree of rules with only end tokens behind it
+    k + 2   k + 1   k right    k logical rules and axioms stand before the first wrong rule; k from 0 to 13
+
+A rule is wrong if it does not apply, or if it leaves a sequent that does not hold: some row of a truth table refutes
+it, so that it has no proof, the calculus being sound. So the type knows more than a checker of proofs; a proof assistant that
+looks for counterexamples says as much. It is no distance: rules that are right need not lead to a proof within the horizon.
+Structural rules are not counted, because exchange and contraction nearly always apply. `python -m benchmarks.findings.typed` also
+has types that do not see what holds (`unsound`): they do as well on v0, and teach nothing on Hard.
+
 Source: Gentzen 1935; Troelstra and Schwichtenberg, Basic Proof Theory, chapter 3.
 """
 
@@ -26,17 +39,26 @@ from numpy.typing import NDArray
 from banel_envs.assets import asset, combined_digest
 from banel_envs.automaton import Automaton, explored
 from banel_envs.policies.storage.store import shipped_policy
-from banel_envs.problem import Problem, Tokens
+from banel_envs.problem import FailureType, Problem, Tokens
 from banel_envs.task import Task
-from banel_envs.tasks.shared.sequent_calculus import PREMISES, RULES, Formulas, Proofs, Sequent, parse
+from banel_envs.tasks.shared.sequent_calculus import PREMISES, RULES, STRUCTURAL, Formulas, Proofs, Sequent, parse
 
 VOCABULARY = (*RULES, ".")
 END = len(RULES)
 HORIZON = 14
 ARITY = np.array([PREMISES[rule] for rule in RULES])  # the number of branches that each rule leaves to prove
+COUNTED = np.array([rule not in STRUCTURAL for rule in RULES])  # the logical rules and the axiom
 
 THEOREMS = "proof_theorems.npz"
 BASE = "proof_base.safetensors"
+
+FAILURES = (
+    FailureType("malformed", 0, "It is no whole tree of rules with only end tokens behind it."),
+    *(
+        FailureType(f"{k} right", k + 1, f"Before the first wrong rule stand {k} logical rules and axioms.")
+        for k in range(HORIZON)
+    ),
+)
 
 # Entries of a Checker's table that are no number of a sequent: no premise, not yet computed, the rule does not apply.
 NOTHING, UNKNOWN, REFUSED = 0, -1, -2
@@ -55,12 +77,21 @@ class Checker:
         self._goal = self._formulas.goal(formula)
         self._number: dict[Sequent, int] = {}
         self._sequents: list[Sequent] = [((), ())]  # no sequent has the number 0, which stands for no premise
+        self._holds = [True]  # whether each sequent holds; where there is no premise, nothing is left to hold
         self._table = np.full((256, len(RULES), 2), UNKNOWN, np.int32)  # [sequents, rules, premises]
 
     def reward(self, tokens: Tokens) -> NDArray[np.int8]:
         """1 for a sequence that proves the theorem, else 0: [n]."""
+        return self.check(tokens)[0]
+
+    def check(self, tokens: Tokens, *, sound: bool = True) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Whether each sequence proves the theorem [n], and how many logical rules and axioms stand before a wrong rule [n].
+
+        A rule is wrong if it does not apply, and with `sound` also if it leaves a sequent that does not hold: that has no proof.
+        """
         n, T = tokens.shape
-        proved = np.zeros(n, np.int8)
+        proved, right = np.zeros(n, np.int8), np.zeros(n, np.int64)
+        lost = np.zeros(n, bool)  # whether a rule left a sequent that does not hold
         goals = np.zeros((n, T + 1), np.int64)  # for each sequence a stack of the sequents that are yet to be proved
         goals[:, 0] = self._numbered(self._goal)
         depth = np.ones(n, np.int64)
@@ -70,6 +101,10 @@ class Checker:
             first, second = self._premises(goals[rows, depth[rows] - 1], tokens[rows, t]).T
             applies = first != REFUSED
             rows, first, second = rows[applies], first[applies], second[applies]
+            if sound:
+                holds = np.array(self._holds)
+                lost[rows] |= ~(holds[first] & holds[second])
+            right[rows] += COUNTED[tokens[rows, t]] & ~lost[rows]
             depth[rows] -= 1
             # The first premise is proved first, so it is put on the stack last.
             for premise in (second, first):
@@ -79,7 +114,7 @@ class Checker:
             closed = rows[depth[rows] == 0]
             proved[closed] = tokens[closed, t + 1] == END if t + 1 < T else 1
             rows = rows[depth[rows] > 0]
-        return proved
+        return proved, right
 
     def _premises(self, sequents: NDArray[np.int64], rules: NDArray[np.int64]) -> NDArray[np.int32]:
         """The numbers [m, 2] of the premises that rules [m] leave of sequents [m]."""
@@ -95,6 +130,7 @@ class Checker:
         if sequent not in self._number:
             self._number[sequent] = len(self._sequents)
             self._sequents.append(sequent)
+            self._holds.append(self._formulas.valid(sequent))
             if len(self._sequents) > len(self._table):
                 self._table = np.concatenate((self._table, np.full_like(self._table, UNKNOWN)))
         return self._number[sequent]
@@ -109,6 +145,20 @@ def _checker(theorem: str) -> Checker:
 def reward(theorem: str, tokens: Tokens) -> NDArray[np.int8]:
     """1 for a sequence that proves the theorem, else 0: [n]."""
     return _checker(theorem).reward(tokens)
+
+
+def failure_type(theorem: str, problem: Problem, tokens: Tokens, *, sound: bool = True) -> NDArray[np.int8]:
+    """The code of what is wrong with each sequence, by FAILURES; 0 for a proof: [n].
+
+    Args:
+        theorem: what is to be proved.
+        problem: knows the grammar.
+        tokens: the sequences [n, T].
+        sound: see `Checker.check`; `benchmarks/findings/typed.py` compares both.
+    """
+    proved, right = _checker(theorem).check(tokens, sound=sound)
+    codes = np.where(problem.well_formed(tokens), 2 + right, 1)
+    return np.where(proved == 1, 0, codes).astype(np.int8)
 
 
 @cache
@@ -189,10 +239,12 @@ def _build(id: str, name: str) -> Task:
         allowed=well_formed_next,
         grammar=grammar,
         printer=outline,
+        failure_types=FAILURES,
     )
     return Task(
         problem,
         partial(reward, theorem),
+        failure_type=partial(failure_type, theorem, problem),
         successes=partial(successes, theorem),
         witness=lambda: successes(theorem)[0],
         digest=combined_digest(THEOREMS, BASE),

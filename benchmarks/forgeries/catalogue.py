@@ -108,6 +108,7 @@ FORGERIES = [
     Forgery("answers: a twin as a run of its own", sealed(twin_as_real), agent="count", regime="twin"),
     Forgery("questions: the known successes", sealed(ask_successes)),
     Forgery("regime: full bound as failures", bind(feedback="failures"), agent="count", regime="full"),
+    Forgery("regime: failures bound as typed", bind(feedback="typed")),
     Forgery("rates: typed", sealed(type_rates)),
     Forgery("rates: typed, no policy", sealed(type_rates_without_policy)),
     Forgery("rates: above 1", sealed(lambda f, _: f.claim(0.5))),

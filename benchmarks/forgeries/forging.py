@@ -33,6 +33,7 @@ class Forged:
     asks: list[tuple[Tokens, NDArray[np.int8]]]  # questions [n, T] with their answers [n]
     status: dict[str, Any]
     policy: bytes | None
+    types: list[NDArray[np.int8] | None]  # [n] of each question, where its failures were told types
     raw: dict[str, bytes] = field(default_factory=dict)  # files that are written as they stand, last
 
     @classmethod
@@ -46,6 +47,7 @@ class Forged:
             asks=[(ledger.tokens(ask), ask.rewards.copy()) for ask in ledger.asks],
             status=json.loads(status.read_text()) if status.exists() else {},
             policy=final.read_bytes() if final.exists() else None,
+            types=[None if ask.types is None else ask.types.copy() for ask in ledger.asks],
         )
 
     def bind(self, **changes: Any) -> None:
@@ -87,7 +89,7 @@ class Forged:
             head, question = ledger_format.seal(
                 head, ledger_format.ask_body(i, ledger_format.Ask(len(tokens), packed, rewards))
             )
-            head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, rewards, None))
+            head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, rewards, None, types=self.types[i]))
             content += question + answer
             lines += 2
         rewards = np.concatenate([np.empty(0, np.int8), *(r for _, r in self.asks)])

@@ -25,7 +25,7 @@ COLUMNS: dict[str, str] = {
     "tuned": "whether the settings differ from the agent's defaults",
     "feedback": "failures or full",
     "twin": "whether it is an oracle-free twin",
-    "regime": "what the agent was told: failures, full, or blind for a twin",
+    "regime": "what the agent was told: failures, full, typed, or blind for a twin",
     "seed": "the run's seed",
     "budget": "reward evaluations granted",
     "off_board": "whether the budget is not the task's own, or answers were inherited",

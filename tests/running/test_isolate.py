@@ -65,6 +65,14 @@ def test_feedback_reports_and_masks_cross(tmp_path, feedback):
     assert [value for _, value in inside.reported["withheld"]] == [0.0, 2.0 * (feedback == "failures")]
 
 
+def test_types_of_failure_and_their_table_cross(tmp_path):
+    """What is asked after the first answer depends on both."""
+    settings = {"batch": 40, "pool": 200, "least": 1}
+    same(tmp_path, Spec(task="banel/Proof-v0", agent="typed_banel", feedback="typed", budget=120, settings=settings))
+    ledger = Ledger.read(next((tmp_path / "True").rglob("ledger.jsonl")))
+    assert all(ask.types is not None and ask.types.max() > 1 for ask in ledger.asks)
+
+
 @pytest.mark.parametrize(
     "task", ["AdditionAttack-v0", "Countdown-v0"]
 )  # an automaton, and a function that comes with one

@@ -194,3 +194,36 @@ def test_what_is_never_ended_fails_and_what_goes_on_after_the_end_is_refused():
         TASKS[ID].problem.check_tokens([[0, 10, *[0] * 10]])
     with pytest.raises(BadTokens, match="outside"):
         TASKS[ID].problem.check_tokens([[11] * 12])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("+ =", "malformed"),
+        ("3 6", "malformed"),
+        ("25 75 - =", "difference"),
+        ("3 3 - =", "malformed"),
+        ("25 3 / =", "remainder"),
+        ("3 6 - 25 50 / + =", "difference"),  # the first of two
+        ("25 3 / 3 6 - + =", "malformed"),  # a number twice comes before both
+        ("25 3 / 6 50 - + =", "remainder"),
+        ("3 6 + =", "fewer digits"),
+        ("100 75 * =", "more digits"),
+        ("25 75 + =", "below"),
+        ("25 50 + 3 * =", "above"),
+    ],
+)
+def test_types_of_failure(text, name):
+    words = [word.strip() for word in countdown.VOCABULARY]
+    row = sequence([words.index(word) for word in text.split()])
+    types = TASKS[ID].problem.failure_types
+    assert types[TASKS[ID].failure_type(row)[0] - 1].name == name
+
+
+def test_a_success_has_no_type_and_every_failure_has_one():
+    task = TASKS[ID]
+    tokens = np.concatenate(
+        (task.successes()[:500], task.problem.base_policy().sample(2_000, np.random.default_rng(0)))
+    )
+    codes = task.failure_type(tokens)
+    assert ((codes == 0) == (task.reward(tokens) == 1)).all() and set(codes) == set(range(8))

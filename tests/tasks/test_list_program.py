@@ -301,3 +301,32 @@ def test_bad_input():
         TASKS[ID].problem.check_tokens([[0, list_program.END, *[0] * 8]])
     with pytest.raises(BadTokens, match="outside"):
         TASKS[ID].problem.check_tokens([[29] * 10])
+
+
+def type_of(row):
+    """The name of what is wrong, by the plain interpreter."""
+    if not TASKS[ID].problem.well_formed(row[None])[0]:
+        return "malformed"
+    values = result_of(row, INPUTS)
+    if values is None:
+        return "does not run"
+    if not isinstance(values[0], list):
+        return "number"
+    wrong = [k for k, (value, output) in enumerate(zip(values, OUTPUTS, strict=True)) if value != output]
+    if wrong[:1] == [0]:
+        return "length" if len(values[0]) != len(OUTPUTS[0]) else "first"
+    return [None, "second", "third", "fourth"][wrong[0]] if wrong else None
+
+
+def test_types_of_failure():
+    """Of the base policy's samples, of sequences beside successes, and of a few by hand."""
+    task, rng = TASKS[ID], np.random.default_rng(1)
+    beside = task.successes()[:400].copy()
+    beside[np.arange(400), rng.integers(0, 6, 400)] = rng.integers(0, list_program.END, 400)
+    tokens = np.concatenate((task.problem.base_policy().sample(400, rng), beside, task.successes()[:5]))
+    names = [None, *(one.name for one in task.problem.failure_types)]
+    said = [names[code] for code in task.failure_type(tokens)]
+    assert said == [type_of(row) for row in tokens]
+    assert set(said) >= {None, "malformed", "does not run", "number", "length", "first", "third"}
+    for text, name in (("sum end", "number"), ("reverse end", "length"), ("map *2 filter >0 map *2 end", "third")):
+        assert names[task.failure_type(written(text))[0]] == name

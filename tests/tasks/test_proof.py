@@ -410,3 +410,49 @@ def test_rendering_shows_the_tree_and_judges_nothing():
     assert problem.render(tokens) == ">R\n>L\n  wR\n  ax\n  ?"
     assert problem.render(proof.encode([("ax", "ax")])[0]) == "ax\nax"
     assert problem.decode([tokens]) == [">R>LwRax"]
+
+
+def right_rules(row, theorem, sound):
+    """How many logical rules and axioms stand before the first wrong rule, rule by rule."""
+    formula = parse(theorem)
+    kernel = Formulas(formula)
+    goals, right = [kernel.goal(formula)], 0
+    for token in row:
+        rule = proof.VOCABULARY[token]
+        premises = kernel.premises(goals.pop(), rule) if rule != "." else None
+        if premises is None or (sound and not all(map(kernel.valid, premises))):
+            break
+        right += rule not in ("wL", "wR", "cL", "cR", "xL", "xR")
+        goals += reversed(premises)
+    return right
+
+
+@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("sound", [True, False])
+def test_types_of_failure(id, sound):
+    task = TASKS[id]
+    tokens = np.concatenate((task.problem.base_policy().sample(1_000, np.random.default_rng(0)), task.successes()[:50]))
+    codes = proof.failure_type(THEOREM[id], task.problem, tokens, sound=sound)
+    for row, code, proved in zip(tokens, codes, task.reward(tokens), strict=True):
+        formed = task.problem.well_formed(row[None])[0]
+        assert code == (0 if proved else 2 + right_rules(row, THEOREM[id], sound) if formed else 1)
+    if sound:
+        np.testing.assert_array_equal(task.failure_type(tokens), codes)
+
+
+@pytest.mark.parametrize(
+    ("rules", "right", "unsound"),
+    [
+        (("ax",), 0, 0),
+        (("wR", "ax"), 0, 0),  # a structural rule does not count
+        ((">R", "ax"), 1, 1),
+        ((">R", "wL", ">R", "ax"), 1, 2),  # without the premise, p>q does not hold
+        ((">R", ">R", "ax"), 2, 2),
+    ],
+)
+def test_types_by_hand(rules, right, unsound):
+    row = proof.encode([rules])
+    problem = TASKS[V0].problem
+    assert TASKS[V0].failure_type(row).tolist() == [2 + right]
+    assert proof.failure_type(THEOREM[V0], problem, row, sound=False).tolist() == [2 + unsound]
+    assert TASKS[V0].failure_type(proof.encode([(">R",)])).tolist() == [1]

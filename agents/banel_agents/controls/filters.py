@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import base_network
+from banel_agents.base import Answers, base_network
 from banel_agents.shared.distil import DistilConfig, Score, best_of, distil_rounds
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
-from banel_envs.problem import Tokens
 
 if TYPE_CHECKING:
     from banel_envs.policies.torch_policy import TorchPolicy
@@ -42,7 +41,7 @@ class RandomFilter:
         score = partial(self.score, rng=rng)
         yield from distil_rounds(base, problem, oracle, rng, self.config, score, best_of(self.config.f))
 
-    def score(self, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator) -> Score:
+    def score(self, theta: TorchPolicy, told: Answers, rng: np.random.Generator) -> Score:
         """What the filter keeps the highest of."""
         return lambda candidates: rng.random(len(candidates))
 
@@ -52,6 +51,6 @@ class LowLikelihood(RandomFilter):
 
     name = "low_likelihood"
 
-    def score(self, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator) -> Score:
+    def score(self, theta: TorchPolicy, told: Answers, rng: np.random.Generator) -> Score:
         """What the filter keeps the highest of."""
         return lambda candidates: -theta.log_prob(candidates)

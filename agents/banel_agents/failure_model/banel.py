@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.base import Answers, ask_samples, base_network, fit
 from banel_agents.limits import Epochs, LearningRate, OneOf
 from banel_agents.shared.distil import DistilConfig, Floats, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
@@ -66,9 +66,9 @@ class BaNEL:
     ) -> Iterator[Policy]:
         failures = np.empty((0, problem.T), np.int64)
 
-        def make_score(theta: TorchPolicy, new: Tokens) -> Score:
+        def make_score(theta: TorchPolicy, told: Answers) -> Score:
             nonlocal failures
-            failures = self._collected(failures, new)
+            failures = self._collected(failures, told.failures)
             phi = self._failure_model(base, theta, failures, rng)
             return lambda x: theta.log_prob(x) - phi.log_prob(x)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import base_network, fit
+from banel_agents.base import Answers, base_network, fit
 from banel_agents.limits import Epochs, LearningRate
 from banel_agents.shared.distil import DistilConfig, Floats, Score, distil_rounds
 from banel_envs import Oracle, Problem
@@ -60,9 +60,9 @@ class SoftBaNEL:
         base = base_network(problem)
         yield base
 
-        def make_score(theta: TorchPolicy, failures: Tokens) -> Score:
+        def make_score(theta: TorchPolicy, told: Answers) -> Score:
             phi = theta.clone()
-            fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
+            fit(phi, told.failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
             return lambda x: theta.log_prob(x) - phi.log_prob(x)
 
         def choose(candidates: Tokens, scores: Floats) -> tuple[Tokens, Floats | None]:

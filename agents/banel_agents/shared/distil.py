@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import ask_samples, fit
+from banel_agents.base import Answers, ask_samples, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
@@ -57,7 +57,7 @@ def distil_rounds(
     oracle: Oracle,
     rng: np.random.Generator,
     config: DistilConfig,
-    make_score: Callable[[TorchPolicy, Tokens], Score],
+    make_score: Callable[[TorchPolicy, Answers], Score],
     choose: Choose,
 ) -> Iterator[TorchPolicy]:
     """Yield the policy after each round, until the budget is spent; not the base policy, which the agent yields.
@@ -68,13 +68,12 @@ def distil_rounds(
         oracle: the meter.
         rng: all randomness.
         config: the agent's settings.
-        make_score: the current p_theta and the failures told in this round to a score of candidates.
+        make_score: the current p_theta and what was told in this round to a score of candidates.
         choose: what is imitated.
     """
     theta = base
     while oracle.left:
-        failures = ask_samples(oracle, theta, config.batch, rng).failures
-        score = make_score(theta, failures)
+        score = make_score(theta, ask_samples(oracle, theta, config.batch, rng))
         candidates = candidates_of(theta, problem, config.pool, config.well_formed, rng)
         chosen, weights = choose(candidates, score(candidates))
         theta = theta.clone()

@@ -199,7 +199,7 @@ def draw(axes: Any, panel: Panel, styles: Mapping[str, Style]) -> None:
 def _plot_line(
     axes: Any, panel: Panel, curve: Curve, middle: Floats, look: dict[str, Any], every: tuple[int, int], tag: str
 ) -> None:
-    """Draw a curve's line, with a stroke at the first success; under "failures" it is dotted from there on."""
+    """Draw a curve's line, with a stroke at the first success; where successes are withheld it is dotted from there on."""
     x = curve.nre.astype(np.float64)
     if curve.first is None:
         axes.plot(x, middle, **look, linewidth=2, markevery=every, gid=f"{tag}-line")
@@ -207,7 +207,7 @@ def _plot_line(
     # The axis is not linear: what looks like a straight line between two points is one in the axis's own measure.
     measure = axes.xaxis.get_transform().transform
     at = float(np.interp(measure(np.array([curve.first])), measure(x), middle)[0])
-    split = int(np.searchsorted(x, curve.first)) if panel.regime == "failures" else len(x)
+    split = int(np.searchsorted(x, curve.first)) if panel.regime != "full" else len(x)
     joined = ([curve.first], [at]) if split < len(x) else ([], [])
     marked = [i for i in range(len(x)) if i % every[1] == every[0]]
     before, after = [i for i in marked if i < split], [i - split + 1 for i in marked if i >= split]

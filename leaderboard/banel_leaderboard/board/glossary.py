@@ -23,6 +23,8 @@ REGIMES: dict[Regime, str] = {
     "is “failed”, so up to then a run is the same as its blind twin: what it gains by then is not learnt from the oracle.",
     "full": "The agent is told every reward. Ordered by the number of distinct successes asked, because an agent that "
     "repeats one success for ever has a success rate of 1 and finds nothing.",
+    "typed": "The agent is told which sequences failed, and of each why, by a type that the task names; successes are withheld. "
+    "The types grade near misses, so what a run gains over its blind twin before its first success is learnt from them.",
     "blind": "The agent is told “failure” for everything and charged nothing. These are the oracle-free twins of the runs with "
     "the same seeds. A run that met no success is its own twin.",
 }
@@ -43,7 +45,7 @@ GLOSSARY = {
     "NRE to first success": "the median over runs by Kaplan and Meier: a run without a success counts as one whose first "
     "success comes after its last evaluation. “> budget”: half of the runs or more met none.",
     "success by then": "the log10 success rate of the last policy that was measured before the first success was asked; at "
-    "the budget where none was. Its gain over the base policy owes nothing to the oracle’s answers.",
+    "the budget where none was. Its gain over the base policy owes nothing to the oracle’s answers, unless these told types.",
     "distinct successes": "how many different successes a run asked. The mean over the budget is the area under their curve "
     "against NRE, divided by the budget.",
     "next question": "the rate at which the final policy’s next question is a new success: fresh success over the probability "
@@ -87,7 +89,9 @@ def board_note(board: Board) -> str:
     """What a reader must know before comparing the rows of a board."""
     regime = REGIMES[board.regime]
     note = f"{NOTES[board.name]} {regime.partition(' Ordered')[0] if board.name == 'off' else regime}"  # off: no ranks
-    if board.regime == "blind" or any(row.met or row.missing for table in board.tables for row in table.rows):
+    if board.regime in ("blind", "typed") or any(
+        row.met or row.missing for table in board.tables for row in table.rows
+    ):
         return note
     other = "full" if board.regime == "failures" else "failures"
     return f"{note} No run met a success, so feedback “{other}” would have given the same runs."

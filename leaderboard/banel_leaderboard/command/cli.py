@@ -97,7 +97,7 @@ def parser() -> Parser:
     run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
     run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
     run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
-    run.add_argument("--feedback", choices=["failures", "full", "both"], default="failures")
+    run.add_argument("--feedback", choices=["failures", "full", "typed", "both"], default="failures")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent")
     run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")

@@ -23,7 +23,7 @@ from banel_envs.measure.success import Scored, SuccessRate, score
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.meter.answers import answers
 from banel_envs.meter.file_reward import digest_by_files
-from banel_envs.meter.ledger_format import Ask
+from banel_envs.meter.ledger_format import TYPED, Ask
 from banel_envs.policies import Policy, load_policy_file
 from banel_envs.policies.filtered import Filtered
 from banel_envs.problem import Problem, Tokens
@@ -112,12 +112,15 @@ def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
     shipped = record.task in SHIPPED  # the cache's key covers the code of shipped tasks only
     if shipped and cache.passed(entry):
         return
+    typed = ledger.header.get("feedback") == TYPED  # as in the record, see verify.py
+    if typed and task.failure_type is None:
+        raise Disproved(f"feedback is typed in the ledger; {record.task} tells no types")
     # A twin is told "failure" to everything, so that is what its ledger must hold, whatever the reward says.
     meter = task.blind() if record.twin else task
     start = 0
     for number, asks in _chunks(ledger.asks):
         tokens = _sequences(task, ledger, asks, start)
-        start = _compare(meter, tokens, asks, number, start)
+        start = _compare(meter, tokens, asks, number, start, typed)
     if shipped:
         cache.note(entry)
 
@@ -247,10 +250,10 @@ def _chunks(asks: list[Ask]) -> list[tuple[int, list[Ask]]]:
     return groups
 
 
-def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int) -> int:
+def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int, start: int, typed: bool) -> int:
     """Compare the answers of one group of questions, and give the NRE after it."""
     try:
-        values, rewards, errors = _judge(task, tokens)
+        values, rewards, errors, types = _judge(task, tokens, typed)
     except (AssetError, MissingExtra) as error:
         raise CannotTell(f"its answers cannot be judged here: {error}") from error
     said = np.concatenate([ask.rewards for ask in asks])
@@ -270,22 +273,37 @@ def _compare(task: Task, tokens: NDArray[np.int64], asks: list[Ask], number: int
             f"the answer at NRE {start + row + 1} (question {which}) is {said[row]} in the ledger; the reward of "
             f"{task.problem.decode(tokens[row : row + 1])[0]!r} is {rewards[row]}; {int(wrong.sum())} answers are wrong"
         )
+    told = np.concatenate([np.zeros(ask.n, np.int8) if ask.types is None else ask.types for ask in asks])
+    if (forged := np.flatnonzero(told != types)).size:
+        row = int(forged[0])
+        raise Disproved(
+            f"the type at NRE {start + row + 1} is {told[row]} in the ledger; that of "
+            f"{task.problem.decode(tokens[row : row + 1])[0]!r} is {types[row]}; {len(forged)} types are wrong"
+        )
     return start + len(tokens)
 
 
-def _judge(task: Task, tokens: Tokens) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
-    """The value [n] of each sequence, whether it is a success [n], and the errors that the reward raised, by row.
+def _judge(
+    task: Task, tokens: Tokens, typed: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str], NDArray[np.int8]]:
+    """The value [n] of each sequence, whether it is a success [n], the errors that the reward raised, by row, and the types [n].
 
-    Where the reward raised an error that counts as a failure, the value is NaN.
+    Where the reward raised an error that counts as a failure, the value is NaN. Where no types are told, they are 0.
     """
-    values, rewards = np.full(len(tokens), np.nan), np.zeros(len(tokens), np.int8)
+    values, rewards, types = (
+        np.full(len(tokens), np.nan),
+        np.zeros(len(tokens), np.int8),
+        np.zeros(len(tokens), np.int8),
+    )
     errors: dict[int, str] = {}
-    for answer in answers(task, tokens):
+    for answer in answers(task, tokens, typed=typed):
         rewards[answer.rows] = answer.success
+        if answer.types is not None:
+            types[answer.rows] = answer.types
         values[answer.rows] = np.nan if answer.error else answer.values
         if answer.error:
             errors[int(answer.rows[0])] = answer.error
-    return values, rewards, errors
+    return values, rewards, errors, types
 
 
 def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:

@@ -63,6 +63,8 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     # A twin's ledger holds what it was told. One success in it would mean that it was told something true.
     if record.twin and successes:
         raise RunRefused(f"an oracle-free twin was told {successes} successes; it must be told none")
+    if record.twin and record.feedback == "typed":
+        raise RunRefused("an oracle-free twin was told types of failure; it must be told nothing")
     _check_curve(record)
 
 

@@ -105,7 +105,8 @@ def final(records: Sequence[RunRecord], rate: RateName, what: str = "final") -> 
 def gain_over_twin(run: Run, rate: RateName, twins: dict[tuple[Identity, int], RunRecord]) -> Span | None:
     """How many decades the final rate is above the twin's; None without a twin.
 
-    A run that met no success, or whose agent reads no answer, is its own twin and gained 0.
+    A run that met no success, or whose agent reads no answer, is its own twin and gained 0. Under
+    "typed" it is not: there a run without a success was told more than its twin.
     """
     twin = twins.get((run.identity, run.record.seed))
     if twin is None:

@@ -4,8 +4,9 @@ Rows are never compared across boards. There is one board for each name and regi
 settings and the task's own budget), `tuned` (other settings) and `off` (another budget, or inherited answers). The
 regimes are "failures" (successes are withheld), ordered by the final success rate; "full" (every reward is told), ordered
 by the number of distinct successes asked, because an agent that repeats its first success for ever has a success rate of
-1; and "blind" (told nothing), the oracle-free twins. A run that met no success, or whose agent reads no answer, is the
-same under all three regimes, so it counts in each of them.
+1; "typed" (successes are withheld, and each failure comes with its type), ordered by the final success rate; and "blind" (told
+nothing), the oracle-free twins. A run that met no success, or whose agent reads no answer, is the same under all regimes but
+"typed", so it counts in each of these. A run under "typed" counts there alone.
 
 Each question has ranks of its own. The first two rank the rows whose answers are proved, the third those whose rates are.
 """
@@ -37,8 +38,8 @@ from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.served import serves_all
 
 Twins: TypeAlias = dict[tuple[Identity, int], RunRecord]
-QUESTION: Mapping[Regime, Question] = {"failures": "worth", "full": "distinct", "blind": "worth"}
-RATE: Mapping[Regime, RateName] = {"failures": "success", "full": "fresh", "blind": "success"}
+QUESTION: Mapping[Regime, Question] = {"failures": "worth", "full": "distinct", "typed": "worth", "blind": "worth"}
+RATE: Mapping[Regime, RateName] = {"failures": "success", "full": "fresh", "typed": "success", "blind": "success"}
 BREAKS_THE_RULE = "it breaks the rule of withheld successes on purpose, to show what they are worth"
 
 
@@ -74,9 +75,10 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
     """The rows of a regime: for each row its runs in the order of their seeds, and the seeds that are missing from it.
 
     A row first takes the runs of its own regime. Then it takes runs of another regime that would have been the same here
-    (`serves_all`); twins are never taken. A seed that met a success under another regime, and did not run under this one,
-    is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds, and so it is not ranked. An
-    agent that made no run at all under the regime was not asked for there: it has rows only where no seed is missing.
+    (`serves_all`); twins are never taken, and "typed" gives and takes none. A seed that met a success under another regime,
+    and did not run under this one, is missing. A row with taken runs and a missing seed is a selection of the unlucky seeds,
+    and so it is not ranked. An agent that made no run at all under the regime was not asked for there: it has rows only where
+    no seed is missing.
 
     A regime has rows only if at least one run was made under it. A sweep that asks for both feedbacks runs `full` first
     and leaves out every `failures` run that could only repeat the `full` one. So a task without `full` runs of its own
@@ -95,7 +97,8 @@ def serve(runs: Sequence[Run], regime: Regime) -> list[tuple[list[Run], tuple[in
     rows = []
     for group in groups.values():
         own = {r.record.seed: r for r in group if regime_of(r.record) == regime}
-        others = [r for r in group if not r.record.twin and r.record.seed not in own]
+        untyped = [] if regime == "typed" else [r for r in group if r.record.feedback != "typed"]
+        others = [r for r in untyped if not r.record.twin and r.record.seed not in own]
         same = {r.record.seed: r for r in others if serves_all(r.record)}
         if not own and (regime == "blind" or not same):
             continue

@@ -16,7 +16,7 @@ from banel_leaderboard.statistics.medians import median, median_interval
 from banel_leaderboard.statistics.survival import kaplan_meier, median_time_interval
 
 BoardName: TypeAlias = Literal["fixed", "tuned", "off"]
-Regime: TypeAlias = Literal["failures", "full", "blind"]
+Regime: TypeAlias = Literal["failures", "full", "typed", "blind"]
 Question: TypeAlias = Literal["first", "distinct", "worth"]
 """How soon the first success; how many distinct successes for the budget; what the final policy is worth."""
 RateName: TypeAlias = Literal["success", "fresh"]

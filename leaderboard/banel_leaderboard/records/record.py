@@ -20,6 +20,7 @@ from banel_envs.errors import BadJson, BanelError, FileRefused
 from banel_envs.files import safe_files, strict_json
 from banel_envs.files.visible import shown, visible
 from banel_envs.measure.success import SuccessRate
+from banel_envs.meter.oracle import Feedback
 from banel_envs.problem import MOST_BUDGET
 from banel_leaderboard.records.field_limits import (
     MOST_NAME,
@@ -161,7 +162,7 @@ class RunRecord(Strict):
     config: Config
     tuned: bool  # whether the config differs from the agent's default
     seed: Seed
-    feedback: Literal["full", "failures"]
+    feedback: Feedback
     twin: bool  # whether it is an oracle-free twin: told "failure" for everything and charged nothing
     budget: Annotated[int, Field(ge=1, le=MOST_BUDGET)]
     off_board: bool  # whether the budget is not the task's own, or answers were inherited

@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from banel_agents import make_agent
 from banel_agents.base import Agent
@@ -37,8 +37,12 @@ class Spec:
         # bool is a subclass of int, so `seed=True` would pass for the seed 1.
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise BadValue(f"seed is {self.seed!r}; it must be a whole number, at least 0")
-        if self.feedback not in ("full", "failures"):
-            raise BadValue(f"feedback is {self.feedback!r}; it is full or failures")
+        if self.feedback not in get_args(Feedback):
+            raise BadValue(f"feedback is {self.feedback!r}; it is {', '.join(get_args(Feedback))}")
+        if self.twin and self.feedback == "typed":
+            raise BadValue(
+                "feedback is 'typed', and a twin is told nothing, no types either; a twin's is failures or full"
+            )
         if self.budget is not None:
             check_budget(self.budget)
         _check_device(self.device)

@@ -72,7 +72,8 @@ def run(
         task: an id, or "module:function" that returns a Task of your own.
         agent: a name, or "module:Class" of your own.
         seed: the agent's random numbers come from it. The evaluation has a random stream of its own.
-        feedback: "failures" withholds successes, "full" tells every reward.
+        feedback: "failures" withholds successes, "full" tells every reward, "typed" withholds successes and
+            tells of each failure why it failed.
         out: the folder that holds all runs.
         twin: tell the agent "failure" for everything and charge nothing, which shows what it learns without the oracle.
         budget: the NRE that is granted. A run with another budget than the task's own is off the board.

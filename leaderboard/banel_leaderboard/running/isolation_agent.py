@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from banel_agents import make_agent
 from banel_envs import Oracle, Problem
 from banel_envs.automaton import Automaton
-from banel_envs.errors import BadPolicy, BadTokens, BudgetExhausted
+from banel_envs.errors import BadPolicy, BadTokens, BadValue, BudgetExhausted
 from banel_envs.meter.oracle import stands_in
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.policies.grammar import automaton_of
-from banel_envs.problem import Tokens
+from banel_envs.problem import FailureType, Tokens
 from banel_leaderboard.running.isolation_server import Pipe
 from banel_leaderboard.running.machine import Clock, peak_memory_mb
 
@@ -49,12 +49,23 @@ class RemoteOracle:
 
     def __call__(self, tokens: object) -> NDArray[np.float32]:
         """See Oracle."""
+        return self._told(tokens)[0]
+
+    def typed(self, tokens: object) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """See Oracle."""
+        if self.feedback != "typed":
+            raise BadValue(f"types are told under the feedback 'typed', and this oracle's is {self.feedback!r}")
+        return self._told(tokens)
+
+    def _told(self, tokens: object) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """The rewards of sequences [n, T], and the types behind them: none where the feedback tells none."""
         clean = self.problem.check_tokens(tokens)
         self._pipe.send({"event": "ask", "shape": clean.shape, "dtype": "int64"}, clean.tobytes())
         header, raw = self._pipe.receive()
         self.count, self.errors = header["count"], header["errors"]
         if "error" not in header:
-            return np.frombuffer(raw, np.float32).copy()
+            rewards = np.frombuffer(raw, np.float32, len(clean))
+            return rewards.copy(), np.frombuffer(raw, np.int8, offset=rewards.nbytes).copy()
         if header["error"] == "BudgetExhausted":
             raise BudgetExhausted(header["asked"], self.left, self.budget)
         raise BadTokens(header["message"])
@@ -134,7 +145,9 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
     def grammar() -> Automaton:
         return automaton_of(load_policy_file(order["grammar"]).following)  # type: ignore[attr-defined]
 
-    fields = order["problem"] | {"vocabulary": tuple(order["problem"]["vocabulary"])}
+    given = order["problem"]
+    types = tuple(FailureType(*one) for one in given["failure_types"])
+    fields = given | {"vocabulary": tuple(given["vocabulary"]), "failure_types": types}
     return Problem(
         **fields, base=base, allowed=allowed if order["masked"] else None, grammar=grammar if order["grammar"] else None
     )

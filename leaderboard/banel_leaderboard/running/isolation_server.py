@@ -177,14 +177,17 @@ def _rescored(policy: Policy, last: Policy | None) -> Policy:
 
 
 def _answer(oracle: Oracle, header: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """The rewards, or one of the two errors that an agent may catch; any other error is raised here and ends the run."""
+    """The rewards, with the types behind them where they are told, or one of the two errors that an agent may catch.
+
+    Any other error is raised here and ends the run.
+    """
     tokens = np.frombuffer(raw, header["dtype"]).reshape(header["shape"])
     try:
-        rewards = oracle(tokens)
+        told = oracle.typed(tokens) if oracle.feedback == "typed" else (oracle(tokens),)
     except (BudgetExhausted, BadTokens) as error:
         said = {"error": type(error).__name__, "message": str(error), "asked": len(tokens)}
         return {**said, "count": oracle.count, "errors": oracle.errors}, b""
-    return {"count": oracle.count, "errors": oracle.errors}, rewards.tobytes()
+    return {"count": oracle.count, "errors": oracle.errors}, b"".join(part.tobytes() for part in told)
 
 
 def _take_over(header: dict[str, Any], agent: Agent, clock: Any) -> None:
@@ -213,6 +216,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
             "budget": problem.budget,
             "end": problem.end,
             "prompt": problem.prompt,
+            "failure_types": problem.failure_types,
         },
         "masked": problem.allowed is not None,
         "base": str(base),

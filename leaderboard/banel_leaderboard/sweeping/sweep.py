@@ -3,7 +3,7 @@
 A sweep can be stopped and started again. A run that fails is reported, and the others go on. The runs of one agent, task
 and seed form a lane: first with full feedback, then with the feedback "failures", then the oracle-free twin. A run that met
 no success, or whose agent reads no answer, is the same under all three. It serves the rest of its lane: the other runs are
-not made.
+not made. A run with the feedback "typed" serves none and is served by none, because its failures tell more.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def lanes_of(suite: Suite) -> list[Lane]:
 def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin: bool, first: int) -> Lane:
     specs = []
     for feedback in feedbacks:
-        if feedback == "failures" and seed != first and _learns_from_successes(agent):
+        if feedback != "full" and seed != first and _learns_from_successes(agent):
             continue  # nothing to learn where successes are withheld: one seed shows it
         specs.append(Spec(task=task, agent=agent, seed=seed, feedback=feedback))
     if twin:
@@ -153,7 +153,7 @@ def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
     """Make the runs of a lane in order, each in a process of its own, and give one Outcome for each of them."""
     served = False
     for spec in lane:
-        if served:
+        if served and spec.feedback != "typed":
             yield Outcome(spec, "served", "it would repeat the run before it: one run serves them all")
             continue
         try:
@@ -164,7 +164,7 @@ def run_lane(lane: Lane, workers: Workers) -> Iterator[Outcome]:
         except (BanelError, OSError) as error:
             outcome, record = Outcome(spec, "failed", str(error)), None
         yield outcome
-        served = record is not None and serves_all(record)
+        served |= record is not None and serves_all(record)
 
 
 Engine: TypeAlias = Callable[[Sequence[Lane], Workers], Generator[Outcome, None, None]]
