@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from banel_agents import make_agent
 from banel_envs import TASKS, Oracle, Task, success_rate
@@ -33,6 +31,7 @@ from banel_envs.tasks import proof
 from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.statistics.medians import median, median_interval
 from banel_leaderboard.statistics.survival import kaplan_meier, median_time_interval
+from benchmarks.findings.kept import Kept, Line, key_of, one_thread
 
 AGENT = "typed_banel"
 TYPED = tuple(f"banel/{name}-v0" for name in ("ListProgram", "Countdown", "Proof", "ProofHard"))
@@ -47,7 +46,6 @@ REGIMES: dict[str, dict[str, Any]] = {
 """What is told, or the form in which the types are used, with the agent's settings."""
 COMPARED = ("typed", "failures", "blind")
 FLOOR = -300.0  # log10 of a rate that is zero to float64
-RUN = dict[str, Any]
 
 
 def lines_of(tasks: Sequence[str], told: Sequence[str]) -> list[tuple[str, str]]:
@@ -55,12 +53,28 @@ def lines_of(tasks: Sequence[str], told: Sequence[str]) -> list[tuple[str, str]]
     return [(task, one) for task in tasks for one in told if one != "unsound" or TASKS[task].family == "proof"]
 
 
-def measure(id: str, told: str, seed: int) -> RUN:
+def key(task: str, told: str, seed: int) -> Line:
+    """The key of a run."""
+    return key_of(AGENT, REGIMES[told], task, seed, told=told)
+
+
+def made(kept: Kept, task: str, told: str, seed: int) -> Line:
+    """What a run found. It is made if it is missing."""
+    wanted, withheld = key(task, told, seed), key(task, "failures", seed)
+    if wanted not in kept:
+        # A run that met no success while successes were withheld was told what its twin is told.
+        same = told == "blind" and withheld in kept and kept[withheld]["first"] is None
+        kept.add(wanted, kept[withheld] if same else measure(wanted))
+    return kept[wanted]
+
+
+def measure(key: Line) -> Line:
     """One run: the NRE of the first success, the rates before it and at the end, distinct successes, and the mean last stage."""
+    id, told, seed = key["task"], key["told"], key["seed"]
     task = telling(TASKS[id], told)
     feedback = "failures" if told in ("failures", "blind") else "typed"
     oracle = Oracle(task, feedback=feedback)
-    agent = make_agent(AGENT, REGIMES[told])
+    agent = make_agent(AGENT, key["settings"])
     learnt = agent.learn(task.problem, oracle, np.random.default_rng(seed))
     policies = [(oracle.count, policy) for policy in learnt]
     tokens = np.concatenate([oracle.ledger.tokens(ask) for ask in oracle.ledger.asks])
@@ -93,7 +107,7 @@ def log10(task: Task, policy: Any) -> float:
     return FLOOR if rate is None else rate
 
 
-def line(id: str, told: str, runs: list[RUN], twins: list[RUN]) -> str:
+def line(id: str, told: str, runs: list[Line], twins: list[Line]) -> str:
     """One line of the table."""
     met = np.array([run["first"] is not None for run in runs])
     times = np.array([run["first"] or run["nre"] for run in runs], np.float64)
@@ -128,23 +142,15 @@ def main() -> None:
     )
     parser.add_argument("--seeds", default="100-109", help="such as 100-109, the default")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = options.out.read_text().splitlines() if options.out.exists() else []
-    done = {tuple(row["key"]): row["found"] for row in map(json.loads, rows)}
-    config = json.dumps(dataclasses.asdict(make_agent(AGENT).config))
-    seeds, wanted = parse_seeds(options.seeds), lines_of(options.tasks, options.told)
+    one_thread()
+    kept, seeds, wanted = Kept(options.out), parse_seeds(options.seeds), lines_of(options.tasks, options.told)
     # The comparison itself comes first, and the twins of all lines are in it.
     rest = [pair for pair in wanted if pair[1] not in COMPARED]
     early = lines_of(options.tasks, [told for told in COMPARED if told in options.told or told == "blind"])
-    keys = [(task, told, seed, config) for part in (early, rest) for seed in seeds for task, told in part]
-    for number, key in enumerate(keys):
-        if key not in done:
-            same = done.get((key[0], "failures", *key[2:])) if key[1] == "blind" else None
-            # A run that met no success while successes were withheld was told what its twin is told.
-            done[key] = same if same is not None and same["first"] is None else measure(*key[:3])
-            with options.out.open("a") as file:
-                file.write(json.dumps({"key": key, "found": done[key]}) + "\n")
-            print(f"{number + 1} of {len(keys)}: {key[0]} {key[1]} {key[2]} {done[key]}", flush=True)
+    for part in (early, rest):
+        for seed in seeds:
+            for task, told in part:
+                made(kept, task, told, seed)
     for task in options.tasks:
         print(f"{task}: the base policy succeeds at {log10(TASKS[task], TASKS[task].problem.base_policy()):.2f}")
     heads = ("before first", "gain on twin", "final", "gain on twin")
@@ -152,7 +158,7 @@ def main() -> None:
         f"{'task':<24}{'told':<10}{'met':<10}{'NRE to first':<22}{''.join(f'{head:>26}' for head in heads)}{'distinct':>9}"
     )
     for task, told in wanted:
-        runs, twins = ([done[task, which, seed, config] for seed in seeds] for which in (told, "blind"))
+        runs, twins = ([made(kept, task, which, seed) for seed in seeds] for which in (told, "blind"))
         print(line(task, told, runs, twins))
 
 
