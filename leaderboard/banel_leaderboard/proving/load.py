@@ -34,8 +34,8 @@ from banel_leaderboard.records.find_runs import Opened, many, opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import CannotTell, Known
 
-Identity: TypeAlias = tuple[str, str, str, str, int, str]
-"""Task, digest, agent, config, budget, version."""
+Identity: TypeAlias = tuple[str, str, str, str, str, int, str]
+"""Submission, task, digest, agent, config, budget, version."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ class Run:
     version: str  # the version of the package that made the run, as the ledger's first line says
     asked: Asked  # what its ledger says about its questions
     proved: Proved
+    submission: str = ""  # the submission that it is of, where several are read; runs of two submissions share no row
 
     @cached_property
     def identity(self) -> Identity:
         """What the runs of one row have in common. Runs of one identity may differ in seed, feedback and twin."""
         r = self.record
-        return r.task, r.digest, r.agent, json.dumps(r.config, sort_keys=True), r.budget, self.version
+        config = json.dumps(r.config, sort_keys=True)
+        return self.submission, r.task, r.digest, r.agent, config, r.budget, self.version
 
 
 @dataclass(frozen=True)
