@@ -27,7 +27,7 @@ from banel_leaderboard.ranking.rows import Board, RateName, Regime, Row, TaskTab
 from banel_leaderboard.statistics.medians import Floats, at_or_before, band, median
 
 # After Okabe and Ito 2008, whose colours colour-blind readers can tell apart; darkened for a white page. The colours of
-# dark mode, in the same order, are in page.css.
+# dark mode, in the same order, are in colours.css.
 COLOURS = (
     "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack.
+"""The options of the `banel` command: list, run, bench, board, site, plot, show, data, replay, pack, unpack.
 
-What the commands do stands in commands.py. This module imports neither PyTorch nor the agents, so that `banel --help`
-answers at once.
+What the commands do stands in commands.py and publish.py. This module imports neither PyTorch nor the agents, so that
+`banel --help` answers at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.version import __version__
-from banel_leaderboard.command import commands
+from banel_leaderboard.command import commands, publish
 
 EXIT_BAD_INPUT = 2
 EXAMPLES = {
@@ -31,6 +31,8 @@ EXAMPLES = {
         "banel bench --suite v1 --out out --plan",
     ),
     "board": ("banel board out --out page.html",),
+    "site": ("banel site --out site",),
+    "plot": ("banel plot out --out figures",),
     "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
     "data": ("banel data mnist --out data",),
     "replay": ("banel replay out",),
@@ -133,6 +135,7 @@ def parser() -> Parser:
     _add_own_code(board)
     board.set_defaults(command=commands.board)
 
+    _add_publishing(subparsers)
     show = _command(subparsers, "show", "samples of a run's final policy with their log-probabilities")
     show.add_argument("run", type=Path)
     show.add_argument("-n", type=int, default=10, help="how many (default 10)")
@@ -154,6 +157,29 @@ def parser() -> Parser:
     replay.set_defaults(command=commands.replay)
     _add_packing(subparsers)
     return top
+
+
+def _add_publishing(subparsers: Any) -> None:
+    """Add the commands that make the site of all submissions and the figures of a paper."""
+    site = _command(subparsers, "site", "all submissions as one static folder of pages")
+    site.add_argument(
+        "--submissions",
+        type=Path,
+        default=publish.SUBMISSIONS,
+        help=f"its folders are the submissions (default {publish.SUBMISSIONS})",
+    )
+    site.add_argument("--out", type=Path, required=True, help="a folder for index.html and the pages of submissions")
+    site.add_argument("--attestations", type=Path, help="what was replayed, as for `banel board`")
+    site.add_argument("--open", action="store_true", help="open it in a browser")
+    _add_own_code(site)
+    site.set_defaults(command=publish.site)
+
+    plot = _command(subparsers, "plot", "the site's figures of folders of runs, for a paper")
+    plot.add_argument("folders", type=Path, nargs="+", metavar="RUNS", help="folders of runs, packed or not")
+    plot.add_argument("--out", type=Path, required=True, help="a folder for the figures")
+    plot.add_argument("--format", choices=publish.FORMATS, default="pdf", help="of the files (default pdf)")
+    _add_own_code(plot)
+    plot.set_defaults(command=publish.plot)
 
 
 def _add_packing(subparsers: Any) -> None:

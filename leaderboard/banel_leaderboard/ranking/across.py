@@ -27,8 +27,8 @@ from banel_leaderboard.ranking.cut import cut
 from banel_leaderboard.ranking.negative_control import BAR, controlled_for
 from banel_leaderboard.ranking.rows import LEAST_SEEDS, SEED, Board, Question, RateName, Row, TaskTable
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.statistics import across
 from banel_leaderboard.running.evaluator import STEPS
+from banel_leaderboard.statistics import across
 from banel_leaderboard.statistics.medians import RESAMPLES, Floats, median, percentile_interval
 from banel_leaderboard.statistics.survival import Survival, kaplan_meier
 
@@ -130,9 +130,7 @@ def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dic
             left_out[agent] = f"no rank on {unranked} of {len(tables)} tasks"
         else:
             groups[key] = tuple(rows)
-    return groups, {
-        agent: why for agent, why in left_out.items() if all(agent != _name(g[0]) for g in groups.values())
-    }
+    return groups, {agent: why for agent, why in left_out.items() if all(agent != _name(g[0]) for g in groups.values())}
 
 
 def _name(row: Row) -> str:
@@ -171,7 +169,7 @@ def _scores(
             for run in runs
         ]
         found["distinct"] = _split(across.interquartile_mean(np.array(ratios), weights))
-    gains = [_gain(run.record, rate, bases) for runs in tasks for run in runs]
+    gains = [gain_over_base(run.record, rate, bases) for runs in tasks for run in runs]
     known = [gain for gain in gains if gain is not None]
     if len(known) == len(gains):
         found["worth"] = _split(across.interquartile_mean(np.array(known), weights))
@@ -190,7 +188,8 @@ def _share(record: RunRecord) -> tuple[float, bool]:
     return record.first_success / record.budget, True
 
 
-def _gain(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
+def gain_over_base(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
+    """How many decades the final rate is above the base policy's success, both floored at FLOOR; None without a base policy."""
     base = bases.of(record)
     return None if base is None else max(record.final(rate), FLOOR) - max(base[0], FLOOR)
 

@@ -68,7 +68,11 @@ class Index:
 
     def entry(self, row: Row) -> int:
         """The number of a row's entry."""
-        return self._place[_key(row.runs[0])]
+        return self.number(row.runs[0])
+
+    def number(self, run: Run) -> int:
+        """The number of a run's entry."""
+        return self._place[_key(run)]
 
     def task(self, title: str) -> int:
         """The number of a task, which is a new one if it has none."""

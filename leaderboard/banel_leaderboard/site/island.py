@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from banel_agents import AGENTS
 from banel_envs.files.visible import visible
 from banel_envs.version import __version__
 from banel_leaderboard.board.glossary import board_note, board_title
@@ -24,7 +23,9 @@ from banel_leaderboard.site.rows import COST, LEAST_COST, packed
 from banel_leaderboard.site.sets import shown_sets
 
 FORM = 1  # the number of this form of the data
-ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # so that no text can end the element that it stands in
+ESCAPES = {
+    ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"
+}  # so that no text can end the element that it stands in
 
 
 def island(gathered: Gathered) -> str:
@@ -41,7 +42,6 @@ def data(gathered: Gathered) -> dict[str, Any]:
     # The boards come first: they number the tasks and the notes.
     shown = [_board(board, index) for board in boards]
     of_run = {run.submission: i for i, handed in enumerate(gathered.handed) for run in handed.runs}
-    names = sorted({entry.run.record.agent for entry in index.entries} & set(AGENTS))
     return {
         "form": FORM,
         "version": __version__,
@@ -51,7 +51,6 @@ def data(gathered: Gathered) -> dict[str, Any]:
         "submissions": [_submission(handed) for handed in gathered.handed],
         "unread": [list(pair) for pair in gathered.unread],
         "entries": [entry.shown(of_run.get(entry.submission, len(numbers))) for entry in index.entries],
-        "about": {name: AGENTS[name].about for name in names},
         "tasks": _tasks(index, boards, runs),
         "boards": shown,
         "notes": index.notes,

@@ -73,7 +73,8 @@ def _write(code: int) -> str:
     if code < THREE:
         high, low = divmod(code - TWO, BASE)
         return DIGITS[90] + DIGITS[high] + DIGITS[low]
-    rest, digits = code - THREE, []
+    rest = code - THREE
+    digits: list[str] = []
     while rest or not digits:
         rest, digit = divmod(rest, BASE)
         digits.append(DIGITS[digit])

@@ -58,12 +58,12 @@ def _columns(questions: Sequence[Question]) -> dict[str, tuple[Read, int]]:
     """A reader and a scale for each column of single numbers."""
     made: dict[str, tuple[Read, int]] = {}
     if "first" in questions:
-        _estimate(made, "first", lambda r: r.first_success and r.first_success.nre, HALVES)
-        _estimate(made, "by_then", lambda r: r.first_success and r.first_success.rate, RATE)
-        _estimate(made, "gain_by_then", lambda r: r.first_success and r.first_success.gain, RATE)
-        _estimate(made, "distinct", lambda r: r.distinct and r.distinct.total, HALVES)
-        _estimate(made, "mean", lambda r: r.distinct and r.distinct.mean, TENTHS)
-        _estimate(made, "next", lambda r: r.distinct and r.distinct.next, RATE)
+        _estimate(made, "first", lambda r: None if r.first_success is None else r.first_success.nre, HALVES)
+        _estimate(made, "by_then", lambda r: None if r.first_success is None else r.first_success.rate, RATE)
+        _estimate(made, "gain_by_then", lambda r: None if r.first_success is None else r.first_success.gain, RATE)
+        _estimate(made, "distinct", lambda r: None if r.distinct is None else r.distinct.total, HALVES)
+        _estimate(made, "mean", lambda r: None if r.distinct is None else r.distinct.mean, TENTHS)
+        _estimate(made, "next", lambda r: None if r.distinct is None else r.distinct.next, RATE)
         _estimate(made, "gain", lambda r: r.gain, RATE)
         made["decided"] = (_decided, 1)
     _estimate(made, "final", lambda r: r.final, RATE)
