@@ -1,10 +1,11 @@
 """Columns of numbers as short texts, so that the data of 100 submissions fits into one page.
 
-A column is a list of numbers, infinities and gaps (None). Each number is multiplied by the column's scale and rounded to a
-whole number; a gap, -inf, +inf and the number z become 0, 1, 2 and 3 + 2z, or 2 - 2z where z is below 0 (so that small
-numbers of either sign stay small). These codes are written one behind the other with the 92 visible ASCII characters that
-need no escape in JSON or HTML, the space included: a code below 80 as one character, below 1,000 as two, below 9,464 as
-three, and larger ones with their length in front. `script/decode.js` is the other direction.
+A column is a list of numbers, infinities and gaps (None), or of lists of them. Each number is multiplied by the column's scale
+`k` and rounded to a whole number z. A gap, -inf and +inf become 0, 1 and 2. Where no z is below 0 (`u`), z becomes 3 + z; else
+3 + 2z, or 2 - 2z where it is below 0, so that small numbers of either sign stay small. These codes are written one behind the
+other (`v`) with the 92 visible ASCII characters that need no escape in JSON or HTML, the space included: a code below 80 as
+one character, below 1,000 as two, below 9,464 as three, and larger ones with their length in front. A column of one value
+has its code as `c` instead. `script/1_decode.js` is the other direction.
 """
 
 from __future__ import annotations
@@ -27,40 +28,62 @@ Number = float | int | None
 
 def column(values: Iterable[Number], scale: int = 1) -> dict[str, Any]:
     """One number a row."""
-    return {"k": scale, "v": "".join(_write(_code(value, scale)) for value in values)}
+    held = [_whole(value, scale) for value in values]
+    unsigned = _unsigned(held)
+    codes = [_code(z, unsigned) for z in held]
+    made: dict[str, Any] = {"k": scale} | ({"u": 1} if unsigned else {})
+    if len(set(codes)) == 1:
+        return made | {"c": codes[0], "n": len(codes)}
+    return made | {"v": "".join(map(_write, codes))}
 
 
 def lists(rows: Iterable[Sequence[Number]], scale: int = 1) -> dict[str, Any]:
-    """Several numbers a row, each as its difference from the number before it; every row begins with how many there are."""
+    """Several numbers a row, each as its difference from the number before it.
+
+    Where all rows are equally long that length stands once, as `l`; else `l` is 0 and each row begins with its length.
+    """
+    held = [_differences([_whole(value, scale) for value in row]) for row in rows]
+    unsigned = _unsigned([z for row in held for z in row])
+    lengths = {len(row) for row in held}
+    length = lengths.pop() if len(lengths) == 1 else 0
     out = []
-    for row in rows:
-        out.append(_write(len(row)))
-        last = 0
-        for value in row:
-            if value is None or math.isinf(value):
-                out.append(_write(_code(value, scale)))
-                continue
-            now = _whole(value, scale)
-            out.append(_write(_signed(now - last)))
-            last = now
-    return {"k": scale, "l": 1, "v": "".join(out)}
+    for row in held:
+        out += [] if length else [_write(len(row))]
+        out += [_write(_code(z, unsigned)) for z in row]
+    return {"k": scale, "l": length, "v": "".join(out)} | ({"u": 1} if unsigned else {})
 
 
-def _code(value: Number, scale: int) -> int:
-    if value is None:
-        return GAP
-    if math.isinf(value):
-        return LOW if value < 0 else HIGH
-    return _signed(_whole(value, scale))
-
-
-def _whole(value: float, scale: int) -> int:
+def _whole(value: Number, scale: int) -> Number:
+    """The number that is written: whole, or an infinity, or None."""
+    if value is None or math.isinf(value):
+        return value
     if math.isnan(value):
         raise BadValue("a number of the site is NaN; write None for a gap")
-    return math.floor(value * scale + 0.5)
+    return round(value * scale)
 
 
-def _signed(whole: int) -> int:
+def _differences(row: Sequence[Number]) -> list[Number]:
+    found: list[Number] = []
+    last: float = 0
+    for z in row:
+        finite = z is not None and not math.isinf(z)
+        found.append(z - last if z is not None and finite else z)
+        last = z if z is not None and finite else last
+    return found
+
+
+def _unsigned(held: Iterable[Number]) -> bool:
+    return all(z is None or math.isinf(z) or z >= 0 for z in held)
+
+
+def _code(z: Number, unsigned: bool) -> int:
+    if z is None:
+        return GAP
+    if math.isinf(z):
+        return LOW if z < 0 else HIGH
+    whole = int(z)
+    if unsigned:
+        return FIRST + whole
     return FIRST + (2 * whole if whole >= 0 else -2 * whole - 1)
 
 

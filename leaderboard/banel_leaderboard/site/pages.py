@@ -61,7 +61,7 @@ def _index(gathered: Gathered, style: str, script: str) -> bytes:
         style=Markup(style),
         script=Markup(script),
         data=Markup(island(gathered)),
-        facts=[(f"{count:,}", name) for name, count in _facts(gathered).items()],
+        facts=[(f"{n:,}", name.removesuffix("s") if n == 1 else name) for name, n in _facts(gathered).items()],
         refused=[(h.page, _name(h), len(h.loaded.refused)) for h in gathered.handed if h.loaded.refused],
         unread=gathered.unread,
         glossary=_words(gathered),
@@ -97,9 +97,10 @@ def _style() -> str:
 
 
 def _script() -> str:
-    """The parts of the script in the order of their names, in a scope of their own; comments stay in the sources."""
+    """The parts of the script in the order of their names, in a scope of their own; comments and indents stay in the sources."""
     parts = [path.read_text(encoding="utf-8") for path in sorted((HERE / "script").glob("*.js"))]
-    lines = [line for part in parts for line in part.splitlines() if not line.lstrip().startswith("//")]
+    lines = [line.strip() for part in parts for line in part.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("//")]
     return '"use strict";\n{\n' + "\n".join(lines) + "\n}\n"
 
 

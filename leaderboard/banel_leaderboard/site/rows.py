@@ -58,20 +58,19 @@ def _columns(questions: Sequence[Question]) -> dict[str, tuple[Read, int]]:
     """A reader and a scale for each column of single numbers."""
     made: dict[str, tuple[Read, int]] = {}
     if "first" in questions:
-        _estimate(made, "first", lambda r: None if r.first_success is None else r.first_success.nre, HALVES)
+        _estimate(made, "first", lambda r: None if r.first_success is None else r.first_success.nre, 1)
         _estimate(made, "by_then", lambda r: None if r.first_success is None else r.first_success.rate, RATE)
         _estimate(made, "gain_by_then", lambda r: None if r.first_success is None else r.first_success.gain, RATE)
-        _estimate(made, "distinct", lambda r: None if r.distinct is None else r.distinct.total, HALVES)
+        _estimate(made, "distinct", lambda r: None if r.distinct is None else r.distinct.total, HALVES, drawn=True)
         _estimate(made, "mean", lambda r: None if r.distinct is None else r.distinct.mean, TENTHS)
         _estimate(made, "next", lambda r: None if r.distinct is None else r.distinct.next, RATE)
         _estimate(made, "gain", lambda r: r.gain, RATE)
         made["decided"] = (_decided, 1)
-    _estimate(made, "final", lambda r: r.final, RATE)
+    _estimate(made, "final", lambda r: r.final, RATE, drawn=True)
     _estimate(made, "best", lambda r: r.best, RATE)
     _estimate(made, "mixture", lambda r: r.mixture, RATE)
     _estimate(made, "other", lambda r: r.other, RATE)
     made["effective"] = (lambda r: r.effective, TENTHS)
-    made["wall"] = (lambda r: cost(r.typical(lambda record: record.execution.wall_s)), 1)
     made["cpu"] = (lambda r: cost(r.typical(lambda record: record.execution.cpu_s)), 1)
     made["tokens"] = (
         lambda r: cost(r.typical(lambda record: record.work.sampled + record.work.scored + record.work.trained)),
@@ -80,17 +79,41 @@ def _columns(questions: Sequence[Question]) -> dict[str, tuple[Read, int]]:
     return made
 
 
-def _estimate(made: dict[str, tuple[Read, int]], name: str, read: Callable[[Row], Estimate | None], scale: int) -> None:
-    """The columns of an estimate: its number, its interval, and its upper end where no number is known."""
+def _estimate(
+    made: dict[str, tuple[Read, int]],
+    name: str,
+    read: Callable[[Row], Estimate | None],
+    scale: int,
+    drawn: bool = False,
+) -> None:
+    """The columns of an estimate: its number, its interval, and its upper end where no number is known.
+
+    The ends of the interval are distances from the number, which are short; an end is itself where it is infinite. Where the
+    number ends a curve that is `drawn`, it is not written twice.
+    """
 
     def part(of: Callable[[Estimate], float | None]) -> Read:
         return lambda row: None if (estimate := read(row)) is None else of(estimate)
 
-    made[name] = (part(lambda e: e.value), scale)
-    made[f"{name}_low"] = (part(lambda e: e.low), scale)
-    made[f"{name}_high"] = (part(lambda e: e.high), scale)
+    def far(sign: int, end: Callable[[Estimate], float | None]) -> Read:
+        return part(lambda e: None if (at := end(e)) is None else _distance(e.value, at, sign, scale))
+
+    if not drawn:
+        made[name] = (part(lambda e: e.value), scale)
+    made[f"{name}_low"] = (far(-1, lambda e: e.low), scale)
+    made[f"{name}_high"] = (far(1, lambda e: e.high), scale)
     if scale == RATE:
         made[f"{name}_upper"] = (part(lambda e: None if e.known else e.upper), scale)
+
+
+def _distance(value: float, end: float, sign: int, scale: int) -> float | None:
+    """How far the end of an interval is from the number, both rounded as they are shown; the end itself where it is infinite.
+
+    Where the number alone is infinite there is no distance, and no interval is shown, which is None.
+    """
+    if math.isinf(end):
+        return end
+    return None if math.isinf(value) else sign * (round(end * scale) - round(value * scale)) / scale
 
 
 def cost(value: float) -> int | None:
@@ -106,7 +129,7 @@ def _decided(row: Row) -> float:
 
 
 def _curves(rows: Sequence[tuple[TaskTable, Row]], blind: bool) -> dict[str, Any]:
-    """The curves over the grid, and what each seed reached, which the distributions are drawn of."""
+    """The curves over the grid, and what the seeds reached, in ascending order, which the distributions are drawn of."""
     middle, low, high, found = [], [], [], []
     for _, row in rows:
         grid = np.array([0, *(nre_at(row.first.budget, step) for step in range(1, STEPS + 1))])
@@ -120,11 +143,13 @@ def _curves(rows: Sequence[tuple[TaskTable, Row]], blind: bool) -> dict[str, Any
         "curve": packing.lists(middle, RATE),
         "below": packing.lists(low, RATE),
         "above": packing.lists(high, RATE),
-        "finals": packing.lists(([run.record.final(row.rate) for run in row.runs] for _, row in rows), RATE),
+        "finals": packing.lists((sorted(run.record.final(row.rate) for run in row.runs) for _, row in rows), RATE),
     }
     if not blind:
         made["found"] = packing.lists(found, HALVES)
-        made["firsts"] = packing.lists([run.record.first_success for run in row.runs] for _, row in rows)
+        made["firsts"] = packing.lists(
+            sorted(run.record.first_success or math.inf for run in row.runs) for _, row in rows
+        )
     return made
 
 

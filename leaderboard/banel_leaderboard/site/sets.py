@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from banel_envs.files.visible import visible
 from banel_leaderboard.ranking.across import Line, Overall, Score, overall
 from banel_leaderboard.ranking.negative_control import controlled_for
@@ -20,7 +18,6 @@ from banel_leaderboard.running.evaluator import STEPS
 from banel_leaderboard.site import packing
 from banel_leaderboard.site.entries import OTHER, Index, family
 from banel_leaderboard.site.packing import Number
-from banel_leaderboard.statistics.survival import Survival
 from banel_leaderboard.sweeping.suites import SUITES
 
 WHOLE = "all"
@@ -92,12 +89,14 @@ def _lines(whole: Overall, steps: Sequence[Overall], index: Index) -> dict[str, 
     at_step = [{index.entry(line.rows[0]): line for line in table.lines} for table in steps]
     made: dict[str, Any] = {"entry": packing.column(numbers)}
     for question in [q for q in whole.board.questions if q in whole.lines[0].scores]:
+        # The mean share of the budget at the first success is a plain mean, which the page takes of what the seeds reached.
         series = [
             [lines[n].scores[question].value if question in lines[n].scores else None for lines in at_step]
+            if question != "first"
+            else []
             for n in numbers
         ]
         made[question] = _question(whole.lines, question, series)
-    made["met"] = packing.lists([_met(line.curve) for line in whole.lines], HUNDREDTHS)
     return made
 
 
@@ -118,9 +117,3 @@ def _question(lines: Sequence[Line], question: Question, series: Sequence[Sequen
         "rank_high": column(lambda s: None if s.ranks is None else s.ranks[1]),
         "tier": column(lambda s: s.group),
     }
-
-
-def _met(curve: Survival) -> list[float]:
-    """The share of runs that met a success by each step of the budget."""
-    share: list[float] = curve.met(np.arange(1, STEPS + 1) / STEPS).tolist()
-    return share

@@ -20,20 +20,21 @@ function codesOf(text) {
   return codes;
 }
 
-const wholeOf = code => (code - 3) % 2 ? -(code - 2) / 2 : (code - 3) / 2;
-const special = code => code === 0 ? null : code === 1 ? -Infinity : Infinity;
-
 // A column of single numbers, or of lists of numbers, each kept as its difference from the one before.
 function unpack(column) {
-  const codes = codesOf(column.v), scale = column.k;
-  if (!column.l) return codes.map(code => code < 3 ? special(code) : wholeOf(code) / scale);
+  const scale = column.k;
+  const whole = column.u ? code => code - 3 : code => (code - 3) % 2 ? -(code - 2) / 2 : (code - 3) / 2;
+  const number = code => code > 2 ? whole(code) / scale : code === 0 ? null : code === 1 ? -Infinity : Infinity;
+  if ("c" in column) return Array(column.n).fill(number(column.c));
+  const codes = codesOf(column.v);
+  if (!("l" in column)) return codes.map(number);
   const rows = [];
   for (let at = 0; at < codes.length;) {
     const row = [];
     let last = 0;
-    for (let left = codes[at++]; left > 0; left--) {
+    for (let left = column.l || codes[at++]; left > 0; left--) {
       const code = codes[at++];
-      row.push(code < 3 ? special(code) : (last += wholeOf(code)) / scale);
+      row.push(code > 2 ? (last += whole(code)) / scale : number(code));
     }
     rows.push(row);
   }
@@ -51,6 +52,14 @@ DATA.entries.forEach((entry, i) => {
   entry.from = entry.submission.name || `unnamed (${entry.submission.id})`;
 });
 
+// The ends of an interval are kept as distances from the number; an infinite one says that there is no distance.
+const ESTIMATES = ["first", "by_then", "gain_by_then", "distinct", "mean", "next", "gain", "final", "best", "mixture", "other"];
+function apart(row, name) {
+  const at = row[name], low = row[`${name}_low`], high = row[`${name}_high`];
+  row[`${name}_low`] = low === null ? null : Math.abs(low) === Infinity ? low : at - low;
+  row[`${name}_high`] = high === null ? null : Math.abs(high) === Infinity ? high : at + high;
+}
+
 // The rows of a board as objects; they are unpacked when the board is first shown.
 function rowsOf(board) {
   if (board.unpacked) return board.unpacked;
@@ -64,7 +73,10 @@ function rowsOf(board) {
     row.n = row.finals.length;
     row.seeds = DATA.notes[row.seeds];
     row.notes = row.notes.map(note => DATA.notes[note]);
-    for (const name of ["wall", "cpu", "tokens"]) row[name] = costOf(row[name]);
+    row.final = row.curve[STEPS];
+    if (row.found) row.distinct = row.found[STEPS - 1];
+    for (const name of ESTIMATES) if (name in row || `${name}_low` in row) apart(row, name);
+    for (const name of ["cpu", "tokens"]) row[name] = costOf(row[name]);
     row.low = row.below.map((d, k) => d >= FAR ? -Infinity : row.curve[k] - d);
     row.high = row.above.map((d, k) => d >= FAR ? d - 2 * FAR : row.curve[k] + d);
     return row;
@@ -80,12 +92,11 @@ function linesOf(board, set) {
   const read = Object.fromEntries(questions.map(q => [
     q, Object.fromEntries(Object.entries(set.lines[q]).map(([name, column]) => [name, unpack(column)])),
   ]));
-  const met = unpack(set.lines.met);
   return set.unpacked = unpack(set.lines.entry).map((number, i) => {
     const entry = DATA.entries[number];
     const scores = Object.fromEntries(questions.map(q => [
       q, Object.fromEntries(Object.entries(read[q]).map(([name, column]) => [name, column[i]])),
     ]));
-    return { board, entry, scores, met: met[i], rows: rows.filter(row => row.entry === entry && tasks.has(row.task)) };
+    return { board, entry, scores, rows: rows.filter(row => row.entry === entry && tasks.has(row.task)) };
   });
 }

@@ -8,7 +8,12 @@ function log10Text(value, sign = false) {
   return text === "0.00" ? text : (value < 0 ? "−" : sign ? "+" : "") + text;
 }
 const gainText = value => log10Text(value, true);
-const grouped = value => Math.round(value).toLocaleString("en-GB");
+// Half of a whole number goes to the even one, as in Python, whose grid and whose tables these are.
+function rounded(value) {
+  const low = Math.floor(value);
+  return value - low === 0.5 ? low + low % 2 : Math.round(value);
+}
+const grouped = value => rounded(value).toLocaleString("en-GB");
 
 function numberText(value) {
   if (value === null || value === undefined) return NONE;
@@ -29,15 +34,15 @@ function secondsText(value) {
 }
 const percentText = value => value === null ? NONE : `${Math.round(value * 100)}%`;
 const nreText = (value, budget) => value === null ? NONE : isFinite(value) ? grouped(value) : `> ${grouped(budget)}`;
-const powerText = value => isFinite(value) ? (value >= -2 ? `${Number((10 ** value).toPrecision(2))}` : `10^${log10Text(value)}`) : "0";
+function powerText(value) {
+  if (!isFinite(value)) return "0";
+  const exponent = Math.floor(value), digits = (10 ** (value - exponent)).toPrecision(2);
+  return value >= -2 ? `${Number((10 ** value).toPrecision(2))}` : `${digits}·10${raised(String(exponent))}`;
+}
 const letter = tier => tier === null ? "" : String.fromCharCode(96 + Math.min(tier, 26));
 const share = step => `${Math.round(100 * step / STEPS)}%`;
-
-// Half of a whole number goes to the even one, as in Python, whose grid this is.
-function nreAt(budget, step) {
-  const exact = step * budget / STEPS, low = Math.floor(exact);
-  return exact - low === 0.5 ? low + low % 2 : Math.round(exact);
-}
+const nreAt = (budget, step) => rounded(step * budget / STEPS);
+const raised = text => text.replace(/[-0-9]/g, c => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
 
 const SVG = "http://www.w3.org/2000/svg";
 function put(made, attributes, children) {

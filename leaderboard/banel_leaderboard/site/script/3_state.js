@@ -49,5 +49,5 @@ function change(what, quiet = false) {
   state = { ...state, ...what };
   const address = hashOf(state) || "#";
   try { history[quiet ? "replaceState" : "pushState"](null, "", address); } catch { location.hash = address; }
-  render();
+  render(quiet);
 }

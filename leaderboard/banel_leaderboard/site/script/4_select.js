@@ -45,13 +45,13 @@ function rerank(items, q, step) {
 
 function lineOfRow(row, step) {
   const scores = Object.fromEntries(row.board.questions.map(q => [q, scoreOfRow(row, q, step)]));
-  return { board: row.board, entry: row.entry, rows: [row], scores, met: null };
+  return { board: row.board, entry: row.entry, rows: [row], scores };
 }
 
 function lineOfSet(line, step) {
   const whole = step === STEPS;
   const scores = Object.fromEntries(Object.entries(line.scores).map(([q, s]) => [
-    q, { ...s, at: s.value[Math.min(step, s.value.length) - 1], low: whole ? s.low : null, high: whole ? s.high : null,
+    q, { ...s, at: q === "first" ? whole ? s.value[0] : shareAtFirst(line.rows, step) : s.value[Math.min(step, s.value.length) - 1], low: whole ? s.low : null, high: whole ? s.high : null,
          rank_low: whole ? s.rank_low : null, rank_high: whole ? s.rank_high : null, tier: whole ? s.tier : null },
   ]));
   return { ...line, scores };
@@ -72,19 +72,26 @@ function rankedLines(view) {
     line.standing = Math.min(...line.rows.map(row => line.question === "worth" ? row.rates : row.answers));
     line.tokens = line.rows.reduce((sum, row) => sum + row.tokens, 0);
     line.cpu = line.rows.reduce((sum, row) => sum + row.cpu, 0);
-    if (!line.met) line.met = metBy(line.rows[0]);
+    line.met = metBy(line.rows, view.step);
     line.now = line.scores[line.question]?.now ?? null;
   }
   return found;
 }
 
-// The share of a row's runs that met a success by each step of the budget.
-function metBy(row) {
-  if (!row.firsts) return null;
-  return Array.from({ length: STEPS }, (_, k) => {
-    const budget = nreAt(row.task.budget, k + 1);
-    return row.firsts.filter(first => first !== null && first <= budget).length / row.n;
-  });
+// The share of the runs that met a success by a step of the budget; every task has the same weight.
+function metBy(rows, step) {
+  if (!rows[0].firsts) return null;
+  const shares = rows.map(row => row.firsts.filter(first => first <= nreAt(row.task.budget, step)).length / row.n);
+  return shares.reduce((sum, share) => sum + share, 0) / rows.length;
+}
+
+// The mean share of that part of the budget which was spent when the first success was asked, 1 where none was.
+function shareAtFirst(rows, step) {
+  const mean = row => {
+    const budget = nreAt(row.task.budget, step);
+    return row.firsts.reduce((sum, first) => sum + (first <= budget ? first / budget : 1), 0) / row.n;
+  };
+  return rows.reduce((sum, row) => sum + mean(row), 0) / rows.length;
 }
 
 const passes = (line, view) =>

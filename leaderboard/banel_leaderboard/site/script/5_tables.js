@@ -1,13 +1,14 @@
 // Tables: columns that make cells, headings that sort, and a checkbox that puts a row beside others.
 // A cell: t is its text, d the detail below it, s what it is sorted by, low and high what a download adds, hint is explained on hover.
 const cell = (t, s, more = {}) => ({ t, s: s === undefined ? null : s, ...more });
-const between = (low, high, text) => low === null || low === undefined || high === null ? "" : `[${text(low)}, ${text(high)}]`;
+// An interval that only repeats "beyond the budget" is left out.
+const between = (low, high, text) => low === null || low === undefined || high === null || low === Infinity ? "" : `[${text(low)}, ${text(high)}]`;
 
 function estimate(score, text, n) {
   if (!score || score.at === null) return cell(NONE, null);
   const { at, low, high, upper } = score;
   if (upper !== null && upper !== undefined) return cell(between(at, upper, text), at, { low: at, high: upper, hint: "no number is known, only that it lies between these two" });
-  return cell(text(at), at, { d: between(low, high, text) || (n === undefined ? "" : `n=${n}`), low, high });
+  return cell(text(at), at, { d: between(low, high, text) || (n === undefined || low === Infinity ? "" : `n=${n}`), low, high });
 }
 const of = (row, name) => ({ at: row[name], low: row[`${name}_low`], high: row[`${name}_high`], upper: row[`${name}_upper`] });
 
@@ -17,12 +18,15 @@ const rankCell = line => {
   return cell(String(line.now), line.now, { d: score.rank_low === null ? "" : `[${score.rank_low}–${score.rank_high}]`, low: score.rank_low, high: score.rank_high });
 };
 
+// Answers that are proved further than the rates are said so below.
+const standingCell = (standing, answers) => cell(DATA.standings[standing], standing, { hint: answers > standing ? `its answers are ${DATA.standings[answers]}` : null });
+
 function agentCell(entry, notes, styles) {
   const style = styles.get(entry);
   const link = el("a", { href: `${entry.submission.page}#${entry.id}`, "data-k": `a${entry.id}`, title: `submission page: versions, settings, seeds, ledger heads` }, foreign(entry.agent));
   const said = [entry.settings && (entry.tuned ? `tuned: ${entry.settings}` : entry.settings), ...(notes || []).filter(note => !entry.settings || !note.includes(entry.settings))];
   return cell(entry.agent, entry.agent, { nodes: [
-    style ? swatch(style) : el("span", { class: "swatch" }), link,
+    el("span", { class: "who" }, style ? swatch(style) : el("span", { class: "swatch" }), link),
     ...(DATA.submissions.length > 1 ? [el("small", {}, foreign(entry.from))] : []),
     ...said.filter(Boolean).map(text => el("small", {}, foreign(text))),
   ] });
@@ -32,17 +36,17 @@ function overviewColumns(view, styles) {
   const one = single(view), step = view.step, here = boardsShown(view), rate = here[0]?.rate || "success";
   const asks = q => here.some(board => board.questions.includes(q));
   const budget = one ? nreAt(one.budget, step) : 0;
-  const score = (q, text) => line => estimate(line.scores[q], text, one ? line.rows[0].n : undefined);
+  const score = (q, text) => line => estimate(line.scores[q], text, one && step === STEPS ? line.rows[0].n : undefined);
   const nre = value => nreText(value, budget);
   return [
     { key: "rank", head: "rank", hint: "the rank in the chosen question; below it the 95% interval of the rank", first: "ascending", cell: rankCell },
     { key: "tier", head: "tier", hint: "entries of one tier cannot be told apart from the best one in it", first: "ascending",
       cell: line => cell(letter(line.scores[line.question]?.tier ?? null) || NONE, line.scores[line.question]?.tier ?? null) },
     { key: "agent", head: "agent", first: "ascending", name: true, cell: line => agentCell(line.entry, one && line.rows[0].notes, styles) },
-    { key: "standing", head: "standing", hint: "how far its numbers are proved: reported, recomputed or replayed", cell: line => cell(DATA.standings[line.standing], line.standing) },
+    { key: "standing", head: "standing", hint: "how far its numbers are proved: reported, recomputed or replayed", cell: line => standingCell(line.standing, Math.min(...line.rows.map(row => row.answers))) },
     asks("first") && { key: "first", group: "1. how soon", head: one ? "NRE to first success" : "budget to first success", first: "ascending", main: true,
       hint: one ? "median NRE at which the first success was asked" : "mean share of the budget spent when the first success was asked, 1 where none was", cell: score("first", one ? nre : percentText) },
-    asks("first") && { key: "met", group: "1. how soon", head: "runs that met one", hint: "share of runs that met a success by then", cell: line => line.met ? cell(percentText(line.met[step - 1]), line.met[step - 1]) : cell(NONE, null) },
+    asks("first") && { key: "met", group: "1. how soon", head: "runs that met one", hint: "share of runs that met a success by then", cell: line => cell(percentText(line.met), line.met) },
     asks("distinct") && { key: "distinct", group: "2. how many", head: one ? "distinct successes" : "over without_replacement", main: true,
       hint: one ? "median number of distinct successes asked" : "interquartile mean of log10((1 + distinct successes) / (1 + those of without_replacement))", cell: score("distinct", one ? numberText : gainText) },
     { key: "worth", group: "3. what it is worth", head: one ? `final log₁₀ ${rate}` : `final ${rate}, decades over base`, main: true,
@@ -57,13 +61,13 @@ function overviewColumns(view, styles) {
 }
 
 // The three tables of a task. What is known at the whole budget only is left out at a smaller one.
-function taskColumns(view, q, task, styles) {
+function taskColumns(view, q, task, styles, lines) {
   const whole = view.step === STEPS, budget = nreAt(task.budget, view.step), nre = value => nreText(value, budget);
   const row = line => line.rows[0];
-  const main = text => line => estimate(line.scores[q], text, row(line).n);
-  const rate = (key, head, hint, text = log10Text) => whole && { key, head, hint, cell: line => estimate(of(row(line), key), text, row(line).n) };
+  const main = text => line => estimate(line.scores[q], text, whole ? row(line).n : undefined);
+  const rate = (key, head, hint, text = log10Text) => whole && lines.some(line => row(line)[key] !== null) && { key, head, hint, cell: line => estimate(of(row(line), key), text, row(line).n) };
   const always = [
-    { key: "rank", head: "#", hint: "the rank in this question", first: "ascending", cell: line => cell(line.scores[q].now === null ? NONE : String(line.scores[q].now), line.scores[q].now) },
+    { key: "rank", head: "#", hint: "the rank in this question", first: "ascending", cell: line => cell(String(line.now ?? NONE), line.now) },
     { key: "agent", head: "agent", first: "ascending", name: true, cell: line => agentCell(line.entry, row(line).notes, styles) },
   ];
   const seeds = { key: "seeds", head: "seeds", hint: "number of runs, one for each seed", cell: line => cell(String(row(line).n), row(line).n, { hint: `seeds ${row(line).seeds}` }) };
@@ -72,7 +76,7 @@ function taskColumns(view, q, task, styles) {
   const kept = {
     first: () => [seeds,
       { key: "first", head: "NRE to first success", hint: "median sequences asked up to the first success", first: "ascending", main: true, cell: main(nre) },
-      { key: "met", head: "runs that met one", hint: "how many runs met a success by then", cell: line => cell(`${Math.round(line.met[view.step - 1] * row(line).n)} of ${row(line).n}`, line.met[view.step - 1]) },
+      { key: "met", head: "runs that met one", hint: "how many runs met a success by then", cell: line => cell(`${Math.round(line.met * row(line).n)} of ${row(line).n}`, line.met) },
       rate("by_then", "success by then", "log10 success rate of the last policy measured before the first success"),
       rate("gain_by_then", "gain over base by then", "how many decades that is above the base policy", gainText)],
     distinct: () => [seeds,
@@ -80,7 +84,7 @@ function taskColumns(view, q, task, styles) {
       rate("mean", "mean over the budget", "that number averaged over the budget: early ones count more", numberText),
       rate("next", "next question", "log10 rate of successes among what the final policy would ask for the first time")],
     worth: () => [
-      { key: "standing", head: "standing", hint: "how far the final rates are proved", cell: line => cell(DATA.standings[row(line).rates], row(line).rates) }, seeds,
+      { key: "standing", head: "standing", hint: "how far the final rates are proved", cell: line => standingCell(row(line).rates, row(line).answers) }, seeds,
       { key: "worth", head: `${whole ? "final" : "log₁₀"} ${some.rate}`, hint: "median log10 rate of the policy at the budget", main: true, cell: main(log10Text) },
       rate("best", "best (hindsight)", "the highest rate on the curve: no agent could choose it"),
       rate("mixture", "mixture", "the rate of an even mixture of all policies of the curve"),
@@ -110,7 +114,7 @@ function table(id, caption, columns, lines, sort, view) {
   const head = column => {
     const now = sort.key === column.key ? sort.dir : null;
     const next = now ? (now === "ascending" ? "descending" : "ascending") : column.first || "descending";
-    return el("th", { scope: "col", class: column.name ? "name" : column.key === "rank" ? "rank" : null, "aria-sort": now },
+    return el("th", { scope: "col", class: column.name ? "name" : column.main ? "main" : column.key === "rank" ? "rank" : null, "aria-sort": now },
       el("button", { type: "button", title: column.hint, "data-k": `${id}-${column.key}`, on: { click: () => sort.to(column.key, next) } }, column.head));
   };
   const body = line => el("tr", { "data-entry": line.entry.id, class: view.pick.includes(line.entry.id) ? "picked" : null },

@@ -4,7 +4,6 @@ const MARKERS = ["M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.6-3.6h7.2v7.2h-7.2z"
 const swatch = style => svg("svg", { class: `swatch c${style.colour}`, viewBox: "-12 -6 24 12", width: 24, height: 12, "aria-hidden": "true" },
   svg("path", { class: "line", d: "M-12 0H12" }), svg("path", { class: "dot", d: MARKERS[style.marker] }));
 
-const up = text => text.replace(/[-0-9]/g, c => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
 const linear = (low, high) => value => (value - low) / (high - low || 1);
 const logarithmic = (low, high) => value => Math.log(Math.max(value, low) / low) / (Math.log(high / low) || 1);
 // Logarithmic from the first step of the budget on and linear before it, so that NRE 0 has a place.
@@ -16,10 +15,10 @@ function budgetScale(first, budget) {
 function decadeTicks(low, high, most = 6) {
   const every = Math.max(1, Math.ceil((high - low) / most)), ticks = [];
   const parts = high - low > 3 ? [1] : high - low > 0.9 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
-  for (let k = Math.floor(low / every) * every; k <= high + 1e-9; k += every) {
+  for (let k = Math.floor(low / every) * every; k <= high + 0.05; k += every) {
     for (const m of parts) {
       const at = k + Math.log10(m);
-      if (at >= low - 1e-9 && at <= high + 1e-9) ticks.push([at, at === 0 ? "1" : m === 1 ? `10${up(String(k))}` : `${m}·10${up(String(k))}`]);
+      if (at >= low - 1e-9 && at <= Math.min(high + 0.05, 0)) ticks.push([at, at === 0 ? "1" : m === 1 ? `10${raised(String(k))}` : `${m}·10${raised(String(k))}`]);
     }
   }
   return ticks;
@@ -39,7 +38,7 @@ function figure(chart, styles) {
   const box = { left: chart.left || (small ? 46 : 58), right: width - 12, top: 10, bottom: height - (chart.x.label ? 40 : 24) };
   const x = value => box.left + chart.x.scale(value) * (box.right - box.left);
   const y = value => box.bottom - chart.y.scale(value) * (box.bottom - box.top);
-  const words = (text, at, up, more) => svg("text", { x: at.toFixed(1), y: up.toFixed(1), ...more }, text);
+  const words = (text, left, height, more) => svg("text", { x: left.toFixed(1), y: height.toFixed(1), ...more }, text);
   const grid = chart.y.ticks.map(([value, text]) => [
     svg("path", { class: "grid", d: `M${box.left} ${y(value).toFixed(1)}H${box.right}` }), words(text, box.left - 7, y(value) + 3.5, { class: "tick", "text-anchor": "end" })]);
   let end = Infinity;
@@ -48,7 +47,7 @@ function figure(chart, styles) {
     if (x(value) + room < end) { kept.push(words(text, x(value), box.bottom + 15, { class: "tick", "text-anchor": x(value) + room > width ? "end" : "middle" })); end = x(value) - room; }
     return kept;
   }, []);
-  const ends = chart.series.map((series, i) => drawSeries(series, i, styles.get(series.entry), x, y));
+  const named = [], ends = chart.series.map((series, i) => drawSeries(series, i, styles.get(series.entry), x, y, named));
   const cursor = svg("g", { class: "cursor" });
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": `${chart.title}. ${chart.says}` },
     grid, below, chart.x.label ? words(chart.x.label, (box.left + box.right) / 2, height - 5, { class: "label", "text-anchor": "middle" }) : "",
@@ -59,7 +58,16 @@ function figure(chart, styles) {
   return pointed(chart, drawing, cursor, x, y, styles);
 }
 
-function drawSeries(series, i, style, x, y) {
+// The name beside a lone point, moved up or down from those that stand there already.
+function name(series, left, top, named) {
+  const length = 7 * series.near.length + 12, from = series.flip ? left - length : left;
+  const taken = height => named.some(([a, b, h]) => a < from + length && from < b && Math.abs(h - height) < 13);
+  const height = [4, 17, -9, 30, -22, 43, -35].map(by => top + by).find(at => !taken(at)) ?? top + 4;
+  named.push([from, from + length, height]);
+  return svg("text", { class: "near", x: (left + (series.flip ? -9 : 9)).toFixed(1), y: height.toFixed(1), "text-anchor": series.flip ? "end" : "start" }, series.near);
+}
+
+function drawSeries(series, i, style, x, y, named) {
   const at = ([a, b]) => `${x(a).toFixed(1)} ${y(b).toFixed(1)}`;
   const drawn = series.points, path = [];
   drawn.forEach((point, k) => path.push(k === 0 ? `M${at(point)}` : series.step ? `H${x(point[0]).toFixed(1)}V${y(point[1]).toFixed(1)}` : `L${at(point)}`));
@@ -68,12 +76,13 @@ function drawSeries(series, i, style, x, y) {
   const every = series.lone ? 1 : 5, shift = i % every; // markers are staggered, so that equal curves can still be seen
   const dots = drawn.filter((_, k) => series.lone || (series.step ? false : k % every === shift) || k === drawn.length - 1)
     .map(point => svg("path", { class: "dot", d: MARKERS[style.marker], transform: `translate(${at(point)})` }));
+  const near = series.near ? name(series, x(drawn[0][0]), y(drawn[0][1]), named) : "";
   // Where successes are withheld the curve is dotted from its first success on: what comes then can be learnt from the gaps they leave.
   const solid = series.split === undefined ? drawn.length : series.split;
   const line = (d, kind) => svg("path", { class: kind, d });
   return svg("g", { class: `series c${style.colour}`, "data-entry": series.entry.id }, band,
     series.lone ? "" : solid >= drawn.length ? line(path.join(""), "line") : [line(path.slice(0, solid + 1).join(""), "line"), line(`M${at(drawn[solid])}${path.slice(solid + 1).join("")}`, "line after")],
-    dots, series.mark ? svg("path", { class: "mark", d: `M${x(series.mark[0]).toFixed(1)} ${(y(series.mark[1]) - 9).toFixed(1)}v18` }) : "");
+    dots, near, series.mark ? svg("path", { class: "mark", d: `M${x(series.mark[0]).toFixed(1)} ${(y(series.mark[1]) - 9).toFixed(1)}v18` }) : "");
 }
 
 // The nearest point to the pointer, or the one that the arrow keys reached: its values stand in a box and are read out.

@@ -60,7 +60,7 @@ function firstChart(lines, styles, size, view) {
   const limit = view.step / STEPS, series = [];
   let left = 0.1;
   for (const line of drawnRows(lines, styles).filter(line => line.rows[0].firsts)) {
-    const hits = line.rows.flatMap(row => row.firsts.filter(first => first !== null).map(first => [first / row.task.budget, 1 / row.n / line.rows.length]));
+    const hits = line.rows.flatMap(row => row.firsts.filter(isFinite).map(first => [first / row.task.budget, 1 / row.n / line.rows.length]));
     hits.sort((a, b) => a[0] - b[0]);
     let sum = 0;
     const points = [];
@@ -115,7 +115,8 @@ function computeChart(lines, styles, size, view, one) {
   const xs = mine.map(line => line.tokens), low = Math.min(...xs, 1e6) / 2, high = Math.max(...xs, low * 10) * 2;
   const ys = mine.map(at), zero = ys.includes(-Infinity), finite = ys.filter(isFinite);
   const bottom = Math.min(...finite, 0), top = Math.max(...finite, one ? 0 : 0.5), span = top - bottom || 1, floor = bottom - 0.15 * span;
-  const series = mine.map(line => ({ entry: line.entry, lone: true, points: [[line.tokens, Math.max(at(line), floor), `${one ? log10Text(at(line)) : gainText(at(line))} ${one ? "log₁₀ rate" : "decades over base"}; ${countText(line.tokens)} tokens, ${secondsText(line.cpu)} of CPU time`]] }));
+  const across = logarithmic(low, high), cut = text => text.length > 28 ? `${text.slice(0, 27)}…` : text;
+  const series = mine.map(line => ({ entry: line.entry, lone: true, near: cut(line.entry.agent), flip: across(line.tokens) > 0.7, points: [[line.tokens, Math.max(at(line), floor), `${one ? log10Text(at(line)) : gainText(at(line))} ${one ? "log₁₀ rate" : "decades over base"}; ${countText(line.tokens)} tokens, ${secondsText(line.cpu)} of CPU time`]] }));
   const ticks = [];
   for (let k = Math.ceil(Math.log10(low)); 10 ** k <= high; k++) ticks.push([10 ** k, countText(10 ** k)]);
   const chart = { ...size, id: "compute", title: "final success against compute", series, x: { scale: logarithmic(low, high), ticks, label: `tokens sampled, scored and trained on, median run${one ? "" : ", summed over the tasks"}` },

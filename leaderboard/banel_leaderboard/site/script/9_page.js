@@ -7,7 +7,7 @@ function options(select, pairs, value) {
 }
 
 function renderControls(view, lines) {
-  const said = { failures: "failures told, successes withheld", full: "every reward told", blind: "told nothing (twins)" };
+  const said = { failures: "failures only", full: "every reward", blind: "nothing (twins)" };
   options(byId("regime"), regimes.map(regime => [regime, said[regime]]), view.regime);
   options(byId("settings"), [...names.map(name => [name, name === "fixed" ? "default" : name]), ...(names.length > 1 ? [["both", "default and tuned"]] : [])], view.settings);
   const sets = new Map(), tasks = new Set();
@@ -23,7 +23,7 @@ function renderControls(view, lines) {
   byId("tasks").value = view.tasks;
   const words = { first: "1. how soon the first success", distinct: "2. how many distinct successes", worth: "3. what the final policy is worth" };
   const asked = [...new Set(boardsShown(view).flatMap(board => board.questions))];
-  options(byId("rank"), [["", "the board's own question"], ...asked.map(q => [q, words[q]])], view.rank);
+  options(byId("rank"), [["", "board's question"], ...asked.map(q => [q, words[q]])], view.rank);
   options(byId("kind"), [["", "all kinds"], ...kinds.map(kind => [kind, kind])], view.kind);
   const tiers = [...new Set(lines.map(line => letter(line.scores[line.question]?.tier ?? null)).filter(Boolean))].sort();
   options(byId("tier"), [["", "all tiers"], ...[...new Set([...tiers, view.tier].filter(Boolean))].map(tier => [tier, `tier ${tier}`])], view.tier);
@@ -42,7 +42,7 @@ function renderOverview(view, lines, shown, styles) {
   if (view.step < STEPS) notes.push(`At ${share(view.step)} of the budget: what the same runs had by then, not what the agents would do with a smaller budget. Ranks are counted anew; intervals and tiers are those of the whole budget and not shown.`);
   for (const board of boards) {
     const set = setOf(board, view), left = set && set.left ? set.left : [];
-    if (left.length) notes.push(`Without a line, for want of a rank on every one of these tasks: ${left.slice(0, 12).map(([agent, why]) => `${agent} (${why})`).join(", ")}${left.length > 12 ? ` and ${left.length - 12} more` : ""}.`);
+    if (left.length) notes.push(`Without a line, for want of a rank on every one of these tasks: ${left.slice(0, 12).map(([agent, why]) => `${DATA.submissions.length > 1 ? agent : agent.split(" of ")[0]} (${why})`).join(", ")}${left.length > 12 ? ` and ${left.length - 12} more` : ""}.`);
     if (one && board.controls[DATA.tasks.indexOf(one)]) notes.push(board.controls[DATA.tasks.indexOf(one)]);
   }
   if (shown.length < lines.length) notes.push(`${shown.length} of ${lines.length} lines pass the filters; their ranks are those among all.`);
@@ -56,7 +56,7 @@ function renderOverview(view, lines, shown, styles) {
   const columns = overviewColumns(view, styles), sort = { key: view.sort, dir: view.dir, to: (key, dir) => change({ sort: key, dir }) };
   const what = one ? one.id : setOf(boards[0], view)?.label || view.tasks;
   const caption = `${boards.map(board => board.title).join("; ")}: ${what}, ${share(view.step)} of the budget. ${one ? "Medians over seeds; below them the 95% interval, from five seeds on." : "Below a score its 95% interval."} Click a heading to sort.`;
-  part.replaceChildren(table("overall", caption, columns, shown, sort, view), tableButtons("overview", columns, sorted(shown, columns, view.sort, view.dir)));
+  part.replaceChildren(table("overall", caption, columns, shown, sort, view), tableButtons("overview", columns, () => sorted(shown, columns, view.sort, view.dir)));
 }
 
 function renderFigures(view, shown, styles) {
@@ -96,7 +96,7 @@ function figureLines(view, shown) {
   const lines = new Map();
   for (const board of boardsShown(view)) {
     for (const row of rowsOf(board)) {
-      if (!lines.has(row.entry)) lines.set(row.entry, { board, entry: row.entry, rows: [], scores: {}, question: board.question, now: null, standing: row.rates, tokens: 0, cpu: 0, met: null });
+      if (!lines.has(row.entry)) lines.set(row.entry, { board, entry: row.entry, rows: [], scores: {}, question: board.question, now: null, standing: row.rates, tokens: 0, cpu: 0 });
       lines.get(row.entry).rows.push(row);
     }
   }
@@ -114,7 +114,7 @@ function renderCompare(view, lines, styles) {
     const found = picked.map(entry => boardsShown(view).flatMap(rowsOf).find(row => row.entry === entry && row.task === task));
     const head = { worth: `${task.id}: final log₁₀ ${boardsShown(view)[0].rate}`, distinct: `${task.id}: distinct successes`, first: `${task.id}: NRE to first success` }[q];
     const text = { worth: log10Text, distinct: numberText, first: value => nreText(value, nreAt(task.budget, view.step)) }[q];
-    return [head, found.map(row => row ? estimate(scoreOfRow(row, q, view.step), text, row.n) : cell(NONE, null)), { first: SMALLER[q] ? "ascending" : "descending", main: true }];
+    return [head, found.map(row => row ? estimate(scoreOfRow(row, q, view.step), text, view.step === STEPS ? row.n : undefined) : cell(NONE, null)), { first: SMALLER[q] ? "ascending" : "descending", main: true }];
   }));
   const best = (cells, column) => {
     const values = cells.map(made => made.s).filter(v => typeof v === "number");
@@ -155,7 +155,7 @@ function taskBody(view, task, rows, styles) {
     board.questions.forEach(q => rerank(own, q, view.step));
     lines.push(...own);
   }
-  for (const line of lines) Object.assign(line, { question: question(view, line.board), standing: line.rows[0].rates, tokens: line.rows[0].tokens, cpu: line.rows[0].cpu, met: metBy(line.rows[0]) });
+  for (const line of lines) Object.assign(line, { question: question(view, line.board), standing: line.rows[0].rates, tokens: line.rows[0].tokens, cpu: line.rows[0].cpu, met: metBy(line.rows, view.step) });
   const shown = lines.filter(line => passes(line, { ...view, tier: "" }));
   const size = { width: wide() > 900 ? Math.floor((wide() - 24) / 2) : wide(), height: 300 };
   const asked = [...new Set(boards.flatMap(board => board.questions))];
@@ -166,28 +166,35 @@ function taskBody(view, task, rows, styles) {
     ...boards.map(board => board.controls[DATA.tasks.indexOf(task)]).filter(Boolean).map(text => el("p", { class: "note" }, text)),
     legend(styles, view, shown), el("div", { class: "pair" }, plots.map(chart => boxed(figure({ ...chart, id: `task-${chart.id}` }, styles), chart.id))),
     asked.map(q => {
-      const columns = taskColumns(view, q, task, styles);
-      for (const line of shown) line.now = line.scores[q]?.now ?? null;
-      const here = columns.some(column => `${q}.${column.key}` === key), ordered = lines => lines;
+      const columns = taskColumns(view, q, task, styles, shown);
+      const here = columns.some(column => `${q}.${column.key}` === key);
       const sort = { key: here ? key.split(".")[1] : "rank", dir: here ? dir : "ascending", to: (next, way) => change({ tsort: `${q}.${next}~${way}` }) };
       const caption = `${task.id}: ${titles[q]} ${boards.map(board => board.title).join("; ")}, ${share(view.step)} of the budget. Medians over seeds; below them the 95% interval, from five seeds on.`;
-      const mine = ordered(shown).map(line => ({ ...line, now: line.scores[q]?.now ?? null })).filter(line => line.scores[q]);
-      return [el("h4", {}, titles[q]), table(`${q}-${task.id}`, caption, columns, mine, sort, view), tableButtons(`${task.id}-${q}`, columns, sorted(mine, columns, sort.key, sort.dir))];
+      const mine = shown.map(line => ({ ...line, now: line.scores[q]?.now ?? null })).filter(line => line.scores[q]);
+      return [el("h4", {}, titles[q]), table(`${q}-${task.id}`, caption, columns, mine, sort, view), tableButtons(`${task.id}-${q}`, columns, () => sorted(mine, columns, sort.key, sort.dir))];
     }),
   ].flat();
 }
 
-// Everything is drawn anew; what had the focus is found again by its key.
-function render() {
-  const key = document.activeElement?.dataset?.k, view = state;
+// Everything is drawn anew; what had the focus is found again by its key. The tables come first: where a slider moves, the
+// figures and the tasks follow once the browser has shown them, and what another move has overtaken is not drawn at all.
+let turn = 0;
+function render(later = false) {
+  const key = document.activeElement?.dataset?.k, view = state, mine = ++turn;
   const lines = rankedLines(view), shown = lines.filter(line => passes(line, view)), styles = drawnEntries(view, figureLines(view, shown));
+  const focus = () => { if (key) document.querySelector(`[data-k="${CSS.escape(key)}"]`)?.focus({ preventScroll: true }); };
+  const rest = () => {
+    if (mine !== turn) return;
+    renderFigures(view, shown, styles);
+    renderTasks(view, styles);
+    focus();
+    document.documentElement.dataset.ready = String(turn);
+  };
   renderControls(view, lines);
   renderOverview(view, lines, shown, styles);
   renderCompare(view, lines, styles);
-  renderFigures(view, shown, styles);
-  renderTasks(view, styles);
-  if (key) document.querySelector(`[data-k="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
-  document.documentElement.dataset.ready = "1";
+  focus();
+  if (later) requestAnimationFrame(() => setTimeout(rest)); else rest();
 }
 
 function start() {
@@ -203,6 +210,7 @@ function start() {
   byId("reset").addEventListener("click", () => change({ ...DEFAULTS, pick: state.pick, open: state.open }));
   byId("controls").addEventListener("submit", event => event.preventDefault());
   const again = () => { state = readState(location.hash); render(); };
+  document.documentElement.dataset.ready = "";
   addEventListener("popstate", again);
   // The address holds the state, so the links to the parts of the page scroll without changing it.
   for (const link of document.querySelectorAll("nav a[href^='#']")) link.addEventListener("click", event => {
@@ -214,5 +222,7 @@ function start() {
   let width = innerWidth, timer = 0; // figures are as wide as the page; a telephone's address bar changes the height only
   addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; render(); } }, 150); });
   again();
+  performance.mark("drawn");
 }
-start();
+// The head of the page is shown before the data is read.
+requestAnimationFrame(() => setTimeout(start));
