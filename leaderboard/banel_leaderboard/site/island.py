@@ -24,7 +24,7 @@ from banel_leaderboard.site.sets import shown_sets
 
 FORM = 1  # the number of this form of the data
 # No text can end the element that it stands in. The packed columns have no such sign, so nothing of them is escaped.
-ESCAPES = {ord("<"): "\u003c"}
+ESCAPES = {ord("<"): "\\u003c"}
 
 
 def island(gathered: Gathered) -> str:

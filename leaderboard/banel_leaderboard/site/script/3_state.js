@@ -9,11 +9,11 @@ const kinds = [...new Set(DATA.entries.map(entry => entry.kind))].sort();
 const usual = DATA.boards.flatMap(board => board.sets).filter(set => set.lines)[0];
 const DEFAULTS = {
   regime: regimes[0] || "failures", settings: names[0] || "fixed", tasks: usual ? usual.key : "all", step: STEPS, rank: "", kind: "", tier: "",
-  standing: "", find: "", sort: "rank", dir: "ascending", figure: "curve", pick: [], open: [], tsort: "",
+  standing: "", find: "", sort: "rank", dir: "ascending", figure: "curve", pick: [], open: [], tsort: "", rows: "",
 };
 const ALLOWED = {
   regime: regimes, settings: [...names, "both"], figure: Object.keys(FIGURES), kind: ["", ...kinds], dir: ["ascending", "descending"],
-  rank: ["", "first", "distinct", "worth"], standing: ["", ...DATA.standings],
+  rank: ["", "first", "distinct", "worth"], standing: ["", ...DATA.standings], rows: ["", "all"],
 };
 let state = { ...DEFAULTS };
 

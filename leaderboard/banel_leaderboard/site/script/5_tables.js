@@ -1,5 +1,6 @@
 // Tables: columns that make cells, headings that sort, and a checkbox that puts a row beside others.
 // A cell: t is its text, d the detail below it, s what it is sorted by, low and high what a download adds, hint is explained on hover.
+const MOST_ROWS = 30;
 const cell = (t, s, more = {}) => ({ t, s: s === undefined ? null : s, ...more });
 // An interval that only repeats "beyond the budget" is left out.
 const between = (low, high, text) => low === null || low === undefined || high === null || low === Infinity ? "" : `[${text(low)}, ${text(high)}]`;
@@ -27,7 +28,7 @@ function agentCell(entry, notes, styles) {
   const said = [entry.settings && (entry.tuned ? `tuned: ${entry.settings}` : entry.settings), ...(notes || []).filter(note => !entry.settings || !note.includes(entry.settings))];
   return cell(entry.agent, entry.agent, { nodes: [
     el("span", { class: "who" }, style ? swatch(style) : el("span", { class: "swatch" }), link),
-    ...(DATA.submissions.length > 1 ? [el("small", {}, foreign(entry.from))] : []),
+    ...(DATA.submissions.length > 1 ? [el("small", { class: "from", title: entry.from }, foreign(entry.from))] : []),
     ...said.filter(Boolean).map(text => el("small", {}, foreign(text))),
   ] });
 }
@@ -108,7 +109,7 @@ function sorted(lines, columns, key, dir) {
   });
 }
 
-// `sort`: { key, dir, to(key, dir) }; `id` names the table, so that focus and downloads find it again.
+// `rows`: "" for the first MOST_ROWS lines, "all" for all of them. `sort`: { key, dir, to(key, dir) }; `id` names the table, so that focus and downloads find it again.
 function table(id, caption, columns, lines, sort, view) {
   const groups = columns.some(column => column.group);
   const head = column => {
@@ -127,8 +128,11 @@ function table(id, caption, columns, lines, sort, view) {
   return el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
     el("table", { id }, el("caption", {}, el("span", {}, caption)),
       el("thead", {}, groups ? groupRow(columns) : "", el("tr", {}, el("th", { scope: "col", class: "pick" }, el("span", { class: "quiet" }, "compare")), columns.map(head))),
-      el("tbody", {}, sorted(lines, columns, sort.key, sort.dir).map(body))));
+      el("tbody", {}, sorted(lines, columns, sort.key, sort.dir).slice(0, view.rows === "all" ? Infinity : MOST_ROWS).map(body))));
 }
+
+// Long tables begin with their first lines; a download has all of them.
+const moreButton = (id, lines, view) => lines.length <= MOST_ROWS ? "" : button(view.rows === "all" ? `show the first ${MOST_ROWS}` : `show all ${lines.length} rows`, `${id}-more`, () => change({ rows: view.rows === "all" ? "" : "all" }));
 
 function groupRow(columns) {
   const cells = [el("td", { class: "pick" })];

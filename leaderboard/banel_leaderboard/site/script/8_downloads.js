@@ -58,7 +58,7 @@ function svgOf(drawing) {
 }
 
 const button = (text, key, run, more) => el("button", { type: "button", class: "small", "data-k": key, on: { click: run }, ...more }, text);
-const tableButtons = (what, columns, lines) => el("p", { class: "downloads" }, "download ",
+const tableButtons = (what, columns, lines, more) => el("p", { class: "downloads" }, more, "download ",
   button("CSV", `${what}-csv`, () => save(fileName(what, "csv"), "text/csv", csvOf(plainRows(columns, lines()))), { "aria-label": `download the table ${what} as CSV` }),
   button("JSON", `${what}-json`, () => save(fileName(what, "json"), "application/json", jsonOf(what, plainRows(columns, lines()))), { "aria-label": `download the table ${what} as JSON` }));
 const figureButton = (what, plot) => button("SVG", `${what}-svg`, () => save(fileName(what, "svg"), "image/svg+xml", svgOf(plot.querySelector("svg.chart"))), { class: "small over", "aria-label": `download the figure ${what} as SVG` });

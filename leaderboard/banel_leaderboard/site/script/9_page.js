@@ -56,7 +56,7 @@ function renderOverview(view, lines, shown, styles) {
   const columns = overviewColumns(view, styles), sort = { key: view.sort, dir: view.dir, to: (key, dir) => change({ sort: key, dir }) };
   const what = one ? one.id : setOf(boards[0], view)?.label || view.tasks;
   const caption = `${boards.map(board => board.title).join("; ")}: ${what}, ${share(view.step)} of the budget. ${one ? "Medians over seeds; below them the 95% interval, from five seeds on." : "Below a score its 95% interval."} Click a heading to sort.`;
-  part.replaceChildren(table("overall", caption, columns, shown, sort, view), tableButtons("overview", columns, () => sorted(shown, columns, view.sort, view.dir)));
+  part.replaceChildren(table("overall", caption, columns, shown, sort, view), tableButtons("overview", columns, () => sorted(shown, columns, view.sort, view.dir), moreButton("overall", shown, view)));
 }
 
 function renderFigures(view, shown, styles) {
@@ -171,7 +171,7 @@ function taskBody(view, task, rows, styles) {
       const sort = { key: here ? key.split(".")[1] : "rank", dir: here ? dir : "ascending", to: (next, way) => change({ tsort: `${q}.${next}~${way}` }) };
       const caption = `${task.id}: ${titles[q]} ${boards.map(board => board.title).join("; ")}, ${share(view.step)} of the budget. Medians over seeds; below them the 95% interval, from five seeds on.`;
       const mine = shown.map(line => ({ ...line, now: line.scores[q]?.now ?? null })).filter(line => line.scores[q]);
-      return [el("h4", {}, titles[q]), table(`${q}-${task.id}`, caption, columns, mine, sort, view), tableButtons(`${task.id}-${q}`, columns, () => sorted(mine, columns, sort.key, sort.dir))];
+      return [el("h4", {}, titles[q]), table(`${q}-${task.id}`, caption, columns, mine, sort, view), tableButtons(`${task.id}-${q}`, columns, () => sorted(mine, columns, sort.key, sort.dir), moreButton(`${q}-${task.id}`, mine, view))];
     }),
   ].flat();
 }
