@@ -58,13 +58,14 @@ class Tab:
             self._send(f"{domain}.enable")
 
     def open(self, page: Path, fragment: str = "") -> None:
-        """Load a file and wait until its script says that it is ready."""
+        """Load a file, and wait until it is there and its script, if it has one, says that it is ready."""
         self.requests.clear()
         self.alerts.clear()
         self.errors.clear()
         self._send("Page.navigate", url="about:blank")
         self._send("Page.navigate", url=page.as_uri() + fragment)
-        self.wait("document.readyState === 'complete'")
+        self.wait("document.readyState === 'complete' && document.documentElement.dataset.ready !== ''")
+        self.wait("!document.querySelector('body > script') || document.documentElement.dataset.ready")
         self.requests = [
             url for url in self.requests if url not in ("about:blank", page.as_uri(), page.as_uri() + fragment)
         ]

@@ -48,7 +48,7 @@ def data(gathered: Gathered) -> dict[str, Any]:
         "cost": [COST, LEAST_COST],
         "standings": [standing.word for standing in Standing],
         "submissions": [_submission(handed) for handed in gathered.handed],
-        "unread": [list(pair) for pair in gathered.unread],
+        "unread": [[visible(name), visible(why)] for name, why in gathered.unread],
         "entries": [entry.shown(of_run.get(entry.submission, len(numbers))) for entry in index.entries],
         "tasks": _tasks(index, boards, runs),
         "boards": shown,
@@ -59,7 +59,7 @@ def data(gathered: Gathered) -> dict[str, Any]:
 def _submission(handed: Handed) -> dict[str, Any]:
     """What a submission says of itself (all of it reported), and how many of its runs count."""
     made: dict[str, Any] = {
-        "id": handed.id,
+        "id": visible(handed.id),
         "page": f"submissions/{handed.page}.html",
         "runs": len(handed.runs),
         "refused": len(handed.loaded.refused),
@@ -67,7 +67,7 @@ def _submission(handed: Handed) -> dict[str, Any]:
     said = handed.said
     if said is None:
         return made | {"name": "", "date": "", "suite": ""}
-    return made | {"name": visible(said.name), "date": said.date, "suite": said.suite, "attempts": said.attempts}
+    return made | {"name": visible(said.name), "date": visible(said.date), "suite": visible(said.suite)}
 
 
 def _board(board: Board, index: Index) -> dict[str, Any]:
@@ -94,5 +94,5 @@ def _tasks(index: Index, boards: Sequence[Board], runs: Sequence[Run]) -> list[d
         record = tables[title].rows[0].first
         span = bases.of(record)
         base = None if span is None or math.isinf(span[0]) else round(span[0], 2)
-        made.append({"id": title, "family": family(record.task), "budget": tables[title].budget, "base": base})
+        made.append({"id": visible(title), "family": family(record.task), "budget": tables[title].budget, "base": base})
     return made

@@ -39,14 +39,16 @@ def task_sets(board: Board) -> list[TaskSet]:
     tables = tuple(table for table in board.tables if controlled_for(table) is None)
     made = [TaskSet(WHOLE, f"all {len(tables)} tasks", tables)] if tables else []
     for name, suite in SUITES.items():
-        part = tuple(table for table in tables if table.task in suite.tasks)
-        if len(part) >= LEAST_PART * len(suite.tasks):
-            _add(made, TaskSet(f"suite:{name}", f"suite {name} ({_of(len(part), len(suite.tasks))})", part))
+        for i, part in enumerate(suite.parts):  # some agents run on a part of the suite's tasks only
+            own = tuple(table for table in tables if table.task in part.tasks)
+            if len(own) >= LEAST_PART * len(part.tasks):
+                key, said = (f"suite:{name}:{i}", f"{name}: {part.about}") if i else (f"suite:{name}", name)
+                _add(made, TaskSet(key, f"suite {said} ({_of(len(own), len(part.tasks))})", own))
     families = sorted({_family(table) for table in tables} - {OTHER})
     for name in families:
-        part = tuple(table for table in tables if _family(table) == name)
-        if len(part) > 1:
-            _add(made, TaskSet(f"family:{name}", f"family {name} ({len(part)} tasks)", part))
+        own = tuple(table for table in tables if _family(table) == name)
+        if len(own) > 1:
+            _add(made, TaskSet(f"family:{name}", f"family {name} ({len(own)} tasks)", own))
     return made
 
 

@@ -32,7 +32,7 @@ function secondsText(value) {
   if (value >= 3600) return `${Number((value / 3600).toPrecision(2))} h`;
   return value >= 60 ? `${Number((value / 60).toPrecision(2))} min` : `${Number(value.toPrecision(2))} s`;
 }
-const percentText = value => value === null ? NONE : `${Math.round(value * 100)}%`;
+const percentText = value => value === null ? NONE : `${rounded(Number((value * 100).toPrecision(12)))}%`;
 const nreText = (value, budget) => value === null ? NONE : isFinite(value) ? grouped(value) : `> ${grouped(budget)}`;
 function powerText(value) {
   if (!isFinite(value)) return "0";

@@ -22,12 +22,12 @@ function readState(hash) {
   const made = { ...DEFAULTS, pick: [], open: [] };
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   for (const [name, text] of given) {
-    if (!(name in DEFAULTS) || text.length > 2000) continue;
+    if (!Object.hasOwn(DEFAULTS, name) || text.length > 2000) continue;
     if (name === "step") made.step = Math.min(STEPS, Math.max(1, Math.round(Number(text)) || STEPS));
     else if (name === "pick") {
       made.pick = [...new Set(text.split("."))].filter(id => DATA.entries.some(entry => entry.id === id)).slice(0, MOST_PICKED);
     } else if (name === "open") made.open = text.split(" ").filter(id => DATA.tasks.some(task => task.id === id));
-    else if (!(name in ALLOWED) || ALLOWED[name].includes(text)) made[name] = text;
+    else if (!Object.hasOwn(ALLOWED, name) || ALLOWED[name].includes(text)) made[name] = text;
   }
   return made;
 }

@@ -40,11 +40,11 @@ function overviewColumns(view, styles) {
   const score = (q, text) => line => estimate(line.scores[q], text, one && step === STEPS ? line.rows[0].n : undefined);
   const nre = value => nreText(value, budget);
   return [
+    { key: "standing", left: true, head: "standing", hint: "how far its numbers are proved: reported, recomputed or replayed", cell: line => standingCell(line.standing, Math.min(...line.rows.map(row => row.answers))) },
     { key: "rank", head: "rank", hint: "the rank in the chosen question; below it the 95% interval of the rank", first: "ascending", cell: rankCell },
     { key: "tier", head: "tier", hint: "entries of one tier cannot be told apart from the best one in it", first: "ascending",
       cell: line => cell(letter(line.scores[line.question]?.tier ?? null) || NONE, line.scores[line.question]?.tier ?? null) },
     { key: "agent", head: "agent", first: "ascending", name: true, cell: line => agentCell(line.entry, one && line.rows[0].notes, styles) },
-    { key: "standing", head: "standing", hint: "how far its numbers are proved: reported, recomputed or replayed", cell: line => standingCell(line.standing, Math.min(...line.rows.map(row => row.answers))) },
     asks("first") && { key: "first", group: "1. how soon", head: one ? "NRE to first success" : "budget to first success", first: "ascending", main: true,
       hint: one ? "median NRE at which the first success was asked" : "mean share of the budget spent when the first success was asked, 1 where none was", cell: score("first", one ? nre : percentText) },
     asks("first") && { key: "met", group: "1. how soon", head: "runs that met one", hint: "share of runs that met a success by then", cell: line => cell(percentText(line.met), line.met) },

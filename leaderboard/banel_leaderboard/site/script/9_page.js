@@ -129,7 +129,7 @@ function renderCompare(view, lines, styles) {
     button("remove", `unpick-${entry.id}`, () => change({ pick: state.pick.filter(id => id !== entry.id) }), { "aria-label": `remove ${entry.agent} from the comparison` })));
   part.replaceChildren(el("h2", { id: "compare-title" }, `Side by side`),
     el("p", { class: "note" }, picked.length < 2 ? "Tick one to three boxes more in a table to compare." : `${picked.length} of at most ${MOST_PICKED}. The better number of a row is bold; whether the difference is one, the intervals and the tiers say.`),
-    el("div", { class: "scroll", role: "region", tabindex: "0", "aria-labelledby": "compare-title" }, el("table", { id: "compared" }, el("caption", {}, el("span", {}, `${share(view.step)} of the budget`)),
+    el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "The measures side by side" }, el("table", { id: "compared" }, el("caption", {}, el("span", {}, `${share(view.step)} of the budget`)),
       el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "name" }, "measure"), heads)), el("tbody", {}, body))),
     el("p", { class: "downloads" }, button("clear", "clear", () => change({ pick: [] }), { "aria-label": "clear the comparison" })));
 }
