@@ -169,7 +169,11 @@ def _add_publishing(subparsers: Any) -> None:
         help=f"its folders are the submissions (default {publish.SUBMISSIONS})",
     )
     site.add_argument("--out", type=Path, required=True, help="a folder for index.html and the pages of submissions")
-    site.add_argument("--attestations", type=Path, help="what was replayed, as for `banel board`")
+    site.add_argument(
+        "--attestations",
+        type=Path,
+        help="what was replayed, as for `banel board` (default: that beside the submissions)",
+    )
     site.add_argument("--open", action="store_true", help="open it in a browser")
     _add_own_code(site)
     site.set_defaults(command=publish.site)

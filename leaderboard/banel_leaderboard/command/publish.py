@@ -7,6 +7,7 @@ import webbrowser
 from pathlib import Path
 
 SUBMISSIONS = Path("leaderboard/submissions")
+ATTESTATIONS = "attestations"  # the folder of them, beside that of the submissions
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -18,8 +19,10 @@ def site(options: argparse.Namespace) -> int:
     from banel_leaderboard.site.write import write_site
 
     known = own_code(options.task, options.agent)
+    beside = options.submissions.resolve().parent / ATTESTATIONS
+    folder = options.attestations or (beside if beside.is_dir() else None)
     # Whoever submits may write attestations into the submission, so none inside the folder is believed.
-    told = [] if options.attestations is None else read_attestations(options.attestations, options.submissions)
+    told = [] if folder is None else read_attestations(folder, options.submissions)
     gathered = gather(options.submissions, known, told)
     files = write_site(gathered, options.out)
     size = sum(path.stat().st_size for path in files)

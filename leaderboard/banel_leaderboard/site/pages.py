@@ -83,9 +83,10 @@ def _facts(gathered: Gathered) -> Mapping[str, int]:
 
 
 def _words(gathered: Gathered) -> dict[str, str]:
-    """The glossary, with the agents that are on the page only."""
+    """The glossary, with those agents only that are on the page; a group is called a tier there."""
     here = {f"agent {run.record.agent}" for handed in gathered.handed for run in handed.runs}
-    return {word: said for word, said in GLOSSARY.items() if not word.startswith("agent ") or word in here}
+    found = {word: said for word, said in GLOSSARY.items() if not word.startswith("agent ") or word in here}
+    return {"tier" if word == "group" else word: said for word, said in found.items()}
 
 
 def _name(handed: Handed) -> str:

@@ -25,7 +25,7 @@ const standingCell = (standing, answers) => cell(DATA.standings[standing], stand
 function agentCell(entry, notes, styles) {
   const style = styles.get(entry);
   const link = el("a", { href: `${entry.submission.page}#${entry.id}`, "data-k": `a${entry.id}`, title: `submission page: versions, settings, seeds, ledger heads` }, foreign(entry.agent));
-  const said = [entry.settings && (entry.tuned ? `tuned: ${entry.settings}` : entry.settings), ...(notes || []).filter(note => !entry.settings || !note.includes(entry.settings))];
+  const said = [entry.settings && (entry.tuned ? `tuned: ${entry.settings}` : entry.settings), ...(notes || []).filter(note => !entry.settings || !(note.startsWith("tuned: ") || note.startsWith(entry.settings.slice(0, 40))))];
   return cell(entry.agent, entry.agent, { nodes: [
     el("span", { class: "who" }, style ? swatch(style) : el("span", { class: "swatch" }), link),
     ...(DATA.submissions.length > 1 ? [el("small", { class: "from", title: entry.from }, foreign(entry.from))] : []),
