@@ -1,4 +1,4 @@
-"""Two submissions of true runs, and their site, made once for the tests of a module."""
+"""Two submissions of true runs, and their site, made once for all tests."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def submissions(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return submissions(tmp_path_factory.mktemp("submissions"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def index(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The overview of their site."""
     out = tmp_path_factory.mktemp("built") / "site"

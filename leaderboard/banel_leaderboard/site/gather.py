@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files.visible import visible
 from banel_leaderboard.proving.load import Loaded, Run, load_runs
@@ -62,7 +64,7 @@ def gather(folder: Path, known: Known | None = None, attestations: Iterable[Atte
     attestations = list(attestations)
     handed: list[Handed] = []
     unread: list[tuple[str, str]] = []
-    for place in folders:
+    for place in tqdm(folders, "submissions", disable=None):
         name = place.resolve().name
         try:
             loaded = load_runs(place, known, attestations)

@@ -55,6 +55,7 @@ def view(handed: Handed) -> dict[str, Any]:
         "handed": handed,
         "said": handed.said,
         "agents": [_agent(entry, groups[i]) for i, entry in enumerate(index.entries)],
+        "replay": shlex.join(["banel", "replay", f"leaderboard/submissions/{handed.id}"]),
         "suite": _suite(handed),
         "versions": _versions(handed.runs),
         "processors": sorted({run.record.execution.processor for run in handed.runs}),

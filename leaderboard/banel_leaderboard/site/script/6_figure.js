@@ -32,7 +32,8 @@ function niceTicks(low, high, text, most = 5) {
 }
 
 // chart: { id, title, says, width, height, x: { scale, ticks, label, text }, y: likewise, series: [...], level, floor }
-// series: { entry, points: [[x, y, words]], band: [[x, low, high]], step, dashed, dots: false, mark }
+// series: { entry, points: [[x, y, words]], band: [[x, low, high]], step: a step function, bare: no marker at its end,
+// lone: one point with its name near it, split: the place from which on the line is dotted, mark: [x, y] of a stroke }
 function figure(chart, styles) {
   const { width, height } = chart, small = width < 430;
   const box = { left: chart.left || (small ? 46 : 58), right: width - 12, top: 10, bottom: height - (chart.x.label ? 40 : 24) };
@@ -74,7 +75,7 @@ function drawSeries(series, i, style, x, y, named) {
   const band = series.band && series.band.length > 1
     ? svg("path", { class: "band", d: `M${series.band.map(([a, , high]) => at([a, high])).join("L")}L${[...series.band].reverse().map(([a, low]) => at([a, low])).join("L")}z` }) : "";
   const every = series.lone ? 1 : 5, shift = i % every; // markers are staggered, so that equal curves can still be seen
-  const dots = drawn.filter((_, k) => series.lone || (series.step ? false : k % every === shift) || k === drawn.length - 1)
+  const dots = drawn.filter((_, k) => series.lone || (!series.step && k % every === shift) || (k === drawn.length - 1 && !series.bare))
     .map(point => svg("path", { class: "dot", d: MARKERS[style.marker], transform: `translate(${at(point)})` }));
   const near = series.near ? name(series, x(drawn[0][0]), y(drawn[0][1]), named) : "";
   // Where successes are withheld the curve is dotted from its first success on: what comes then can be learnt from the gaps they leave.

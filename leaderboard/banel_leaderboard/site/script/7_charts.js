@@ -100,7 +100,7 @@ function profileChart(lines, styles, size, one) {
       else points.push([value, sum, `${percentText(sum)} of the runs are above ${text(value)}`]);
     }
     points.push([to, 0, "none of the runs"]);
-    return { entry: line.entry, points, step: true };
+    return { entry: line.entry, points, step: true, bare: true };
   });
   const chart = { ...size, id: "profile", title: "performance profile at the whole budget", series,
     x: { scale: linear(from, to), ticks: niceTicks(from, to, one ? log10Text : v => gainText(v).replace(".00", "")), label: one ? "final log₁₀ rate, at least" : "decades of the final rate above the base policy, at least" },
