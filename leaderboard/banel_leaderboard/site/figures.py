@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from banel_leaderboard.ranking.marks import settings
 from banel_leaderboard.ranking.rows import Board, Row
 from banel_leaderboard.running.lookup import Known
 from banel_leaderboard.statistics.across import even_weights
-from banel_leaderboard.statistics.medians import Floats, median
+from banel_leaderboard.statistics.medians import Floats
 
 WIDTH, HEIGHT = 5.6, 3.6  # inches of a single panel
 ACROSS = 3  # panels side by side
@@ -83,10 +82,11 @@ def _figures(board: Board, runs: Sequence[Run], ending: str) -> dict[str, bytes]
     lines = [] if table is None else list(table.lines)
     labels = {_label(line.rows[0]) for line in lines}
     own = {label: style for label, style in styles.items() if label in labels}
-    if lines:
-        made["first"] = _figure([lambda axes: draw_met(axes, lines, _by_agent(lines, styles))], own, ending)
     made["profile"] = _figure([lambda axes: _profile(axes, rows, board, Bases(runs), styles)], styles, ending)
-    made["compute"] = _figure([lambda axes: _compute(axes, rows, board, styles)], styles, ending)
+    if lines:  # agents with a rank on every task; the others have no score over all of them
+        made["first"] = _figure([lambda axes: draw_met(axes, lines, _by_agent(lines, styles))], own, ending)
+        if all("worth" in line.scores for line in lines):
+            made["compute"] = _figure([lambda axes: _compute(axes, lines, board, styles)], own, ending)
     return made
 
 
@@ -146,14 +146,17 @@ def _figure(fills: Sequence[Fill], styles: Mapping[str, Style], ending: str) -> 
 
 def _profile(axes: Any, rows: Sequence[Row], board: Board, bases: Bases, styles: Mapping[str, Style]) -> None:
     """Which share of an agent's runs ends at least so many decades above the base policy; every task weighs the same."""
+    drawn = {}
     for label, mine in _by_label(rows).items():
         gains = [
             [g for run in row.runs if (g := gain_over_base(run.record, board.rate, bases)) is not None] for row in mine
         ]
         known = [part for part in gains if part]
         if known:
-            x, share = reached(np.concatenate(known), even_weights([len(part) for part in known]))
-            axes.step(x, share, where="pre", color=styles[label].colour, linewidth=1.8)
+            drawn[label] = reached(np.concatenate(known), even_weights([len(part) for part in known]))
+    left = min((float(x[0]) for x, _ in drawn.values()), default=0.0) - 0.2  # decades: every line begins at 100%
+    for label, (x, share) in drawn.items():
+        axes.step(np.r_[left, x], np.r_[1.0, share], where="pre", color=styles[label].colour, linewidth=1.8)
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axes.set_xlabel("decades of the final rate above the base policy, at least", color=INK)
@@ -172,27 +175,15 @@ def reached(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return np.concatenate((values[order], last)), np.concatenate((share, [0.0]))
 
 
-def _compute(axes: Any, rows: Sequence[Row], board: Board, styles: Mapping[str, Style]) -> None:
-    """The median final rate over the tasks against the tokens that the median runs computed, summed over the tasks."""
-    middles = {label: np.array([row.final.value for row in mine]) for label, mine in _by_label(rows).items()}
-    values = {label: float(median(found)) for label, found in middles.items()}
-    finite = [v for v in values.values() if math.isfinite(v)] or [-1.0]
-    floor = min(finite) - 0.2 * max(max(finite) - min(finite), 0.5)
-    for label, mine in _by_label(rows).items():
-        work = sum(row.typical(lambda r: r.work.sampled + r.work.scored + r.work.trained) for row in mine)
-        axes.plot(
-            max(work, 1),
-            max(values[label], floor),
-            color=styles[label].colour,
-            marker=styles[label].marker,
-            markersize=7,
-        )
-    if any(math.isinf(v) for v in values.values()):
-        axes.axhline(floor, linestyle=":", linewidth=1.1)
-        axes.text(0.01, floor, "zero", transform=axes.get_yaxis_transform(), va="bottom")
+def _compute(axes: Any, lines: Sequence[Line], board: Board, styles: Mapping[str, Style]) -> None:
+    """What the final policies are worth over all tasks, against the tokens of a median run, summed over the tasks."""
+    for line in lines:
+        work = sum(row.typical(lambda r: r.work.sampled + r.work.scored + r.work.trained) for row in line.rows)
+        style, at = styles[_label(line.rows[0])], (max(work, 1), line.scores["worth"].value)
+        axes.plot(*at, color=style.colour, marker=style.marker, markersize=7)
     axes.set_xscale("log")
     axes.set_xlabel("tokens sampled, scored and trained on (median run, all tasks)", color=INK)
-    axes.set_ylabel(f"median final log10 {board.rate}", color=INK)
+    axes.set_ylabel(f"final {board.rate}, decades over base", color=INK)
     plain(axes)
 
 
