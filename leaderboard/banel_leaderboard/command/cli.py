@@ -126,15 +126,6 @@ def parser() -> Parser:
     bench.add_argument("--retries", type=int, help="of a lane whose Ray node or worker died (default 3)")
     bench.set_defaults(command=commands.bench)
 
-    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
-    board.add_argument("folder", type=Path)
-    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
-    board.add_argument(
-        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
-    )
-    _add_own_code(board)
-    board.set_defaults(command=commands.board)
-
     _add_publishing(subparsers)
     show = _command(subparsers, "show", "samples of a run's final policy with their log-probabilities")
     show.add_argument("run", type=Path)
@@ -160,7 +151,16 @@ def parser() -> Parser:
 
 
 def _add_publishing(subparsers: Any) -> None:
-    """Add the commands that make the site of all submissions and the figures of a paper."""
+    """Add the commands that show runs: the board, the site of all submissions and the figures of a paper."""
+    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
+    board.add_argument("folder", type=Path)
+    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
+    board.add_argument(
+        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
+    )
+    _add_own_code(board)
+    board.set_defaults(command=commands.board)
+
     site = _command(subparsers, "site", "all submissions as one static folder of pages")
     site.add_argument(
         "--submissions",
