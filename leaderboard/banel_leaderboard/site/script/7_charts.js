@@ -31,7 +31,7 @@ function curveChart(task, lines, styles, size, view) {
     const first = rowAt(row, "first", steps), met = row.board.regime !== "blind" && isFinite(first) && row.first !== undefined;
     const points = grid.map((nre, k) => [nre, y.at(row.curve[k]),
       `NRE ${grouped(nre)}: ${log10Text(row.curve[k])} (${powerText(row.curve[k])}), ${row.n < 4 ? "range" : "quartiles"} [${log10Text(row.low[k])}, ${log10Text(row.high[k])}]`]);
-    const split = met && row.board.regime === "failures" ? grid.findIndex(nre => nre >= first) : undefined;
+    const split = met && row.board.regime !== "full" ? grid.findIndex(nre => nre >= first) : undefined;
     const k = met ? grid.findIndex(nre => nre >= first) : -1;
     const height = k > 0 ? y.at(row.curve[k - 1]) + (y.at(row.curve[k]) - y.at(row.curve[k - 1])) * (first - grid[k - 1]) / (grid[k] - grid[k - 1]) : 0;
     return { entry: row.entry, points, band: grid.map((nre, j) => [nre, y.at(row.low[j]), y.at(row.high[j])]), split: split < 0 ? undefined : split, mark: k > 0 ? [first, height] : null };

@@ -7,8 +7,8 @@ function options(select, pairs, value) {
 }
 
 function renderControls(view, lines) {
-  const said = { failures: "failures only", full: "every reward", blind: "nothing (twins)" };
-  options(byId("regime"), regimes.map(regime => [regime, said[regime]]), view.regime);
+  const said = { failures: "failures only", full: "every reward", typed: "failures and why", blind: "nothing (twins)" };
+  options(byId("regime"), regimes.map(regime => [regime, said[regime] || regime]), view.regime);
   options(byId("settings"), [...names.map(name => [name, name === "fixed" ? "default" : name]), ...(names.length > 1 ? [["both", "default and tuned"]] : [])], view.settings);
   const sets = new Map(), tasks = new Set();
   for (const board of boardsShown(view)) {
