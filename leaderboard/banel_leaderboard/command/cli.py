@@ -28,6 +28,7 @@ EXAMPLES = {
     ),
     "bench": (
         "banel bench --suite smoke --out out",
+        "banel bench --suite quick --agent my_agent:MyAgent --out out",
         "banel bench --suite v1 --out out --plan",
     ),
     "board": ("banel board out --out page.html",),
@@ -98,8 +99,7 @@ def parser() -> Parser:
     run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
     run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
     run.add_argument("--feedback", choices=["failures", "full", "typed", "both"], default="failures")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent")
-    run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
+    _add_settings(run)
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
     run.add_argument("--oracle", metavar="file:DIR", help="ask by files in DIR instead of the task's own reward")
@@ -115,6 +115,8 @@ def parser() -> Parser:
 
     bench = _command(subparsers, "bench", "a suite: tasks x agents x seeds")
     bench.add_argument("--suite", required=True, help="a name from `banel list`")
+    bench.add_argument("--agent", help="a name, or module:Class of your own, that runs instead of the suite's agents")
+    _add_settings(bench)
     _add_running(bench)
     part = bench.add_mutually_exclusive_group()
     part.add_argument("--plan", action="store_true", help="run nothing; print runs, core-hours and a SLURM command")
@@ -168,6 +170,14 @@ def _add_packing(subparsers: Any) -> None:
     unpack.add_argument("folder", type=Path, help="what `banel pack` made")
     unpack.add_argument("--out", type=Path, required=True, help="a new folder")
     unpack.set_defaults(command=commands.unpack)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the options that give an agent other settings than its default ones."""
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent"
+    )
+    command.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
 
 
 def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:
