@@ -39,7 +39,7 @@ EXAMPLES = {
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
 # Packages that an extra brings. If one of them is missing, the person is told which extra to install.
-EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
+EXTRAS = ("torch", "onnx", "onnxruntime", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
 
 
 _Help = argparse.RawDescriptionHelpFormatter  # it does not join the lines of the examples
