@@ -1,6 +1,6 @@
-"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack.
+"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack, submit, check, rerun.
 
-What the commands do stands in commands.py. This module imports neither PyTorch nor the agents, so that `banel --help`
+What the commands do stands in commands.py and submitting.py. This module imports neither PyTorch nor the agents, so that `banel --help`
 answers at once.
 """
 
@@ -17,7 +17,7 @@ from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.version import __version__
-from banel_leaderboard.command import commands
+from banel_leaderboard.command import commands, submitting
 
 EXIT_BAD_INPUT = 2
 EXAMPLES = {
@@ -36,6 +36,8 @@ EXAMPLES = {
     "data": ("banel data mnist --out data",),
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
+    "submit": ('banel submit out --name "My method" --link https://example.org/paper --licence MIT',),
+    "check": ("banel check leaderboard/submissions/addition",),
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
 # Packages that an extra brings. If one of them is missing, the person is told which extra to install.
@@ -155,7 +157,36 @@ def parser() -> Parser:
     _add_own_code(replay)
     replay.set_defaults(command=commands.replay)
     _add_packing(subparsers)
+    _add_submitting(subparsers)
     return top
+
+
+def _add_submitting(subparsers: Any) -> None:
+    """Add the commands about submissions."""
+    submit = _command(subparsers, "submit", "pack, check and describe finished runs, and write them as a submission")
+    submit.add_argument("folder", type=Path, help="the folder that was handed to --out of `banel bench`")
+    submit.add_argument("--name", required=True, help="of the method, as the board shows it")
+    submit.add_argument("--author", action="append", default=[], help="once for each (default: git's user.name)")
+    submit.add_argument("--link", default="", metavar="URL", help="https, to a paper or to the code")
+    submit.add_argument("--licence", default="", help="of the agent's code, such as Apache-2.0")
+    submit.add_argument("--commit", default="", help="of the agent's code, in hex")
+    submit.add_argument("--tuning-configurations", type=int, default=0, metavar="N", help="settings that were tried")
+    submit.add_argument("--tuning-nre", type=int, default=0, metavar="N", help="evaluations that were spent on trying")
+    submit.add_argument("--attempts", type=int, default=1, help="times that the whole suite was run (default 1)")
+    submit.add_argument("--note", default="", help="what else a reader should know, in one paragraph")
+    submit.add_argument("--suite", help="the suite that was run (default: the one that the runs are complete for)")
+    submit.add_argument("--date", help="YYYY-MM-DD (default: today)")
+    submit.add_argument("--submissions", type=Path, metavar="DIR", help="default: leaderboard/submissions")
+    submit.add_argument("--without-policies", action="store_true", help="final rates stay reported until runs are replayed")
+    submit.add_argument("--open", action="store_true", help="show the submission's page in a browser")
+    submit.set_defaults(command=submitting.submit)
+
+    check = _command(subparsers, "check", "whether a submission would be taken in: offline, and nothing of it is executed")
+    check.add_argument("folder", type=Path, help="the submission, a folder with a submission.json")
+    check.add_argument("--against", type=Path, metavar="DIR", help="the other submissions (default: those beside it)")
+    check.add_argument("--attestations", type=Path, help="what was replayed, outside the submission")
+    check.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON too")
+    check.set_defaults(command=submitting.check)
 
 
 def _add_packing(subparsers: Any) -> None:

@@ -70,6 +70,7 @@ class Refused:
 
     path: str
     reason: str
+    kind: str = ""  # the class of the error
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Atte
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
-            refused.append(_refuse(name, found.told(error), folder))
+            refused.append(_refuse(name, found.told(error), folder, type(error).__name__))
         except Exception as error:  # one file that no check foresaw must not keep the other runs off the board
             refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
@@ -163,8 +164,8 @@ def how_far(
     return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
 
 
-def _refuse(name: str, reason: str, folder: Path) -> Refused:
+def _refuse(name: str, reason: str, folder: Path, kind: str = "") -> Refused:
     """A refused run, which is also printed on stderr. Its text is made visible and cut to a few lines."""
-    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")), kind)
     print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
     return refused

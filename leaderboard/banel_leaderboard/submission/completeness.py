@@ -1,0 +1,133 @@
+"""(b) Whether the runs of a submission are those of its suite: every task, seed and regime, and no other.
+
+Each agent of the submission must have the suite's lanes (see sweep.py). A run that met no success serves the runs after it
+in its lane. Of an agent that is not shipped nobody imports the code to ask what it learns from: where successes are withheld
+it may have the first seed alone, and no twin then.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import TypeAlias
+
+from banel_agents import AGENTS
+from banel_envs.errors import BadValue
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.submission.findings import Finding, missing_text
+from banel_leaderboard.submission.metadata import NAME, Submission
+from banel_leaderboard.sweeping.suites import SUITES, Suite
+from banel_leaderboard.sweeping.sweep import has_twin, learns_from_successes
+
+Place: TypeAlias = tuple[str, str, str, int]
+"""Task, agent, regime and seed of a run. A regime is a feedback or "twin"."""
+
+
+def place_of(record: RunRecord) -> Place:
+    """Where a run belongs in a suite."""
+    return record.task, record.agent, "twin" if record.twin else record.feedback, record.seed
+
+
+def shown_place(place: Place) -> str:
+    """The folder of a run below the submission."""
+    task, agent, regime, seed = place
+    return f"{task}/{agent}/{regime}/seed-{seed}"
+
+
+def check_suite(said: Submission, records: Iterable[RunRecord]) -> list[Finding]:
+    """What is missing, what is too much, and what submission.json says otherwise than the records."""
+    if said.suite not in SUITES:
+        return [Finding("b", NAME, "suite", f"{said.suite} is no suite; they are {', '.join(SUITES)}")]
+    suite, by_place = SUITES[said.suite], {place_of(record): record for record in records}
+    found = _described(said, suite, by_place)
+    for agent in sorted({place[1] for place in by_place}):
+        found += _agent(agent, suite, said.feedbacks, by_place)
+    return found
+
+
+def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecord]) -> list[Finding]:
+    """Findings about feedbacks, kind and single records."""
+    found = []
+    for feedback in said.feedbacks:
+        if feedback not in suite.feedbacks:
+            found.append(Finding("b", NAME, "feedbacks", f"the suite {said.suite} has no runs under {feedback}"))
+    told = {place[2] for place in by_place} - {"twin"}
+    if told - set(said.feedbacks):
+        found.append(Finding("b", NAME, "feedbacks", f"{sorted(told)} have runs, and {list(said.feedbacks)} are named"))
+    tuned = {shown_place(place) for place, record in by_place.items() if record.tuned}
+    if tuned and said.kind == "fixed":
+        found.append(Finding("b", NAME, "kind", f"it is fixed, and {missing_text(sorted(tuned))} have other settings"))
+    if not tuned and said.kind == "tuned":
+        found.append(Finding("b", NAME, "kind", "it is tuned, and every run has the default settings of its agent"))
+    for place, record in by_place.items():
+        if record.off_board:
+            found.append(Finding("b", shown_place(place), "off_board", "it has another budget, or inherited answers"))
+    return found
+
+
+def _agent(
+    agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping[Place, RunRecord]
+) -> list[Finding]:
+    """What one agent has too much or too little of."""
+    have = {place for place in by_place if place[1] == agent}
+    alone = _alone(agent, suite, have)
+    regimes = [name for name in suite.feedbacks if name in set(feedbacks)]
+    twin = bool(suite.twins) and not alone if agent not in AGENTS else has_twin(agent, suite)
+    wanted: list[Place] = []
+    served: set[Place] = set()
+    for task, seed in product(suite.tasks, suite.seeds):
+        lane = [
+            (task, agent, regime, seed)
+            for regime in (*regimes, *(["twin"] if twin else []))
+            if not (regime == "failures" and alone and seed != suite.seeds[0])
+        ]
+        met_none = False
+        for place in lane:
+            if met_none:
+                served.add(place)
+            else:
+                wanted.append(place)
+            met_none = met_none or (place in by_place and by_place[place].successes_asked == 0)
+    found = []
+    if missing := [shown_place(place) for place in wanted if place not in have]:
+        said = f"{len(missing)} runs of the suite are missing: {missing_text(missing)}; hand in every seed and regime"
+        found.append(Finding("b", missing[0], "seed", said))
+    for place in sorted(have - set(wanted) - served):
+        what = "task" if place[0] not in suite.tasks else "seed" if place[3] not in suite.seeds else "feedback"
+        found.append(Finding("b", shown_place(place), what, "the suite has no such run; leave it out"))
+    return found
+
+
+def _alone(agent: str, suite: Suite, have: set[Place]) -> bool:
+    """Whether the agent has one seed only where successes are withheld."""
+    if agent in AGENTS:
+        return learns_from_successes(agent)
+    withheld = {seed for _, _, regime, seed in have if regime in ("failures", "twin")}
+    return withheld <= {suite.seeds[0]} and "twin" not in {regime for _, _, regime, _ in have}
+
+
+def suite_of(records: list[RunRecord], feedbacks: tuple[str, ...]) -> str:
+    """The suite whose runs these are; the one with most tasks if there are several.
+
+    Raises:
+        BadValue: they are those of no suite; says what the nearest one lacks.
+    """
+    by_agent: dict[str, dict[Place, RunRecord]] = defaultdict(dict)
+    for record in records:
+        by_agent[record.agent][place_of(record)] = record
+    faults = {
+        name: [f for agent, mine in by_agent.items() for f in _agent(agent, suite, feedbacks, mine)]
+        for name, suite in SUITES.items()
+        if set(feedbacks) <= set(suite.feedbacks)
+    }
+    whole = [name for name, found in faults.items() if not found]
+    if whole:
+        return max(whole, key=lambda name: len(SUITES[name].tasks))
+    if not faults:
+        raise BadValue(f"no suite has the feedbacks {', '.join(feedbacks)}; name one with --suite")
+    nearest = min(faults, key=lambda name: len(faults[name]))
+    raise BadValue(
+        f"the runs are those of no suite; of {nearest}: {faults[nearest][0]}. `banel bench --suite {nearest}` makes what is "
+        f"missing, and --suite names another"
+    )
