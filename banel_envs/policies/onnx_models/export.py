@@ -79,7 +79,7 @@ class Graph:
             "transformer": self._network,
             "chained": self._network,
         }
-        kind = getattr(policy, "kind", None)
+        kind = str(getattr(policy, "kind", None))
         if kind not in write:
             raise BadValue(
                 f"a {type(policy).__name__} cannot be exported as ONNX; the kinds are {', '.join(write)}: "
@@ -147,7 +147,7 @@ class Graph:
         return str(self.op("LogSoftmax", logits, axis=-1))
 
     def _embedded(self, network: Any) -> tuple[str, str]:
-        """The inputs [n, T, d] of a network, and the tokens [n, T] that they are made of: the begin token and all but the last."""
+        """The inputs [n, T, d] of a network, and the tokens [n, T] that they are made of: begin token, all but the last."""
         first = self.op("Slice", "tokens", np.array([0]), np.array([1]), np.array([1]))
         begun = self.op("Add", self.op("Mul", first, np.array([0])), np.array([self.V]))
         if self.T > 1:
@@ -175,7 +175,9 @@ class Graph:
         for block in network.blocks:
             qkv = self._linear(self._norm(x, block.norm1), block.qkv)
             qkv = self.op("Reshape", qkv, np.array([0, self.T, 3, heads, width // heads]))
-            parts = self.op("Split", self.op("Transpose", qkv, perm=[2, 0, 3, 1, 4]), np.ones(3, np.int64), outputs=3, axis=0)
+            parts = self.op(
+                "Split", self.op("Transpose", qkv, perm=[2, 0, 3, 1, 4]), np.ones(3, np.int64), outputs=3, axis=0
+            )
             q, k, v = (self.op("Squeeze", part, np.array([0])) for part in parts)  # each [n, h, T, d/h]
             scores = self.op("MatMul", q, self.op("Transpose", k, perm=[0, 1, 3, 2]))
             scores = self.op("Mul", scores, np.float32(1 / math.sqrt(width // heads)).reshape(1))

@@ -25,12 +25,95 @@ MOST_VALUES = 2**26  # numbers in all values together, while one batch of ROWS s
 OPSETS = range(13, 24)  # versions of ONNX's operators
 MOST_IR = 13
 OPERATORS = frozenset(
-    "Abs Add And Cast Ceil Clip Concat Constant ConstantOfShape Cos CumSum Div Einsum Elu Equal Erf Exp Expand Flatten Floor "
-    "GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish Identity LSTM "
-    "LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad "
-    "Pow RNN Range Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu "
-    "Reshape Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Tile Transpose "
-    "Trilu Unsqueeze Where Xor".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Cos",
+        "CumSum",
+        "Div",
+        "Einsum",
+        "Elu",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "GRU",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Gelu",
+        "Gemm",
+        "Greater",
+        "GreaterOrEqual",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LSTM",
+        "LayerNormalization",
+        "LeakyRelu",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "LogSoftmax",
+        "MatMul",
+        "Max",
+        "Mean",
+        "Min",
+        "Mish",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "OneHot",
+        "Or",
+        "PRelu",
+        "Pad",
+        "Pow",
+        "RNN",
+        "Range",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Round",
+        "Selu",
+        "Shape",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Slice",
+        "Softmax",
+        "Softplus",
+        "Softsign",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tanh",
+        "Tile",
+        "Transpose",
+        "Trilu",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    ]
 )
 
 
@@ -225,4 +308,6 @@ def _check_sizes(onnx: Any, graph: Any, output: tuple[int, int, int]) -> None:
                     f"the horizon into the model as a number"
                 )
     if (total := sum(shapes.values())) > MOST_VALUES:
-        raise ValueError(f"its values have {total:,} numbers for {output[0]} sequences; at most {MOST_VALUES:,} are computed")
+        raise ValueError(
+            f"its values have {total:,} numbers for {output[0]} sequences; at most {MOST_VALUES:,} are computed"
+        )

@@ -22,8 +22,12 @@ from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints
 from banel_envs.policies.onnx_models.inspect import ROWS, checked_model
 from banel_envs.policies.storage import checks
 
-SUMS = 1e-4  # how far a distribution's sum may be from 1 before it is normalised: that of float32 over long vocabularies
-CLOSE = 1e-3  # nats by which changing later tokens may move an earlier log-probability: a GPU-less float32 sum moves less
+SUMS = (
+    1e-4  # how far a distribution's sum may be from 1 before it is normalised: that of float32 over long vocabularies
+)
+CLOSE = (
+    1e-3  # nats by which changing later tokens may move an earlier log-probability: a GPU-less float32 sum moves less
+)
 CAUSAL_ROWS, CAUSAL_PLACES = 16, 16  # sequences, and positions from which on they are changed
 
 
@@ -78,7 +82,9 @@ class OnnxPolicy(Autoregressive):
         parts = []
         for low in range(0, len(tokens), ROWS):
             rows = tokens[low : low + ROWS]
-            batch = np.zeros((ROWS, self.horizon), np.int64)  # always so many, because the model's shapes are checked for it
+            batch = np.zeros(
+                (ROWS, self.horizon), np.int64
+            )  # always so many, because the model's shapes are checked for it
             batch[: len(rows)] = rows
             answer = self._run(batch)[: len(rows)]
             parts.append((answer if position is None else answer[:, position]).astype(np.float64))
@@ -143,7 +149,7 @@ def arrays_of(policy: Any) -> dict[str, NDArray[Any]]:
 
 
 def _session(model: bytes) -> Any:
-    """onnxruntime on one thread of the CPU, without any optimisation beyond the standard's basic ones."""
+    """Run on one thread of the CPU, without any optimisation beyond the standard's basic ones."""
     try:
         import onnxruntime as ort
     except ModuleNotFoundError as error:

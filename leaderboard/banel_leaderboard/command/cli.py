@@ -1,4 +1,4 @@
-"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack, submit, check, rerun.
+"""The options of the `banel` command, see `banel --help` for its subcommands.
 
 What the commands do stands in commands.py and submitting.py. This module imports neither PyTorch nor the agents, so that `banel --help`
 answers at once.
@@ -37,11 +37,23 @@ EXAMPLES = {
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
     "submit": ('banel submit out --name "My method" --link https://example.org/paper --licence MIT',),
+    "rerun": ("banel rerun leaderboard/submissions/mine --agent my_pkg:MyAgent --agent-from ../my_pkg --out again",),
     "check": ("banel check leaderboard/submissions/addition",),
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
 # Packages that an extra brings. If one of them is missing, the person is told which extra to install.
-EXTRAS = ("torch", "onnx", "onnxruntime", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
+EXTRAS = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "stable_baselines3",
+    "tqdm",
+    "pandas",
+    "pydantic",
+    "jinja2",
+    "markupsafe",
+    "matplotlib",
+)
 
 
 _Help = argparse.RawDescriptionHelpFormatter  # it does not join the lines of the examples
@@ -177,16 +189,31 @@ def _add_submitting(subparsers: Any) -> None:
     submit.add_argument("--suite", help="the suite that was run (default: the one that the runs are complete for)")
     submit.add_argument("--date", help="YYYY-MM-DD (default: today)")
     submit.add_argument("--submissions", type=Path, metavar="DIR", help="default: leaderboard/submissions")
-    submit.add_argument("--without-policies", action="store_true", help="final rates stay reported until runs are replayed")
+    submit.add_argument(
+        "--without-policies", action="store_true", help="final rates stay reported until runs are replayed"
+    )
     submit.add_argument("--open", action="store_true", help="show the submission's page in a browser")
     submit.set_defaults(command=submitting.submit)
 
-    check = _command(subparsers, "check", "whether a submission would be taken in: offline, and nothing of it is executed")
+    check = _command(
+        subparsers, "check", "whether a submission would be taken in: offline, and nothing of it is executed"
+    )
     check.add_argument("folder", type=Path, help="the submission, a folder with a submission.json")
     check.add_argument("--against", type=Path, metavar="DIR", help="the other submissions (default: those beside it)")
     check.add_argument("--attestations", type=Path, help="what was replayed, outside the submission")
     check.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON too")
     check.set_defaults(command=submitting.check)
+
+    rerun = _command(subparsers, "rerun", "run a submission's agent again on fresh seeds, isolated, and compare")
+    rerun.add_argument("folder", type=Path, help="the submission")
+    rerun.add_argument("--agent", required=True, help="module:Class of its agent, or the name of a shipped one")
+    rerun.add_argument("--agent-from", type=Path, metavar="PATH", help="the folder that the module is in")
+    rerun.add_argument("--as", dest="called", metavar="NAME", help="the agent's name in a submission of several agents")
+    rerun.add_argument("--task", action="append", default=[], help="only this task; may be given several times")
+    rerun.add_argument("--runs", type=int, help="fresh seeds a task (default: as many as were submitted)")
+    rerun.add_argument("--out", type=Path, required=True, help="the fresh runs; a rerun that was stopped goes on there")
+    rerun.add_argument("--attestations", type=Path, metavar="DIR", help="write the verdict into this folder too")
+    rerun.set_defaults(command=submitting.rerun)
 
 
 def _add_packing(subparsers: Any) -> None:

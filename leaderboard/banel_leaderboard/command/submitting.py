@@ -64,13 +64,35 @@ def submit(options: argparse.Namespace) -> int:
     return 0
 
 
+def rerun(options: argparse.Namespace) -> int:
+    """Run a submission's agent again and print the verdict; 1 if the submission is contradicted."""
+    from banel_leaderboard.submission.rerun import Again, lines, rerun
+
+    if options.runs is not None and options.runs < 1:
+        raise BadValue(f"--runs is {options.runs}; it must be at least 1")
+    inside = options.folder.resolve()
+    for name in ("attestations", "out"):
+        place = getattr(options, name)
+        if place is not None and place.resolve().is_relative_to(inside):
+            raise BadValue(f"--{name} is {place}; name a folder outside {options.folder}")
+    again = Again(options.agent, options.agent_from, options.called, tuple(options.task), options.runs)
+    found = rerun(options.folder, again, options.out)
+    for line in lines(found):
+        print(terminal(line))
+    if options.attestations is not None:
+        print(f"wrote {terminal(found.write(options.attestations))}")
+    return EXIT_RUN_FAILED if found.verdict == "contradicted" else 0
+
+
 def _submissions(folder: Path | None) -> Path:
     """The folder that submissions are written into."""
     if folder is not None:
         return folder
     usual = Path("leaderboard") / "submissions"
     if not usual.is_dir():
-        raise BadValue(f"there is no {usual} here; run it in a clone of the repository, or name a folder: --submissions DIR")
+        raise BadValue(
+            f"there is no {usual} here; run it in a clone of the repository, or name a folder: --submissions DIR"
+        )
     return usual
 
 

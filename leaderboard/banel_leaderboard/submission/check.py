@@ -102,7 +102,13 @@ def _count(report: Report, runs: tuple[Run, ...]) -> None:
 # A run that was refused: which step refused it, and which field
 
 
-_STEPS: dict[str, Step] = {"RecordError": "a", "FileRefused": "a", "FileMissing": "a", "BadValue": "a", "RunRefused": "d"}
+_STEPS: dict[str, Step] = {
+    "RecordError": "a",
+    "FileRefused": "a",
+    "FileMissing": "a",
+    "BadValue": "a",
+    "RunRefused": "d",
+}
 _RATES = re.compile(r"final |policy_sha256|10\^|its final policy|it says how much|.*final\.safetensors")
 
 

@@ -48,10 +48,11 @@ def check_suite(said: Submission, records: Iterable[RunRecord]) -> list[Finding]
 
 def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecord]) -> list[Finding]:
     """Findings about feedbacks, kind and single records."""
-    found = []
-    for feedback in said.feedbacks:
-        if feedback not in suite.feedbacks:
-            found.append(Finding("b", NAME, "feedbacks", f"the suite {said.suite} has no runs under {feedback}"))
+    found = [
+        Finding("b", NAME, "feedbacks", f"the suite {said.suite} has no runs under {feedback}")
+        for feedback in said.feedbacks
+        if feedback not in suite.feedbacks
+    ]
     told = {place[2] for place in by_place} - {"twin"}
     if told - set(said.feedbacks):
         found.append(Finding("b", NAME, "feedbacks", f"{sorted(told)} have runs, and {list(said.feedbacks)} are named"))
@@ -60,28 +61,24 @@ def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecor
         found.append(Finding("b", NAME, "kind", f"it is fixed, and {missing_text(sorted(tuned))} have other settings"))
     if not tuned and said.kind == "tuned":
         found.append(Finding("b", NAME, "kind", "it is tuned, and every run has the default settings of its agent"))
-    for place, record in by_place.items():
-        if record.off_board:
-            found.append(Finding("b", shown_place(place), "off_board", "it has another budget, or inherited answers"))
-    return found
+    off = [place for place, record in by_place.items() if record.off_board]
+    return found + [
+        Finding("b", shown_place(place), "off_board", "it has another budget, or inherited answers") for place in off
+    ]
 
 
-def _agent(
-    agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping[Place, RunRecord]
-) -> list[Finding]:
+def _agent(agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping[Place, RunRecord]) -> list[Finding]:
     """What one agent has too much or too little of."""
     have = {place for place in by_place if place[1] == agent}
     alone = _alone(agent, suite, have)
-    regimes = [name for name in suite.feedbacks if name in set(feedbacks)]
+    regimes: list[str] = [name for name in suite.feedbacks if name in set(feedbacks)]
     twin = bool(suite.twins) and not alone if agent not in AGENTS else has_twin(agent, suite)
     wanted: list[Place] = []
     served: set[Place] = set()
+    regimes += ["twin"] * twin
     for task, seed in product(suite.tasks, suite.seeds):
-        lane = [
-            (task, agent, regime, seed)
-            for regime in (*regimes, *(["twin"] if twin else []))
-            if not (regime == "failures" and alone and seed != suite.seeds[0])
-        ]
+        left_out = {"failures"} if alone and seed != suite.seeds[0] else set()
+        lane = [(task, agent, regime, seed) for regime in regimes if regime not in left_out]
         met_none = False
         for place in lane:
             if met_none:

@@ -27,7 +27,11 @@ def _odd(run: Run) -> list[tuple[str, str]]:
     threads = max(1, execution.threads)
     found = []
     if execution.cpu_s > LEAST_CPU and execution.cpu_s > SLACK_CPU * threads * execution.wall_s:
-        found.append(("execution.cpu_s", f"{execution.cpu_s:g} CPU seconds in {execution.wall_s:g} s on {threads} threads"))
+        found.append(
+            ("execution.cpu_s", f"{execution.cpu_s:g} CPU seconds in {execution.wall_s:g} s on {threads} threads")
+        )
     if tokens > FASTEST * threads * max(execution.wall_s, 1e-3):
-        found.append(("work", f"{tokens:,} tokens in {execution.wall_s:g} s; at most {FASTEST:g} a second are plausible"))
+        found.append(
+            ("work", f"{tokens:,} tokens in {execution.wall_s:g} s; at most {FASTEST:g} a second are plausible")
+        )
     return found

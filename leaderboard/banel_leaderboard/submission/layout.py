@@ -1,11 +1,11 @@
-"""(a) The files of a submission: submission.json, and for each task what `banel pack` writes. Nothing else, no links, no more bytes."""
+"""(a) The files of a submission: submission.json, and for each task what `banel pack` writes; nothing else, and no links."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from banel_envs.files.visible import shown
@@ -25,8 +25,7 @@ MOST_ENTRIES = 1_000  # files and folders that are looked at
 def check_layout(folder: Path) -> list[Finding]:
     """What is wrong with the names, kinds and sizes of the files below a folder; nothing is opened."""
     found: list[Finding] = []
-    size = files = 0
-    names: set[str] = set()
+    sizes: dict[str, int] = {}  # of regular files, by name
     for number, (name, status) in enumerate(_entries(folder)):
         if number >= MOST_ENTRIES:
             return [*found, Finding("a", ".", "files", f"the folder has more than {MOST_ENTRIES:,} entries")]
@@ -34,17 +33,25 @@ def check_layout(folder: Path) -> list[Finding]:
         if wrong is not None:
             found.append(Finding("a", name, *wrong))
         if stat.S_ISREG(status.st_mode):
-            names.add(name)
-            if name != NAME:
-                files, size = files + 1, size + status.st_size
-    if NAME not in names:
+            sizes[name] = status.st_size
+    if sizes.pop(NAME, None) is None:
         found.append(Finding("a", NAME, "file", "it is missing; `banel submit` writes it"))
-    if not any(name.endswith(f"/{LINES}") for name in names):
+    return [*found, *_totals(sizes)]
+
+
+def _totals(sizes: Mapping[str, int]) -> list[Finding]:
+    """Findings about all packed files together."""
+    found = []
+    if not any(name.endswith(f"/{LINES}") for name in sizes):
         found.append(Finding("a", LINES, "file", "no task has one; `banel submit` packs runs into it"))
-    if files > packed.MOST_FILES:
-        found.append(Finding("a", ".", "files", f"it has {files} files; a submission has at most {packed.MOST_FILES}"))
-    if size > packed.MOST_BYTES:
-        found.append(Finding("a", ".", "size", f"it has {size:,} bytes; a submission has at most {packed.MOST_BYTES:,}"))
+    if len(sizes) > packed.MOST_FILES:
+        found.append(
+            Finding("a", ".", "files", f"it has {len(sizes)} files; a submission has at most {packed.MOST_FILES}")
+        )
+    if (size := sum(sizes.values())) > packed.MOST_BYTES:
+        found.append(
+            Finding("a", ".", "size", f"it has {size:,} bytes; a submission has at most {packed.MOST_BYTES:,}")
+        )
     return found
 
 

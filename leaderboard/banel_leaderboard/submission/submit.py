@@ -115,7 +115,9 @@ def describe(runs: Path, given: Given) -> Submission:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise BadValue(f"{field}: {visible(first['msg'])}, not {shown(first['input'])}; give another --{field}") from error
+        raise BadValue(
+            f"{field}: {visible(first['msg'])}, not {shown(first['input'])}; give another --{field}"
+        ) from error
 
 
 def slug(name: str) -> str:
@@ -149,12 +151,13 @@ def _others(submissions: Path, target: Path, mine: tuple[Run, ...]) -> tuple[Run
 def row_lines(mine: tuple[Run, ...], others: tuple[Run, ...]) -> list[str]:
     """What the rows of a submission would look like beside the others, a line for each task, agent and regime."""
     paths = {id(run.record) for run in mine}
-    lines = []
-    for board in make_boards((*mine, *others)):
-        for table in board.tables:
-            for row in table.rows:
-                if id(row.runs[0].record) in paths:
-                    lines.append(_row_line(board, table.task, row, len(table.rows)))
+    lines = [
+        _row_line(board, table.task, row, len(table.rows))
+        for board in make_boards((*mine, *others))
+        for table in board.tables
+        for row in table.rows
+        if id(row.runs[0].record) in paths
+    ]
     return ["", "its rows, beside those of the other submissions:", *lines]
 
 
