@@ -16,6 +16,7 @@ from typing import Any
 
 from banel_envs.errors import MissingExtra
 from banel_envs.files.visible import shown, visible
+from banel_envs.policies.onnx_models.operators import OPERATORS
 
 ROWS = 64  # sequences that a model is given at once, always so many
 MOST_MODEL = 10_000_000  # bytes
@@ -24,97 +25,7 @@ MOST_NODES = 20_000
 MOST_VALUES = 2**26  # numbers in all values together, while one batch of ROWS sequences is computed
 OPSETS = range(13, 24)  # versions of ONNX's operators
 MOST_IR = 13
-OPERATORS = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Cos",
-        "CumSum",
-        "Div",
-        "Einsum",
-        "Elu",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "GRU",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gelu",
-        "Gemm",
-        "Greater",
-        "GreaterOrEqual",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LSTM",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "LogSoftmax",
-        "MatMul",
-        "Max",
-        "Mean",
-        "Min",
-        "Mish",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "OneHot",
-        "Or",
-        "PRelu",
-        "Pad",
-        "Pow",
-        "RNN",
-        "Range",
-        "Reciprocal",
-        "ReduceL2",
-        "ReduceLogSum",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Round",
-        "Selu",
-        "Shape",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Slice",
-        "Softmax",
-        "Softplus",
-        "Softsign",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tanh",
-        "Tile",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-        "Xor",
-    ]
-)
+OPERATORS_ARE = "banel_envs/policies/onnx_models/operators.py"
 
 
 def checked_model(content: bytes, vocabulary: int, horizon: int) -> bytes:
@@ -265,7 +176,7 @@ def _check_tensor(onnx: Any, tensor: Any) -> None:
 def _check_node(onnx: Any, node: Any) -> None:
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
         what = node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
-        raise ValueError(f"the operator {shown(what)} is not allowed in a policy; see OPERATORS in {__name__}")
+        raise ValueError(f"the operator {shown(what)} is not allowed in a policy; see {OPERATORS_ARE}")
     kinds = onnx.AttributeProto
     plain = {kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS, kinds.STRINGS}
     for attribute in node.attribute:

@@ -1,7 +1,7 @@
-"""The options of the `banel` command, see `banel --help` for its subcommands.
+"""The options of the `banel` command; see `banel --help` for its subcommands.
 
-What the commands do stands in commands.py and submitting.py. This module imports neither PyTorch nor the agents, so that `banel --help`
-answers at once.
+What the commands do stands in commands.py and submitting.py. This module imports neither PyTorch nor the agents, so that
+`banel --help` answers at once.
 """
 
 from __future__ import annotations
