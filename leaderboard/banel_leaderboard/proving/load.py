@@ -27,6 +27,7 @@ from banel_leaderboard.proving.recompute import (
     check_rates,
     recorded_task,
 )
+from banel_leaderboard.proving.shares import check_shares
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.field_limits import VERSION
@@ -156,6 +157,7 @@ def how_far(
     holds(lambda: check_package_facts(record, known))
     if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    check_shares(record, ledger, recorded_task(record, ledger, known))
     check_policy_file(record, folder)
     # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:

@@ -118,7 +118,8 @@ def _of_run(refused: Refused) -> Finding:
     field = _field(reason)
     step: Step = _STEPS.get(refused.kind, "c")
     if refused.kind == "Disproved":
-        step = "e" if _RATES.match(reason) else "c" if reason.startswith(("the answer", "what is asked")) else "b"
+        answers = reason.startswith(("the answer", "what is asked"))
+        step = "e" if _RATES.match(reason) else "c" if answers else "d" if reason.startswith("points.") else "b"
     if step == "e":
         field = field or ("points" if reason.startswith("final") else "policy_sha256")
     default = {"c": "ledger", "d": "points", "e": "policy"}.get(step, "record")
