@@ -123,7 +123,8 @@ def suite_of(records: list[RunRecord], feedbacks: tuple[str, ...]) -> str:
         return max(whole, key=lambda name: len(SUITES[name].tasks))
     if not faults:
         raise BadValue(f"no suite has the feedbacks {', '.join(feedbacks)}; name one with --suite")
-    nearest = min(faults, key=lambda name: len(faults[name]))
+    tasks = {record.task for record in records}
+    nearest = min(faults, key=lambda name: (len(tasks ^ set(SUITES[name].tasks)), len(faults[name])))
     raise BadValue(
         f"the runs are those of no suite; of {nearest}: {faults[nearest][0]}. `banel bench --suite {nearest}` makes what is "
         f"missing, and --suite names another"
