@@ -102,7 +102,7 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
 
 def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
-    refused = [_refuse(_name(path, folder), reason, folder) for path, reason in found.refused]
+    refused = [_refuse(_name(path, folder), reason, folder, "FileRefused") for path, reason in found.refused]
     for place in found.runs:
         name = _name(place.shown, folder)
         try:

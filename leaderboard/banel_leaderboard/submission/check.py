@@ -15,7 +15,7 @@ from pathlib import Path
 
 from banel_envs.errors import BadValue, BanelError
 from banel_leaderboard.proving.load import Loaded, Refused, Run, load_runs
-from banel_leaderboard.proving.standing import Attestation
+from banel_leaderboard.proving.standing import Attestation, Standing
 from banel_leaderboard.ranking.boards import regime_of
 from banel_leaderboard.ranking.seed_sets import without_copies
 from banel_leaderboard.records.find_runs import valid_records
@@ -65,7 +65,7 @@ def check_submission(
     with contextlib.redirect_stderr(io.StringIO()):  # it names what it refuses, which the report does too
         loaded = load_runs(folder, known, attestations)
     report.refused += map(_of_run, loaded.refused)
-    report.flagged += check_cost(loaded.runs)
+    report.flagged += [*_not_judged(loaded.runs), *check_cost(loaded.runs)]
     report.flagged += check_copies(folder, [other for other in others if other.resolve() != folder.resolve()])
     _count(report, loaded.runs)
     return report, loaded
@@ -85,6 +85,15 @@ def _twice(records: list[RunRecord]) -> list[Finding]:
             found.append(Finding("b", shown_place(place), "seed", "it stands there twice; leave the other attempt out"))
         seen.add(place)
     return found
+
+
+def _not_judged(runs: tuple[Run, ...]) -> list[Finding]:
+    """Flags for runs whose answers cannot be recomputed here, such as those of a judge of another version."""
+    return [
+        Finding("c", shown_place(place_of(run.record)), "ledger", f"its answers are reported: {run.proved.reasons[-1]}")
+        for run in runs
+        if run.proved.answers == Standing.REPORTED
+    ]
 
 
 def _count(report: Report, runs: tuple[Run, ...]) -> None:
@@ -109,6 +118,7 @@ _STEPS: dict[str, Step] = {
     "BadValue": "a",
     "RunRefused": "d",
 }
+_PACKED = re.compile(r"(\S+/(?:ledgers-\d{3}\.xz|policies-\d{3}\.safetensors|records\.jsonl))\b")
 _RATES = re.compile(r"final |policy_sha256|10\^|its final policy|it says how much|.*final\.safetensors")
 
 
@@ -122,8 +132,11 @@ def _of_run(refused: Refused) -> Finding:
         step = "e" if _RATES.match(reason) else "c" if answers else "d" if reason.startswith("points.") else "b"
     if step == "e":
         field = field or ("points" if reason.startswith("final") else "policy_sha256")
-    default = {"c": "ledger", "d": "points", "e": "policy"}.get(step, "record")
-    return Finding(step, refused.path, field or default, reason)
+    if reason.startswith("the curve"):
+        field = "points"
+    default = {"a": "file", "c": "ledger", "d": "points", "e": "policy"}.get(step, "record")
+    named = _PACKED.match(reason)  # a file that several runs share
+    return Finding(step, refused.path if named is None else named[1], field or default, reason)
 
 
 def _field(reason: str) -> str | None:

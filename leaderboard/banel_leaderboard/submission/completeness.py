@@ -13,7 +13,10 @@ from itertools import product
 from typing import TypeAlias
 
 from banel_agents import AGENTS
-from banel_envs.errors import BadValue
+from banel_envs import TASKS
+from banel_envs.errors import AssetError, BadValue, MissingExtra
+from banel_envs.files.visible import shown
+from banel_envs.tasks import SHIPPED
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.submission.findings import Finding, missing_text
 from banel_leaderboard.submission.metadata import NAME, Submission
@@ -40,7 +43,7 @@ def check_suite(said: Submission, records: Iterable[RunRecord]) -> list[Finding]
     if said.suite not in SUITES:
         return [Finding("b", NAME, "suite", f"{said.suite} is no suite; they are {', '.join(SUITES)}")]
     suite, by_place = SUITES[said.suite], {place_of(record): record for record in records}
-    found = _described(said, suite, by_place)
+    found = _described(said, suite, by_place) + _other_tasks(by_place)
     for agent in sorted({place[1] for place in by_place}):
         found += _agent(agent, suite, said.feedbacks, by_place)
     return found
@@ -59,12 +62,28 @@ def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecor
     tuned = {shown_place(place) for place, record in by_place.items() if record.tuned}
     if tuned and said.kind == "fixed":
         found.append(Finding("b", NAME, "kind", f"it is fixed, and {missing_text(sorted(tuned))} have other settings"))
-    if not tuned and said.kind == "tuned":
+    if by_place and not tuned and said.kind == "tuned":
         found.append(Finding("b", NAME, "kind", "it is tuned, and every run has the default settings of its agent"))
     off = [place for place, record in by_place.items() if record.off_board]
     return found + [
         Finding("b", shown_place(place), "off_board", "it has another budget, or inherited answers") for place in off
     ]
+
+
+def _other_tasks(by_place: Mapping[Place, RunRecord]) -> list[Finding]:
+    """Findings about runs on other assets than the package has: they are on another task of the same name."""
+    found = []
+    for place, record in by_place.items():
+        if record.task not in SHIPPED:
+            continue  # no suite has it, which is said elsewhere
+        try:
+            here = TASKS[record.task].of_seed(record.seed).digest
+        except (AssetError, MissingExtra):  # it needs data or a library that is not here
+            continue
+        if record.digest != here:
+            said = f"it is {shown(record.digest[:12])}; the task of the package has {here[:12]}"
+            found.append(Finding("b", shown_place(place), "digest", said))
+    return found
 
 
 def _agent(agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping[Place, RunRecord]) -> list[Finding]:

@@ -77,6 +77,8 @@ def sketches(folder: Path, tasks: set[str] | None = None) -> Iterator[Sketch]:
 
 def check_copies(folder: Path, others: list[Path]) -> list[Finding]:
     """A flag for each run that is a near-copy of one in another submission: the nearest one is named."""
+    if not others:
+        return []
     mine = list(sketches(folder))
     best: dict[int, tuple[float, str]] = {}
     tasks = {sketch.record.task for sketch in mine}
