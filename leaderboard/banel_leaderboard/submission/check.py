@@ -43,7 +43,7 @@ def check_submission(
         known: code of tasks and agents of one's own; nothing but the registries without it.
 
     Returns:
-        The report, and the runs that count. If a file is not what it must be, nothing else is read.
+        The report, and the runs that count. If a file is not what it must be, nothing else is checked.
 
     Raises:
         BadValue: there is no such folder.
@@ -60,11 +60,15 @@ def check_submission(
         report.refused.append(Finding("a", NAME, _field(str(error)) or "file", str(error).replace(f"{folder}/", "")))
     if said is None or report.refused:
         return report, nothing
-    records = list(valid_records(folder))
-    report.refused += [*_twice(records), *check_suite(said, records)]
     with contextlib.redirect_stderr(io.StringIO()):  # it names what it refuses, which the report does too
         loaded = load_runs(folder, known, attestations)
-    report.refused += map(_of_run, loaded.refused)
+    of_runs = [_of_run(refused) for refused in loaded.refused]
+    if any(finding.step == "a" for finding in of_runs):
+        report.refused += of_runs
+        return report, nothing
+    # A run that is refused for a number is not missing from the suite too.
+    records = list(valid_records(folder)) if of_runs else [run.record for run in loaded.runs]
+    report.refused += [*_twice(records), *check_suite(said, records), *of_runs]
     report.flagged += [*_not_judged(loaded.runs), *check_cost(loaded.runs)]
     report.flagged += check_copies(folder, [other for other in others if other.resolve() != folder.resolve()])
     _count(report, loaded.runs)
