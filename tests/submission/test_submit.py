@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from banel_leaderboard.submission.completeness import suite_of
 from banel_leaderboard.submission.metadata import load_submission
 from banel_leaderboard.submission.submit import Given, git_lines, slug, submit
 from banel_leaderboard.sweeping.suites import SUITES, Suite
-from banel_leaderboard.sweeping.sweep import has_twin, lanes_of
+from banel_leaderboard.sweeping.sweep import lanes_of
 from tests.submission.conftest import AGENT, GIVEN, TINY
 
 
@@ -104,8 +105,23 @@ def test_a_suite_takes_any_agent_and_its_twin() -> None:
 )
 def test_which_agents_have_a_twin(agent: str, twin: bool) -> None:
     """The suite's own ones as the suite says; others unless they learn from successes alone."""
-    assert has_twin(agent, TINY) is twin
-    assert has_twin(agent, Suite("", TINY.tasks, ("base",), (0,), ("full",))) is False
+    assert any(spec.twin for lane in lanes_of(TINY, agent) for spec in lane) is twin
+    without = Suite("", TINY.tasks, ("base",), (0,), ("full",))
+    assert not any(spec.twin for lane in lanes_of(without, agent) for spec in lane)
+
+
+def test_an_agent_of_a_suite_runs_the_parts_that_name_it() -> None:
+    """And any other agent the suite without its further runs."""
+    further = Suite("more", ("banel/Needle-v0",), ("count",), (0, 1, 2), ("full",))
+    suite = replace(TINY, twins=(), also=(further, replace(further, agents=("banel",), twins=("banel",))))
+    runs_of = {
+        name: [(s.task.split("/")[1][:4], s.seed, s.feedback, s.twin) for lane in lanes_of(suite, name) for s in lane]
+        for name in ("count", "banel", AGENT)
+    }
+    both = [("Gaus", 0, "full", False), ("Gaus", 0, "failures", False)]
+    assert runs_of["count"][:3] == [*both, ("Need", 0, "full", False)] and len(runs_of["count"]) == 7
+    assert runs_of["banel"][:2] == [("Need", 0, "full", False), ("Need", 0, "failures", True)]
+    assert runs_of[AGENT][:3] == [*both, ("Gaus", 0, "failures", True)] and len(runs_of[AGENT]) == 6
 
 
 def test_an_agent_that_learns_from_successes_runs_one_seed_without_them() -> None:

@@ -1,14 +1,15 @@
 """(b) Whether the runs of a submission are those of its suite: every task, seed and regime, and no other.
 
-Each agent of the submission must have the suite's lanes (see sweep.py). A run that met no success serves the runs after it
-in its lane. Of an agent that is not shipped nobody imports the code to ask what it learns from: where successes are withheld
-it may have the first seed alone, and no twin then.
+Each agent of the submission must have the suite's lanes (see sweep.py). A run that met no success, or whose agent reads no
+answer, serves the runs after it in its lane. Of an agent that is not shipped nobody imports the code to ask what it learns
+from: where successes are withheld it may have the first seed alone, and no twin then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import TypeAlias
 
@@ -18,10 +19,11 @@ from banel_envs.errors import AssetError, BadValue, MissingExtra
 from banel_envs.files.visible import shown
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.submission.findings import Finding, missing_text
 from banel_leaderboard.submission.metadata import NAME, Submission
 from banel_leaderboard.sweeping.suites import SUITES, Suite
-from banel_leaderboard.sweeping.sweep import has_twin, learns_from_successes
+from banel_leaderboard.sweeping.sweep import learns_from_successes, parts_for
 
 Place: TypeAlias = tuple[str, str, str, int]
 """Task, agent, regime and seed of a run. A regime is a feedback or "twin"."""
@@ -54,7 +56,7 @@ def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecor
     found = [
         Finding("b", NAME, "feedbacks", f"the suite {said.suite} has no runs under {feedback}")
         for feedback in said.feedbacks
-        if feedback not in suite.feedbacks
+        if feedback not in feedbacks_of(suite)
     ]
     told = {place[2] for place in by_place} - {"twin"}
     if told - set(said.feedbacks):
@@ -89,38 +91,47 @@ def _other_tasks(by_place: Mapping[Place, RunRecord]) -> list[Finding]:
 def _agent(agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping[Place, RunRecord]) -> list[Finding]:
     """What one agent has too much or too little of."""
     have = {place for place in by_place if place[1] == agent}
-    alone = _alone(agent, suite, have)
-    regimes: list[str] = [name for name in suite.feedbacks if name in set(feedbacks)]
-    twin = bool(suite.twins) and not alone if agent not in AGENTS else has_twin(agent, suite)
     wanted: list[Place] = []
     served: set[Place] = set()
-    regimes += ["twin"] * twin
-    for task, seed in product(suite.tasks, suite.seeds):
-        left_out = {"failures"} if alone and seed != suite.seeds[0] else set()
-        lane = [(task, agent, regime, seed) for regime in regimes if regime not in left_out]
+    for lane in _lanes(agent, suite, set(feedbacks), have):
         met_none = False
         for place in lane:
             if met_none:
                 served.add(place)
             else:
                 wanted.append(place)
-            met_none = met_none or (place in by_place and by_place[place].successes_asked == 0)
+            met_none = met_none or (place in by_place and serves_all(by_place[place]))
     found = []
     if missing := [shown_place(place) for place in wanted if place not in have]:
         said = f"{len(missing)} runs of the suite are missing: {missing_text(missing)}; hand in every seed and regime"
         found.append(Finding("b", missing[0], "seed", said))
+    tasks, seeds = ({place[k] for place in (*wanted, *served)} for k in (0, 3))
     for place in sorted(have - set(wanted) - served):
-        what = "task" if place[0] not in suite.tasks else "seed" if place[3] not in suite.seeds else "feedback"
+        what = "task" if place[0] not in tasks else "seed" if place[3] not in seeds else "feedback"
         found.append(Finding("b", shown_place(place), what, "the suite has no such run; leave it out"))
     return found
 
 
-def _alone(agent: str, suite: Suite, have: set[Place]) -> bool:
-    """Whether the agent has one seed only where successes are withheld."""
+def _lanes(agent: str, suite: Suite, feedbacks: set[str], have: set[Place]) -> Iterator[list[Place]]:
+    """The lanes that an agent runs in a suite, see sweep.lanes_of."""
     if agent in AGENTS:
-        return learns_from_successes(agent)
-    withheld = {seed for _, _, regime, seed in have if regime in ("failures", "twin")}
-    return withheld <= {suite.seeds[0]} and "twin" not in {regime for _, _, regime, _ in have}
+        parts, alone = parts_for(suite, agent), learns_from_successes(agent)
+    else:
+        first = {suite.seeds[0]}
+        regimes = {regime for _, _, regime, _ in have}
+        alone = "twin" not in regimes and {place[3] for place in have if place[2] == "failures"} <= first
+        twins = any(part.twins for part in suite.parts) and not alone
+        parts = (replace(suite, also=(), twins=(agent,) if twins else ()),)
+    for part in parts:
+        names = [name for name in part.feedbacks if name in feedbacks] + ["twin"] * (agent in part.twins)
+        for task, seed in product(part.tasks, part.seeds):
+            left_out = {"failures"} if alone and seed != part.seeds[0] else set()
+            yield [(task, agent, regime, seed) for regime in names if regime not in left_out]
+
+
+def feedbacks_of(suite: Suite) -> set[str]:
+    """Every feedback that some part of a suite has."""
+    return {feedback for part in suite.parts for feedback in part.feedbacks}
 
 
 def suite_of(records: list[RunRecord], feedbacks: tuple[str, ...]) -> str:
@@ -135,7 +146,7 @@ def suite_of(records: list[RunRecord], feedbacks: tuple[str, ...]) -> str:
     faults = {
         name: [f for agent, mine in by_agent.items() for f in _agent(agent, suite, feedbacks, mine)]
         for name, suite in SUITES.items()
-        if set(feedbacks) <= set(suite.feedbacks)
+        if set(feedbacks) <= feedbacks_of(suite)
     }
     whole = [name for name, found in faults.items() if not found]
     if whole:

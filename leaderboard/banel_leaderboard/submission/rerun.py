@@ -31,6 +31,7 @@ from banel_envs.meter.oracle import Feedback
 from banel_leaderboard.proving.load import Run, load_runs
 from banel_leaderboard.ranking.boards import RATE, serve
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.records.spec import Spec, load_task
 from banel_leaderboard.running import isolation_wall
 from banel_leaderboard.running.harness import finish
@@ -124,7 +125,7 @@ def _seeds(submitted: Sequence[Run], again: Again, out: Path) -> list[int]:
 
 
 def _lane(records: Sequence[RunRecord], agent: str, seed: int, out: Path) -> None:
-    """The runs of one task and fresh seed: full feedback first; a run that met no success serves the other."""
+    """The runs of one task and fresh seed: full feedback first; a run that would be the same serves the other."""
     told = {record.feedback for record in records}
     for feedback in [f for f in FEEDBACKS if f in told]:
         record = next(r for r in records if r.feedback == feedback)
@@ -132,7 +133,7 @@ def _lane(records: Sequence[RunRecord], agent: str, seed: int, out: Path) -> Non
         task = load_task(record.task).of_seed(seed)
         stand_in = _stand_in(record)
         run = ResolvedRun(spec, task, stand_in, run_folder(spec, out, task, stand_in), _closed())
-        if finish(run, isolate=True).successes_asked == 0:
+        if serves_all(finish(run, isolate=True)):
             return
 
 

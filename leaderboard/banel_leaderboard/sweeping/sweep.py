@@ -8,7 +8,6 @@ not made. A run with the feedback "typed" serves none and is served by none, bec
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,6 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from banel_agents import AGENTS
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.meter.oracle import Feedback
@@ -89,14 +87,7 @@ def _lane(task: str, agent: str, settings: Mapping[str, Any], seed: int, part: S
 
 def learns_from_successes(agent: str) -> bool:
     """Whether an agent, named as on the command line, says that it learns from successes alone; imports its module."""
-    module, _, name = (AGENTS[agent].where if agent in AGENTS else agent).partition(":")
-    if not name:
-        load_agent(agent)  # UnknownName
-    try:
-        return getattr(getattr(importlib.import_module(module), name), "learns_from", "") == "successes"
-    except (ImportError, AttributeError):
-        load_agent(agent)  # says what is wrong with the name
-        raise
+    return getattr(load_agent(agent), "learns_from", "") == "successes"
 
 
 def check(lanes: Iterable[Lane], out: Path) -> None:
