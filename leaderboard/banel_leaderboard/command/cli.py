@@ -213,6 +213,9 @@ def _add_submitting(subparsers: Any) -> None:
     rerun.add_argument("--runs", type=int, help="fresh seeds a task (default: as many as were submitted)")
     rerun.add_argument("--out", type=Path, required=True, help="the fresh runs; a rerun that was stopped goes on there")
     rerun.add_argument("--attestations", type=Path, metavar="DIR", help="write the verdict into this folder too")
+    rerun.add_argument(
+        "--instance", action="store_true", help="on other assets of the tasks, drawn now, beside controls"
+    )
     rerun.set_defaults(command=submitting.rerun)
 
 

@@ -66,6 +66,7 @@ def submit(options: argparse.Namespace) -> int:
 
 def rerun(options: argparse.Namespace) -> int:
     """Run a submission's agent again and print the verdict; 1 if the submission is contradicted."""
+    from banel_leaderboard.submission import instance
     from banel_leaderboard.submission.rerun import Again, lines, rerun
 
     if options.runs is not None and options.runs < 1:
@@ -76,12 +77,17 @@ def rerun(options: argparse.Namespace) -> int:
         if place is not None and place.resolve().is_relative_to(inside):
             raise BadValue(f"--{name} is {place}; name a folder outside {options.folder}")
     again = Again(options.agent, options.agent_from, options.called, tuple(options.task), options.runs)
-    found = rerun(options.folder, again, options.out)
-    for line in lines(found):
+    if options.instance:
+        beside = instance.on_instance(options.folder, again, options.out)
+        said, write, contradicted = instance.lines(beside), beside.write, False
+    else:
+        verdict = rerun(options.folder, again, options.out)
+        said, write, contradicted = lines(verdict), verdict.write, verdict.verdict == "contradicted"
+    for line in said:
         print(terminal(line))
     if options.attestations is not None:
-        print(f"wrote {terminal(found.write(options.attestations))}")
-    return EXIT_RUN_FAILED if found.verdict == "contradicted" else 0
+        print(f"wrote {terminal(write(options.attestations))}")
+    return EXIT_RUN_FAILED if contradicted else 0
 
 
 def _submissions(folder: Path | None) -> Path:

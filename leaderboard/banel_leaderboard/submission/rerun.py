@@ -63,26 +63,36 @@ def rerun(submission: Path, again: Again, out: Path) -> Rerun:
         BadValue: the submission has no such agent or task, or the system cannot isolate the agent.
         BanelError: the submission has no valid run, or a run fails.
     """
-    if not isolation_wall.version():
-        raise BadValue(
-            "rerun executes a stranger's code, and this system has no Landlock to keep files from it (see trust.md)"
-        )
+    walled()
     with contextlib.redirect_stderr(io.StringIO()):
         loaded = load_runs(submission)
-    submitted = _chosen(loaded.runs, again)
-    if again.code is not None and str(again.code) not in sys.path:
-        # At the end, so that nothing here can be replaced by it. The agent's process takes this list over.
-        sys.path.append(str(again.code.resolve()))
-    seeds = _seeds(submitted, again, out)
-    for records in _by_task(submitted).values():
+    submitted = chosen(loaded.runs, again)
+    import_from(again)
+    seeds = fresh_seeds(submitted, again, out)
+    for records in by_task(submitted).values():
         for seed in seeds:
-            _lane(records, again.agent, seed, out)
+            rerun_lane(records, again.agent, seed, out)
     with contextlib.redirect_stderr(io.StringIO()):
         fresh = [run for run in load_runs(out).runs if run.record.seed in set(seeds)]
     return _verdict(submission, submitted, fresh, seeds)
 
 
-def _chosen(runs: Iterable[Run], again: Again) -> list[Run]:
+def walled() -> None:
+    """BadValue unless this system can keep files from an agent's process."""
+    if not isolation_wall.version():
+        raise BadValue(
+            "rerun executes a stranger's code, and this system has no Landlock to keep files from it (see trust.md)"
+        )
+
+
+def import_from(again: Again) -> None:
+    """Let the agent's process import from the folder of its code; this process imports nothing from there."""
+    if again.code is not None and str(again.code.resolve()) not in sys.path:
+        # At the end, so that nothing here can be replaced by it. The agent's process takes this list over.
+        sys.path.append(str(again.code.resolve()))
+
+
+def chosen(runs: Iterable[Run], again: Again) -> list[Run]:
     """The submitted runs of the agent, without twins."""
     agents = sorted({run.record.agent for run in runs})
     if again.name is None and len(agents) != 1:
@@ -97,16 +107,17 @@ def _chosen(runs: Iterable[Run], again: Again) -> list[Run]:
     return [run for run in mine if not again.tasks or run.record.task in again.tasks]
 
 
-def _by_task(runs: Iterable[Run]) -> dict[str, list[RunRecord]]:
+def by_task(runs: Iterable[Run]) -> dict[str, list[RunRecord]]:
+    """The records of each task."""
     found: dict[str, list[RunRecord]] = {}
     for run in runs:
         found.setdefault(run.record.task, []).append(run.record)
     return found
 
 
-def _seeds(submitted: Sequence[Run], again: Again, out: Path) -> list[int]:
+def fresh_seeds(submitted: Sequence[Run], again: Again, out: Path) -> list[int]:
     """Seeds that nobody could know; those of an interrupted rerun are taken up again from `out`."""
-    wanted = again.runs or max(len({r.seed for r in records}) for records in _by_task(submitted).values())
+    wanted = again.runs or max(len({r.seed for r in records}) for records in by_task(submitted).values())
     noted = out / "seeds.txt"
     if noted.is_file():
         seeds = [int(line) for line in noted.read_text().split()]
@@ -124,15 +135,15 @@ def _seeds(submitted: Sequence[Run], again: Again, out: Path) -> list[int]:
     return seeds
 
 
-def _lane(records: Sequence[RunRecord], agent: str, seed: int, out: Path) -> None:
-    """The runs of one task and fresh seed: full feedback first; a run that would be the same serves the other."""
+def rerun_lane(records: Sequence[RunRecord], agent: str, seed: int, out: Path, closed: tuple[Path, ...] = ()) -> None:
+    """The isolated runs of one task and fresh seed: full feedback first; a run that would be the same serves the other."""
     told = {record.feedback for record in records}
     for feedback in [f for f in FEEDBACKS if f in told]:
         record = next(r for r in records if r.feedback == feedback)
         spec = Spec(task=record.task, agent=agent, seed=seed, feedback=feedback, settings=dict(record.config))
         task = load_task(record.task).of_seed(seed)
         stand_in = _stand_in(record)
-        run = ResolvedRun(spec, task, stand_in, run_folder(spec, out, task, stand_in), _closed())
+        run = ResolvedRun(spec, task, stand_in, run_folder(spec, out, task, stand_in), (*_closed(), *closed))
         if serves_all(finish(run, isolate=True)):
             return
 
@@ -160,7 +171,7 @@ def _stand_in(record: RunRecord) -> Agent:
 
 def _verdict(submission: Path, submitted: Sequence[Run], fresh: Sequence[Run], seeds: Sequence[int]) -> Rerun:
     before, after = strata(submitted), strata(fresh)
-    keys = _comparable(before, after)
+    keys = comparable(before, after)
     if not keys:
         raise BanelError("no task has both submitted and fresh runs under one regime; nothing can be compared")
     comparison = compare(before, after, keys)
@@ -179,16 +190,20 @@ def _verdict(submission: Path, submitted: Sequence[Run], fresh: Sequence[Run], s
     )
 
 
-def strata(runs: Sequence[Run]) -> dict[Key, list[Run]]:
-    """The runs of each task and regime, those included that were served by a run of another regime; see boards.serve."""
+def strata(runs: Sequence[Run], agent: str | None = None) -> dict[Key, list[Run]]:
+    """The runs of each task and regime, those included that were served by a run of another regime; see boards.serve.
+
+    Of several agents that ran side by side, `agent` says whose runs are given.
+    """
     found: dict[Key, list[Run]] = {}
     for regime in FEEDBACKS:
         for served, _ in serve(runs, regime):
-            found[served[0].record.task, regime] = served
+            if agent is None or served[0].record.agent == agent:
+                found[served[0].record.task, regime] = served
     return found
 
 
-def _comparable(before: Mapping[Key, Sequence[Run]], after: Mapping[Key, Sequence[Run]]) -> list[Key]:
+def comparable(before: Mapping[Key, Sequence[Run]], after: Mapping[Key, Sequence[Run]]) -> list[Key]:
     """The strata of both samples; of each task only the regimes under which all of its seeds have a run."""
     both = sorted(before.keys() & after.keys())
     most = {task: max(len(before[k]) + len(after[k]) for k in both if k[0] == task) for task, _ in both}
