@@ -160,6 +160,14 @@ def parser() -> Parser:
     data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
     data.set_defaults(command=commands.data)
 
+    _add_replay(subparsers)
+    _add_packing(subparsers)
+    _add_submitting(subparsers)
+    return top
+
+
+def _add_replay(subparsers: Any) -> None:
+    """Add the command that proves runs."""
     replay = _command(subparsers, "replay", "prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
     replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
@@ -168,9 +176,6 @@ def parser() -> Parser:
     replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")
     _add_own_code(replay)
     replay.set_defaults(command=commands.replay)
-    _add_packing(subparsers)
-    _add_submitting(subparsers)
-    return top
 
 
 def _add_submitting(subparsers: Any) -> None:
