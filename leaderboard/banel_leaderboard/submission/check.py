@@ -28,7 +28,7 @@ from banel_leaderboard.submission.findings import Finding, Report, Step
 from banel_leaderboard.submission.layout import check_layout
 from banel_leaderboard.submission.metadata import NAME, SubmissionError, load_submission
 
-GRID = "a submission holds the policy at the budget alone, so the policies that questions came from are not here"
+GRID = "no record says which policy its agent asks from, and of the policies only that at the budget is here"
 
 
 def check_submission(
