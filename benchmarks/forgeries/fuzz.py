@@ -145,12 +145,17 @@ def same(honest: list[Any], found: list[Any]) -> bool:
 
 def _close(then: list[Any], now: list[Any]) -> bool:
     for a, b in zip(then[:2], now[:2], strict=True):
-        kept = ("method", "samples", "zero")
-        if any(a[k] != b[k] for k in kept) or any(abs(a[k] - b[k]) > TOLERANCE for k in ("log10", "low", "high")):
+        if any(a[k] != b[k] for k in ("method", "samples", "zero")):
             return False
-        if abs(a["effective"] / b["effective"] - 1) > TOLERANCE_EFFECTIVE:
+        if any(_far(a[k], b[k], TOLERANCE) for k in ("log10", "low", "high")):
+            return False
+        if _far(a["effective"], b["effective"], TOLERANCE_EFFECTIVE * (a["effective"] or 0)):
             return False
     return now[2] is None or abs(10 ** then[2] - 10 ** now[2]) <= TOLERANCE_MASS
+
+
+def _far(a: float | None, b: float | None, tolerance: float) -> bool:
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerance)
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ EXAMPLES = {
     "data": ("banel data mnist --out data",),
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
-    "submit": ('banel submit out --name "My method" --link https://example.org/paper --licence MIT',),
+    "submit": ('banel submit out --name "My method" --author Me --licence MIT',),
     "rerun": ("banel rerun leaderboard/submissions/mine --agent my_pkg:MyAgent --agent-from ../my_pkg --out again",),
     "check": ("banel check leaderboard/submissions/addition",),
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
