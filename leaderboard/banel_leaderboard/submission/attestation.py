@@ -14,6 +14,7 @@ from pydantic import Field
 
 from banel_envs.errors import BadValue, FileRefused
 from banel_envs.files import safe_files
+from banel_envs.meter.oracle import Feedback
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.field_limits import AgentName, Seed, Sha256, TaskName, Text
 from banel_leaderboard.records.record import Strict, validated
@@ -29,7 +30,7 @@ class Stratum(Strict):
     """The runs of one task under one regime."""
 
     task: TaskName
-    regime: Literal["full", "failures"]
+    regime: Feedback
     submitted: Annotated[int, Field(ge=1)]
     fresh: Annotated[int, Field(ge=1)]
     met_submitted: Annotated[int, Field(ge=0)]  # runs that met a success

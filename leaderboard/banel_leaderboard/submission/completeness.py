@@ -29,6 +29,9 @@ Place: TypeAlias = tuple[str, str, str, int]
 """Task, agent, regime and seed of a run. A regime is a feedback or "twin"."""
 
 
+WITHHELD = {"failures", "typed"}  # feedbacks that withhold successes
+
+
 def place_of(record: RunRecord) -> Place:
     """Where a run belongs in a suite."""
     return record.task, record.agent, "twin" if record.twin else record.feedback, record.seed
@@ -96,7 +99,7 @@ def _agent(agent: str, suite: Suite, feedbacks: Iterable[str], by_place: Mapping
     for lane in _lanes(agent, suite, set(feedbacks), have):
         met_none = False
         for place in lane:
-            if met_none:
+            if met_none and place[2] != "typed":
                 served.add(place)
             else:
                 wanted.append(place)
@@ -119,13 +122,13 @@ def _lanes(agent: str, suite: Suite, feedbacks: set[str], have: set[Place]) -> I
     else:
         first = {suite.seeds[0]}
         regimes = {regime for _, _, regime, _ in have}
-        alone = "twin" not in regimes and {place[3] for place in have if place[2] == "failures"} <= first
+        alone = "twin" not in regimes and {place[3] for place in have if place[2] in WITHHELD} <= first
         twins = any(part.twins for part in suite.parts) and not alone
         parts = (replace(suite, also=(), twins=(agent,) if twins else ()),)
     for part in parts:
         names = [name for name in part.feedbacks if name in feedbacks] + ["twin"] * (agent in part.twins)
         for task, seed in product(part.tasks, part.seeds):
-            left_out = {"failures"} if alone and seed != part.seeds[0] else set()
+            left_out = WITHHELD if alone and seed != part.seeds[0] else set()
             yield [(task, agent, regime, seed) for regime in names if regime not in left_out]
 
 

@@ -42,7 +42,7 @@ from banel_leaderboard.submission.attestation import Rerun, Stratum, digest_of_s
 
 FLOOR = -12.0  # log10: lower final rates count as equal, as across tasks (ranking/across.py)
 Key: TypeAlias = tuple[str, Feedback]
-FEEDBACKS: tuple[Feedback, ...] = ("full", "failures")
+FEEDBACKS: tuple[Feedback, ...] = ("full", "failures", "typed")
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,16 @@ def fresh_seeds(submitted: Sequence[Run], again: Again, out: Path) -> list[int]:
 def rerun_lane(records: Sequence[RunRecord], agent: str, seed: int, out: Path, closed: tuple[Path, ...] = ()) -> None:
     """The isolated runs of one task and fresh seed: full feedback first; a run that would be the same serves the other."""
     told = {record.feedback for record in records}
+    served = False
     for feedback in [f for f in FEEDBACKS if f in told]:
+        if served and feedback != "typed":
+            continue
         record = next(r for r in records if r.feedback == feedback)
         spec = Spec(task=record.task, agent=agent, seed=seed, feedback=feedback, settings=dict(record.config))
         task = load_task(record.task).of_seed(seed)
         stand_in = _stand_in(record)
         run = ResolvedRun(spec, task, stand_in, run_folder(spec, out, task, stand_in), (*_closed(), *closed))
-        if serves_all(finish(run, isolate=True)):
-            return
+        served = serves_all(finish(run, isolate=True)) or served
 
 
 def _closed() -> tuple[Path, ...]:

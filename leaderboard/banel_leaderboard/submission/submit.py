@@ -9,11 +9,13 @@ import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files.visible import shown, visible
+from banel_envs.meter.oracle import Feedback
 from banel_leaderboard.proving.load import Run, load_runs
 from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.rows import Board, Question, Row
@@ -93,7 +95,7 @@ def describe(runs: Path, given: Given) -> Submission:
     if not records:
         raise BadValue(f"{runs} holds no finished run; `banel bench --suite NAME --out {runs}` makes them")
     told = {record.feedback for record in records if not record.twin}
-    feedbacks = tuple(feedback for feedback in ("full", "failures") if feedback in told)
+    feedbacks = tuple(feedback for feedback in get_args(Feedback) if feedback in told)
     suite = given.suite or suite_of(records, feedbacks)
     if given.suite is not None and given.suite not in SUITES:
         raise BadValue(f"--suite is {shown(given.suite)}; they are {', '.join(SUITES)}")
