@@ -25,6 +25,7 @@ from banel_leaderboard.site.island import data, island
 from banel_leaderboard.site.sets import task_sets
 from banel_leaderboard.site.submission_page import command
 from banel_leaderboard.site.write import write_site
+from banel_leaderboard.submission.attestation import Rerun, Stratum, digest_of_submission
 from tests.shared.runs import HIT_AT_5, MISS, make_run, tiny
 from tests.site.conftest import SECOND, describe
 from tests.site.unpacked import unpack
@@ -308,3 +309,31 @@ def test_where_nobody_met_a_success_and_one_agent_stands_alone(tmp_path: Path) -
     assert row["first"] == math.inf and row["decided"] == math.inf and row["firsts"] == [math.inf]
     assert row["curve"][-1] == -math.inf and row["found"] == [0] * STEPS
     assert SECOND not in json.dumps(shown)
+
+
+def test_the_verdict_of_a_rerun_stands_beside_the_standing_and_binds_the_bytes(tmp_path: Path) -> None:
+    make_run(tmp_path / "in" / "one", "banel", 0, ask=HIT_AT_5)
+    make_run(tmp_path / "in" / "one", "base", 0, ask=MISS)
+    Rerun(
+        submission="one",
+        sha256=digest_of_submission(tmp_path / "in" / "one"),
+        agent="banel",
+        seeds=(100,),
+        strata=(Stratum(task="test/Tiny-v0", regime="failures", submitted=1, fresh=1, met_submitted=1, met_fresh=1),),
+        statistic=0.0,
+        p=0.5,
+        least=0.5,
+        verdict="undecided",
+        package="0.1.0",
+        processor="test processor",
+    ).write(tmp_path / "attestations")
+    arguments = ["site", "--submissions", str(tmp_path / "in"), "--out", str(tmp_path / "site")]
+    assert main(arguments) == 0  # the folder beside the submissions
+    assert '"rerun":["banel","undecided"]' in (tmp_path / "site" / "index.html").read_text()
+    assert (
+        "<strong>undecided</strong>: banel on 1 fresh seeds"
+        in (tmp_path / "site" / "submissions" / "one.html").read_text()
+    )
+    describe(tmp_path / "in" / "one", "Changed since then")
+    assert main(arguments) == 0
+    assert '"rerun":[' not in (tmp_path / "site" / "index.html").read_text()

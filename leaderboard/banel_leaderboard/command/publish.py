@@ -23,7 +23,7 @@ def site(options: argparse.Namespace) -> int:
     folder = options.attestations or (beside if beside.is_dir() else None)
     # Whoever submits may write attestations into the submission, so none inside the folder is believed.
     told = [] if folder is None else read_attestations(folder, options.submissions)
-    gathered = gather(options.submissions, known, told)
+    gathered = gather(options.submissions, known, told, folder if folder is not None and folder.is_dir() else None)
     files = write_site(gathered, options.out)
     size = sum(path.stat().st_size for path in files)
     count = len(gathered.handed)

@@ -27,6 +27,7 @@ from banel_leaderboard.proving.recompute import (
     check_rates,
     recorded_task,
 )
+from banel_leaderboard.proving.shares import check_shares
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.field_limits import VERSION
@@ -72,6 +73,7 @@ class Refused:
 
     path: str
     reason: str
+    kind: str = ""  # the class of the error
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
 
 def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
-    refused = [_refuse(_name(path, folder), reason, folder) for path, reason in found.refused]
+    refused = [_refuse(_name(path, folder), reason, folder, "FileRefused") for path, reason in found.refused]
     for place in found.runs:
         name = _name(place.shown, folder)
         try:
@@ -113,7 +115,7 @@ def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Atte
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
-            refused.append(_refuse(name, found.told(error), folder))
+            refused.append(_refuse(name, found.told(error), folder, type(error).__name__))
         except Exception as error:  # one file that no check foresaw must not keep the other runs off the board
             refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
@@ -157,6 +159,7 @@ def how_far(
     holds(lambda: check_package_facts(record, known))
     if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    check_shares(record, ledger, recorded_task(record, ledger, known))
     check_policy_file(record, folder)
     # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:
@@ -165,8 +168,8 @@ def how_far(
     return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
 
 
-def _refuse(name: str, reason: str, folder: Path) -> Refused:
+def _refuse(name: str, reason: str, folder: Path, kind: str = "") -> Refused:
     """A refused run, which is also printed on stderr. Its text is made visible and cut to a few lines."""
-    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")), kind)
     print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
     return refused

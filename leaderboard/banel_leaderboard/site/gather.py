@@ -18,6 +18,7 @@ from banel_leaderboard.proving.standing import Attestation
 from banel_leaderboard.records.run_folder import LINES
 from banel_leaderboard.running.lookup import Known
 from banel_leaderboard.submission import metadata
+from banel_leaderboard.submission.attestation import Rerun, load_rerun
 from banel_leaderboard.submission.metadata import Submission, SubmissionError, load_submission
 
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"  # a folder whose name can be the name of its page
@@ -32,6 +33,7 @@ class Handed:
     said: Submission | None
     unnamed: str  # why it has no name; empty where it has one
     loaded: Loaded
+    rerun: Rerun | None = None  # what running its agent again found
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -47,16 +49,20 @@ class Gathered:
     unread: tuple[tuple[str, str], ...] = ()
 
 
-def gather(folder: Path, known: Known | None = None, attestations: Iterable[Attestation] = ()) -> Gathered:
+def gather(
+    folder: Path, known: Known | None = None, attestations: Iterable[Attestation] = (), reruns: Path | None = None
+) -> Gathered:
     """Read every submission below a folder, or the folder itself where it is one.
 
     Args:
         folder: its folders are the submissions. A folder that holds submission.json, or the parts of a packed submission, is one.
         known: tasks and agents of your own, see lookup.own_code.
         attestations: which runs were replayed, see proving/standing.py.
+        reruns: the folder of the verdicts of reruns, see submission/attestation.py.
 
     Raises:
-        BadValue: it is no folder, or no submission in it can be read.
+        BadValue: it is no folder, no submission in it can be read, or the verdicts lie inside one.
+        SubmissionError: a verdict is not what it must be.
     """
     if not folder.is_dir():
         raise BadValue(f"{folder} is not a folder; --submissions names one whose folders are submissions")
@@ -71,7 +77,8 @@ def gather(folder: Path, known: Known | None = None, attestations: Iterable[Atte
         except BanelError as error:
             unread.append((visible(name), visible(str(error))))
             continue
-        handed.append(_handed(place, name, loaded, {other.page.lower() for other in handed}))
+        rerun = None if reruns is None else load_rerun(reruns, place)
+        handed.append(_handed(place, name, loaded, {other.page.lower() for other in handed}, rerun))
     if not handed:
         why = "; ".join(f"{name}: {reason}" for name, reason in unread) or "it holds no folder"
         raise BadValue(f"{folder} holds no submission that can be read ({why}); `banel pack` makes one")
@@ -82,7 +89,7 @@ def _is_one(folder: Path) -> bool:
     return (folder / metadata.NAME).exists() or any(folder.glob(f"*/*/{LINES}"))
 
 
-def _handed(folder: Path, name: str, loaded: Loaded, taken: set[str]) -> Handed:
+def _handed(folder: Path, name: str, loaded: Loaded, taken: set[str], rerun: Rerun | None) -> Handed:
     said, unnamed = None, ""
     try:
         said = load_submission(folder)
@@ -93,4 +100,4 @@ def _handed(folder: Path, name: str, loaded: Loaded, taken: set[str]) -> Handed:
     # Some file systems take names for the same that differ in upper and lower case only.
     if not page or page.lower() in taken:
         page = "submission-" + hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
-    return Handed(visible(name), page, said, unnamed, Loaded(own, loaded.refused))
+    return Handed(visible(name), page, said, unnamed, Loaded(own, loaded.refused), rerun)

@@ -64,6 +64,8 @@ def _submission(handed: Handed) -> dict[str, Any]:
         "runs": len(handed.runs),
         "refused": len(handed.loaded.refused),
     }
+    if handed.rerun is not None:
+        made["rerun"] = [visible(handed.rerun.agent), handed.rerun.verdict]
     said = handed.said
     if said is None:
         return made | {"name": "", "date": "", "suite": ""}

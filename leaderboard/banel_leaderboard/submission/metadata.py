@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from banel_envs.errors import BanelError, FileRefused
 from banel_envs.files import safe_files
 from banel_envs.files.visible import visible
+from banel_envs.meter.oracle import Feedback
 from banel_envs.problem import MOST_BUDGET
 from banel_leaderboard.records.field_limits import MOST_NAME
 from banel_leaderboard.records.record import Strict, validated
@@ -78,7 +79,7 @@ class Submission(Strict):
     commit: Annotated[str, StringConstraints(pattern=r"^(?:[0-9a-f]{7,64})?$")] = ""  # of the agent's code
     date: Annotated[str, AfterValidator(_date)]  # on which it was made, YYYY-MM-DD
     suite: Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MOST_NAME - 1}}}$")]
-    feedbacks: Annotated[tuple[Literal["full", "failures"], ...], Field(min_length=1, max_length=2)]
+    feedbacks: Annotated[tuple[Feedback, ...], Field(min_length=1, max_length=3)]
     tuning: Tuning = Tuning()
     attempts: Annotated[int, Field(ge=1, le=MOST_TRIED)] = 1  # times that the whole suite was run, this one included
     kind: Literal["fixed", "tuned"]  # fixed: all runs have the default settings of their agent

@@ -22,6 +22,9 @@ const rankCell = line => {
 // Answers that are proved further than the rates are said so below.
 const standingCell = (standing, answers) => cell(DATA.standings[standing], standing, { hint: answers > standing ? `its answers are ${DATA.standings[answers]}` : null });
 
+// A rerun is of one agent of a submission.
+const verdictOf = entry => entry.submission.rerun && entry.submission.rerun[0] === entry.agent ? entry.submission.rerun[1] : null;
+
 function agentCell(entry, notes, styles) {
   const style = styles.get(entry);
   const link = el("a", { href: `${entry.submission.page}#${entry.id}`, "data-k": `a${entry.id}`, title: `submission page: versions, settings, seeds, ledger heads` }, foreign(entry.agent));
@@ -41,6 +44,8 @@ function overviewColumns(view, styles) {
   const nre = value => nreText(value, budget);
   return [
     { key: "standing", left: true, head: "standing", hint: "how far its numbers are proved: reported, recomputed or replayed", cell: line => standingCell(line.standing, Math.min(...line.rows.map(row => row.answers))) },
+    DATA.submissions.some(submission => submission.rerun) && { key: "rerun", left: true, head: "rerun", hint: "what running the agent again on fresh seeds found: confirmed, contradicted or undecided",
+      cell: line => cell(verdictOf(line.entry) || NONE, verdictOf(line.entry)) },
     { key: "rank", head: "rank", hint: "the rank in the chosen question; below it the 95% interval of the rank", first: "ascending", cell: rankCell },
     { key: "tier", head: "tier", hint: "entries of one tier cannot be told apart from the best one in it", first: "ascending",
       cell: line => cell(letter(line.scores[line.question]?.tier ?? null) || NONE, line.scores[line.question]?.tier ?? null) },
