@@ -43,3 +43,9 @@ def parts_of(policy: Any) -> list[Any]:
         *getattr(policy, "members", ()),
         *getattr(policy, "failure_models", ()),
     ]
+
+
+def has_own_model(policy: Any) -> bool:
+    """Whether the policy, or one that it is made of, is of a user's class and gives an ONNX model of itself."""
+    own = getattr(policy, "kind", None) == "onnx" and not type(policy).__module__.startswith("banel_envs.")
+    return own or any(map(has_own_model, parts_of(policy)))

@@ -333,9 +333,14 @@ def test_the_examples_name_what_there_is(capsys):
     _, out, _ = banel(capsys, "--help")
     every = [*examples(out), *(a for p in subcommands().values() for a in examples(p.format_help()))]
     options = [parser().parse_args(arguments) for arguments in every]
-    assert {o.suite for o in options if "suite" in o} <= set(SUITES)
+    assert {o.suite for o in options if getattr(o, "suite", None)} <= set(SUITES)
     assert {o.task for o in options if isinstance(getattr(o, "task", None), str)} <= set(TASKS)
-    named = {name for o in options if "agent" in o for name in ([o.agent] if isinstance(o.agent, str) else o.agent)}
+    named = {
+        name
+        for o in options
+        if getattr(o, "agent", None)
+        for name in ([o.agent] if isinstance(o.agent, str) else o.agent)
+    }
     assert {name for name in named if ":" not in name} <= set(AGENTS)
 
 

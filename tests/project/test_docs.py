@@ -21,7 +21,10 @@ COMMANDS = [
     (page.name, line.strip())
     for page in PAGES
     for line in page.read_text().splitlines()
-    if re.match(r"\s*(\.venv/bin/)?banel (list|run|bench|board|show|data|replay|pack|unpack)(?= |$)", line)
+    if re.match(
+        r"\s*(\.venv/bin/)?banel (list|run|bench|board|site|plot|show|data|replay|pack|unpack|submit|check|rerun)(?= |$)",
+        line,
+    )
     and "..." not in line
 ]
 

@@ -38,6 +38,16 @@ def test_agents_keep_the_contract(where, task):
     check_agent(getattr(importlib.import_module(module), name), TASKS[task])
 
 
+@pytest.mark.parametrize("task", ["banel/Gaussian1D-v0", "banel/AdditionAttack-v0"])
+def test_an_agent_whose_policy_is_stored_as_onnx_keeps_the_contract(task):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    module = importlib.import_module("onnx_policy")
+    check_agent(module.TableAgent, TASKS[task])
+    problem = TASKS[task].problem
+    check_policy(module.Table(np.log(np.full((problem.T, problem.V), 1 / problem.V)), problem.end), problem)
+
+
 @pytest.mark.parametrize("task", [EASY, "banel/AdditionAttack-v0", "banel/Gaussian1D-v0"])
 def test_policies_keep_the_contract(task):
     problem = TASKS[task].problem

@@ -13,7 +13,7 @@ from banel_envs.measure.success import SuccessRate
 from banel_envs.policies import Mixture, Policy, Repeating, Uniform
 from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import SCHEMA, Execution, LedgerMark, Point, Rate, RunRecord, Work
-from banel_leaderboard.running.evaluator import grid
+from banel_leaderboard.running.evaluator import Questions, grid
 
 V, T, BUDGET, BATCH = 4, 3, 60, 12
 SUCCESSES = np.array([[3, 3, 3], [3, 3, 2]])  # of 64 sequences: the uniform policy succeeds at 1/32
@@ -81,7 +81,11 @@ def make_run(
     rewards = np.concatenate([a.rewards for a in oracle.ledger.asks])
     hits = np.flatnonzero(rewards == 1)
     curve = policies(good, steps)
-    points = [_point(nre, task, curve[nre // BATCH], tokens[hits[hits < nre]]) for nre in grid(oracle.budget)]
+    asked, places = Questions.of(task.problem, oracle.ledger), grid(oracle.budget)
+    points = [
+        _point(task, curve[nre // BATCH], tokens[hits[hits < nre]], asked, (before, nre))
+        for before, nre in zip([0, *places], places, strict=False)
+    ]
     record = RunRecord(
         schema_number=SCHEMA,
         task=task.problem.id,
@@ -122,9 +126,15 @@ def execution(wall_s: float) -> Execution:
     )
 
 
-def _point(nre: int, task: Task, policy: Policy, known: Tokens) -> Point:
+def _point(task: Task, policy: Policy, known: Tokens, asked: Questions, part: tuple[int, int]) -> Point:
     rates: list[SuccessRate] = [success_rate(task, policy, exclude=k) for k in (None, known)]
-    return Point(nre=nre, success=Rate.of(rates[0]), fresh=Rate.of(rates[1]), invalid=None, repeated=None)
+    return Point(
+        nre=part[1],
+        success=Rate.of(rates[0]),
+        fresh=Rate.of(rates[1]),
+        invalid=asked.invalid(*part),
+        repeated=asked.repeated(*part),
+    )
 
 
 MISS = [[0, 1, 2], [0, 0, 1], [1, 1, 1]]

@@ -178,3 +178,21 @@ def test_the_interval_is_that_of_the_paths() -> None:
     assert least == pytest.approx(0.95**400) and most == pytest.approx(0.998**400)
     same = np.full((4, 100), 0.02)
     assert hazard_intervals(same, np.ones_like(same), seed=0)[0] == (35, 35)
+
+
+@pytest.mark.parametrize(
+    ("times", "met", "decided"),
+    [
+        ([3, 5, 9], [True, True, True], 5),  # the median is 5, and known at 5
+        ([3, 5, 9, 11], [True, True, True, True], 9),  # the median is 7, and known at 9 only
+        ([3, 5, 9, 11], [True, True, False, False], INF),
+        ([3], [True], 3),
+    ],
+)
+def test_a_median_is_known_once_fewer_than_half_are_left(times: list[int], met: list[bool], decided: float) -> None:
+    curve = kaplan_meier(np.array(times, float), np.array(met))
+    assert curve.decided() == decided
+    # Whoever ends all runs before that time does not know it, and whoever ends them at it does.
+    for end in (decided - 1, decided):
+        cut = kaplan_meier(np.minimum(times, end), np.array(met) & (np.array(times) <= end))
+        assert cut.median() == (curve.median() if end >= decided else INF)

@@ -4,7 +4,7 @@
     header     JSON: {"__metadata__": {"policy": STRUCTURE}, NAME: {"dtype", "shape", "data_offsets"}, ...}
     data       the arrays, one after the other, without a gap
 
-The checks are stricter than the format: the JSON has one meaning, there are three dtypes, and every byte belongs to one
+The checks are stricter than the format: the JSON has one meaning, there are four dtypes, and every byte belongs to one
 array. No memory is allocated beyond what is in the file. Source: https://github.com/huggingface/safetensors.
 """
 
@@ -21,8 +21,8 @@ from banel_envs.files.visible import shown
 
 Arrays = dict[str, NDArray[Any]]
 
-# Weights are F32, sequences are I64, and the empty array of a policy without arrays is F64.
-DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}
+# Weights are F32, sequences are I64, an ONNX model is U8, and the empty array of a policy without arrays is F64.
+DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "|u1"}
 MOST_HEADER = 2**22  # bytes; the header of a mixture of 1,000 transformers with 30 arrays each has 3 million
 MOST_AXES = 8
 METADATA = "__metadata__"

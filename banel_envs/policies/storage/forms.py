@@ -88,6 +88,17 @@ class _Bare(_Leaf):
         return made.from_spec(spec, {})
 
 
+class _Onnx(_Leaf):
+    """A policy of any class that gives its own ONNX model. What is read is an OnnxPolicy."""
+
+    def pack(self, policy: Any, prefix: str, writer: Writer) -> dict[str, Any]:
+        from banel_envs.policies.onnx_models.policy import arrays_of, spec_of
+
+        for name, array in arrays_of(policy).items():
+            writer.array(prefix + name, array)
+        return spec_of(policy)
+
+
 class _Network(_Leaf):
     """A network. The TorchPolicy around it stores it, and its weights are float32."""
 
@@ -205,7 +216,7 @@ class _Filtered:
         return policy.policy
 
 
-BARE, LEAF, NETWORK = _Bare(), _Leaf(), _Network()
+BARE, LEAF, NETWORK, ONNX = _Bare(), _Leaf(), _Network(), _Onnx()
 MIXTURE, TEMPERED, MASKED, GUIDED = _Mixture(), _Tempered(), _Masked(), _Guided()
 EXCLUDING, FILTERED = _Excluding(), _Filtered()
 

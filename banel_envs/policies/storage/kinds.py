@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "grammar": Kind("banel_envs.policies.grammar:UniformGrammar", forms.LEAF),
     "masked": Kind("banel_envs.policies.grammar:Masked", forms.MASKED),
     "guided": Kind("banel_envs.policies.guided:Guided", forms.GUIDED),
+    "onnx": Kind("banel_envs.policies.onnx_models.policy:OnnxPolicy", forms.ONNX),
     "filtered": Kind("banel_envs.policies.filtered:Filtered", forms.FILTERED),
 }
 

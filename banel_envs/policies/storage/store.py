@@ -42,6 +42,13 @@ def save_policy(path: str | Path, policy: Policy) -> None:
     Path(path).chmod(0o644)  # safetensors writes files that only their owner can read
 
 
+def as_stored(policy: Policy) -> Policy:
+    """What would be read of the policy after it was stored; BadValue if it has no stored form, ValueError if it is refused."""
+    writer = _Writer()
+    spec = writer.part(policy, "")
+    return _Reader(writer.arrays, finite=True).policy(json.loads(json.dumps(spec)))
+
+
 def digest(policy: Policy) -> str:
     """SHA-256 of the policy's structure and arrays; BadValue if the policy has no stored form.
 

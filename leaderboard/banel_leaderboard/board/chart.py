@@ -27,7 +27,7 @@ from banel_leaderboard.ranking.rows import Board, RateName, Regime, Row, TaskTab
 from banel_leaderboard.statistics.medians import Floats, at_or_before, band, median
 
 # After Okabe and Ito 2008, whose colours colour-blind readers can tell apart; darkened for a white page. The colours of
-# dark mode, in the same order, are in page.css.
+# dark mode, in the same order, are in colours.css.
 COLOURS = (
     "#5f6672", "#0a6ebd", "#c94f00", "#00876a", "#b5478a", "#9a6a00", "#6a4fc4", "#3c9fd6", "#8c1f4b", "#5d8a00"
 )  # fmt: skip
@@ -98,10 +98,11 @@ def panel_of(board: Board, table: TaskTable) -> Panel:
     """The curves of a table."""
     base = [r.record.points[0].success.at() for row in table.rows if row.first.agent == "base" for r in row.runs]
     level = float(median(np.array(base))) if base else None
-    return Panel(table.task, board.regime, board.rate, tuple(_curve(row) for row in table.rows), level)
+    return Panel(table.task, board.regime, board.rate, tuple(curve_of(row) for row in table.rows), level)
 
 
-def _curve(row: Row) -> Curve:
+def curve_of(row: Row) -> Curve:
+    """The curve of a row: the median over its runs and the band, at every NRE at which one of them was measured."""
     grid = np.unique([p.nre for r in row.runs for p in r.record.points])
     lows, highs, bests = [], [], []
     for run in row.runs:

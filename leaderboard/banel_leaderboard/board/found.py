@@ -29,7 +29,7 @@ def svg(table: TaskTable, styles: Mapping[str, Style], name: str, width: int, he
     """The curves of a task as an SVG element of `width` x `height` CSS pixels. Every id begins with `name`."""
     budget = table.budget
     nre = np.unique(np.geomspace(max(1, budget / 1_000), budget, PLACES).round())
-    curves = [(row, _curve(row, nre)) for row in table.rows]
+    curves = [(row, found_by(row, nre)) for row in table.rows]
     most = max(10.0, *(float(values.max()) for _, values in curves))
     x = _axis(float(nre[0]), budget, LEFT, width - RIGHT)
     y = _axis(ZERO, most, height - BOTTOM, TOP)
@@ -45,7 +45,7 @@ def svg(table: TaskTable, styles: Mapping[str, Style], name: str, width: int, he
     )
 
 
-def _curve(row: Row, nre: Floats) -> Floats:
+def found_by(row: Row, nre: Floats) -> Floats:
     """The median over seeds of the distinct successes asked by each NRE."""
     by = [np.searchsorted(run.asked.found, nre, side="right").astype(np.float64) for run in row.runs]
     return median(np.stack(by, axis=-1))

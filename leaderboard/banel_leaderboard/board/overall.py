@@ -104,10 +104,11 @@ def svg(table: Overall, styles: Mapping[str, Style], name: str, width: int, heig
         f"{visible(line.agent, MOST_LABEL)} {line.curve.met(np.array([1.0]))[0]:.0%}" for line in table.lines
     )
     says = f"Share of runs that met a success within the budget: {ends}."
-    return svg_of(lambda axes: _draw(axes, table.lines, styles), name, (width, height), title, says)
+    return svg_of(lambda axes: draw_met(axes, table.lines, styles), name, (width, height), title, says)
 
 
-def _draw(axes: Any, lines: Sequence[Line], styles: Mapping[str, Style]) -> None:
+def draw_met(axes: Any, lines: Sequence[Line], styles: Mapping[str, Style]) -> None:
+    """Draw the share of runs that had met a success onto Matplotlib axes."""
     starts = [float(line.curve.times[0]) for line in lines]
     left = 10.0 ** np.floor(np.log10(min(*starts, 0.1)))
     for number, line in enumerate(lines):

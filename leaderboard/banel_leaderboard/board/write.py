@@ -16,14 +16,14 @@ from banel_leaderboard.ranking.boards import charted, make_boards
 def write_page(folder: Path | Loaded, out: Path) -> Loaded:
     """Write the board as one HTML file, which loads nothing and works from file://. Returns the runs that it shows."""
     loaded = _loaded(folder)
-    _write(out, page(loaded).encode())
+    write_whole(out, page(loaded).encode())
     return loaded
 
 
 def write_markdown(folder: Path | Loaded, out: Path) -> Loaded:
     """Write the board as Markdown tables. Returns the runs that they show."""
     loaded = _loaded(folder)
-    _write(out, markdown(loaded).encode())
+    write_whole(out, markdown(loaded).encode())
     return loaded
 
 
@@ -38,7 +38,7 @@ def write_figure(folder: Path | Loaded, png: Path) -> Loaded:
     if not panels:
         count = len(loaded.runs)
         raise BadValue(f"none of {count} runs has default settings and its task's own budget; the figure needs one")
-    _write(png, figure_png(panels))
+    write_whole(png, figure_png(panels))
     return loaded
 
 
@@ -46,8 +46,8 @@ def _loaded(folder: Path | Loaded) -> Loaded:
     return load_runs(folder) if isinstance(folder, Path) else folder
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write the whole file or nothing."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the whole file or nothing; BadValue where it cannot be written."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

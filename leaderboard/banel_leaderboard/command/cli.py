@@ -1,7 +1,7 @@
-"""The options of the `banel` command: list, run, bench, board, show, data, replay, pack, unpack.
+"""The options of the `banel` command; see `banel --help` for its subcommands.
 
-What the commands do stands in commands.py. This module imports neither PyTorch nor the agents, so that `banel --help`
-answers at once.
+What the commands do stands in commands.py, submitting.py and publish.py. This module imports neither PyTorch nor the
+agents, so that `banel --help` answers at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.version import __version__
-from banel_leaderboard.command import commands
+from banel_leaderboard.command import commands, publish, submitting
 
 EXIT_BAD_INPUT = 2
 EXAMPLES = {
@@ -28,17 +28,34 @@ EXAMPLES = {
     ),
     "bench": (
         "banel bench --suite smoke --out out",
+        "banel bench --suite quick --agent my_agent:MyAgent --out out",
         "banel bench --suite v1 --out out --plan",
     ),
     "board": ("banel board out --out page.html",),
+    "site": ("banel site --out site",),
+    "plot": ("banel plot out --out figures",),
     "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
     "data": ("banel data mnist --out data",),
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
+    "submit": ('banel submit out --name "My method" --author Me --licence MIT',),
+    "rerun": ("banel rerun leaderboard/submissions/mine --agent my_pkg:MyAgent --agent-from ../my_pkg --out again",),
+    "check": ("banel check leaderboard/submissions/addition",),
     "unpack": ("banel unpack leaderboard/submissions/mine --out runs",),
 }
 # Packages that an extra brings. If one of them is missing, the person is told which extra to install.
-EXTRAS = ("torch", "stable_baselines3", "tqdm", "pandas", "pydantic", "jinja2", "markupsafe", "matplotlib")
+EXTRAS = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "stable_baselines3",
+    "tqdm",
+    "pandas",
+    "pydantic",
+    "jinja2",
+    "markupsafe",
+    "matplotlib",
+)
 
 
 _Help = argparse.RawDescriptionHelpFormatter  # it does not join the lines of the examples
@@ -98,8 +115,7 @@ def parser() -> Parser:
     run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
     run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
     run.add_argument("--feedback", choices=["failures", "full", "typed", "both"], default="failures")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent")
-    run.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
+    _add_settings(run)
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
     run.add_argument("--oracle", metavar="file:DIR", help="ask by files in DIR instead of the task's own reward")
@@ -115,6 +131,8 @@ def parser() -> Parser:
 
     bench = _command(subparsers, "bench", "a suite: tasks x agents x seeds")
     bench.add_argument("--suite", required=True, help="a name from `banel list`")
+    bench.add_argument("--agent", help="a name, or module:Class of your own, that runs instead of the suite's agents")
+    _add_settings(bench)
     _add_running(bench)
     part = bench.add_mutually_exclusive_group()
     part.add_argument("--plan", action="store_true", help="run nothing; print runs, core-hours and a SLURM command")
@@ -124,15 +142,7 @@ def parser() -> Parser:
     bench.add_argument("--retries", type=int, help="of a lane whose Ray node or worker died (default 3)")
     bench.set_defaults(command=commands.bench)
 
-    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
-    board.add_argument("folder", type=Path)
-    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
-    board.add_argument(
-        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
-    )
-    _add_own_code(board)
-    board.set_defaults(command=commands.board)
-
+    _add_publishing(subparsers)
     show = _command(subparsers, "show", "samples of a run's final policy with their log-probabilities")
     show.add_argument("run", type=Path)
     show.add_argument("-n", type=int, default=10, help="how many (default 10)")
@@ -144,6 +154,14 @@ def parser() -> Parser:
     data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
     data.set_defaults(command=commands.data)
 
+    _add_replay(subparsers)
+    _add_packing(subparsers)
+    _add_submitting(subparsers)
+    return top
+
+
+def _add_replay(subparsers: Any) -> None:
+    """Add the command that proves runs."""
     replay = _command(subparsers, "replay", "prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
     replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
@@ -152,8 +170,88 @@ def parser() -> Parser:
     replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")
     _add_own_code(replay)
     replay.set_defaults(command=commands.replay)
-    _add_packing(subparsers)
-    return top
+
+
+def _add_submitting(subparsers: Any) -> None:
+    """Add the commands about submissions."""
+    submit = _command(subparsers, "submit", "pack, check and describe finished runs, and write them as a submission")
+    submit.add_argument("folder", type=Path, help="the folder that was handed to --out of `banel bench`")
+    submit.add_argument("--name", required=True, help="of the method, as the board shows it")
+    submit.add_argument("--author", action="append", default=[], help="once for each (default: git's user.name)")
+    submit.add_argument("--link", default="", metavar="URL", help="https, to a paper or to the code")
+    submit.add_argument("--licence", default="", help="of the agent's code, such as Apache-2.0")
+    submit.add_argument("--commit", default="", help="of the agent's code, in hex")
+    submit.add_argument("--tuning-configurations", type=int, default=0, metavar="N", help="settings that were tried")
+    submit.add_argument("--tuning-nre", type=int, default=0, metavar="N", help="evaluations that were spent on trying")
+    submit.add_argument("--attempts", type=int, default=1, help="times that the whole suite was run (default 1)")
+    submit.add_argument("--note", default="", help="what else a reader should know, in one paragraph")
+    submit.add_argument("--suite", help="the suite that was run (default: the one that the runs are complete for)")
+    submit.add_argument("--date", help="YYYY-MM-DD (default: today)")
+    submit.add_argument("--submissions", type=Path, metavar="DIR", help="default: leaderboard/submissions")
+    submit.add_argument(
+        "--without-policies", action="store_true", help="final rates stay reported until runs are replayed"
+    )
+    submit.add_argument("--open", action="store_true", help="show the submission's page in a browser")
+    submit.set_defaults(command=submitting.submit)
+
+    check = _command(
+        subparsers, "check", "whether a submission would be taken in: offline, and nothing of it is executed"
+    )
+    check.add_argument("folder", type=Path, help="the submission, a folder with a submission.json")
+    check.add_argument("--against", type=Path, metavar="DIR", help="the other submissions (default: those beside it)")
+    check.add_argument("--attestations", type=Path, help="what was replayed, outside the submission")
+    check.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON too")
+    check.set_defaults(command=submitting.check)
+
+    rerun = _command(subparsers, "rerun", "run a submission's agent again on fresh seeds, isolated, and compare")
+    rerun.add_argument("folder", type=Path, help="the submission")
+    rerun.add_argument("--agent", required=True, help="module:Class of its agent, or the name of a shipped one")
+    rerun.add_argument("--agent-from", type=Path, metavar="PATH", help="the folder that the module is in")
+    rerun.add_argument("--as", dest="called", metavar="NAME", help="the agent's name in a submission of several agents")
+    rerun.add_argument("--task", action="append", default=[], help="only this task; may be given several times")
+    rerun.add_argument("--runs", type=int, help="fresh seeds a task (default: as many as were submitted)")
+    rerun.add_argument("--out", type=Path, required=True, help="the fresh runs; a rerun that was stopped goes on there")
+    rerun.add_argument("--attestations", type=Path, metavar="DIR", help="write the verdict into this folder too")
+    rerun.add_argument(
+        "--instance", action="store_true", help="on other assets of the tasks, drawn now, beside controls"
+    )
+    rerun.set_defaults(command=submitting.rerun)
+
+
+def _add_publishing(subparsers: Any) -> None:
+    """Add the commands that show runs: the board, the site of all submissions and the figures of a paper."""
+    board = _command(subparsers, "board", "the leaderboard of a folder of runs")
+    board.add_argument("folder", type=Path)
+    board.add_argument("--out", type=Path, required=True, help="a .html page, a .md table or a .png figure")
+    board.add_argument(
+        "--attestations", type=Path, help="what was replayed: a file of `banel replay --attest`, or a folder of them"
+    )
+    _add_own_code(board)
+    board.set_defaults(command=commands.board)
+
+    site = _command(subparsers, "site", "all submissions as one static folder of pages")
+    site.add_argument(
+        "--submissions",
+        type=Path,
+        default=publish.SUBMISSIONS,
+        help=f"its folders are the submissions (default {publish.SUBMISSIONS})",
+    )
+    site.add_argument("--out", type=Path, required=True, help="a folder for index.html and the pages of submissions")
+    site.add_argument(
+        "--attestations",
+        type=Path,
+        help="what was replayed, as for `banel board` (default: that beside the submissions)",
+    )
+    site.add_argument("--open", action="store_true", help="open it in a browser")
+    _add_own_code(site)
+    site.set_defaults(command=publish.site)
+
+    plot = _command(subparsers, "plot", "the site's figures of folders of runs, for a paper")
+    plot.add_argument("folders", type=Path, nargs="+", metavar="RUNS", help="folders of runs, packed or not")
+    plot.add_argument("--out", type=Path, required=True, help="a folder for the figures")
+    plot.add_argument("--format", choices=publish.FORMATS, default="pdf", help="of the files (default pdf)")
+    _add_own_code(plot)
+    plot.set_defaults(command=publish.plot)
 
 
 def _add_packing(subparsers: Any) -> None:
@@ -168,6 +266,14 @@ def _add_packing(subparsers: Any) -> None:
     unpack.add_argument("folder", type=Path, help="what `banel pack` made")
     unpack.add_argument("--out", type=Path, required=True, help="a new folder")
     unpack.set_defaults(command=commands.unpack)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the options that give an agent other settings than its default ones."""
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the agent"
+    )
+    command.add_argument("--config", type=Path, help="a JSON or TOML file of settings")
 
 
 def _add_own_code(command: argparse.ArgumentParser, agents: bool = True) -> None:

@@ -107,14 +107,23 @@ def run(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Run a suite, or print its plan."""
+    from banel_leaderboard.running.lookup import allow_own_modules
     from banel_leaderboard.sweeping.plan import describe_plan, make_plan, shard_of
     from banel_leaderboard.sweeping.suites import get_suite
     from banel_leaderboard.sweeping.sweep import lanes_of
 
-    lanes = lanes_of(get_suite(options.suite))
+    suite, settings = get_suite(options.suite), read_settings(options.config, options.set)
+    if options.agent is None and settings:
+        raise BadValue(f"--set gives {next(iter(settings))}; name the agent whose setting it is with --agent")
+    if options.agent is not None:
+        allow_own_modules([options.agent])
+    lanes = lanes_of(suite, options.agent, settings)
     if options.plan:
         _check_running(options)
         command = ["banel", "bench", "--suite", options.suite, "--out", str(options.out)]
+        command += ["--agent", options.agent] if options.agent is not None else []
+        command += ["--config", str(options.config)] if options.config is not None else []
+        command += [word for pair in options.set for word in ("--set", pair)]
         command += ["--isolate"] * options.isolate
         command += ["--timeout", f"{options.timeout:g}"] if options.timeout is not None else []
         print(describe_plan(make_plan(lanes, options.out), options.jobs, command))

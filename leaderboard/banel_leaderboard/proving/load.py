@@ -27,6 +27,7 @@ from banel_leaderboard.proving.recompute import (
     check_rates,
     recorded_task,
 )
+from banel_leaderboard.proving.shares import check_shares
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
 from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.field_limits import VERSION
@@ -34,8 +35,8 @@ from banel_leaderboard.records.find_runs import Opened, many, opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import CannotTell, Known
 
-Identity: TypeAlias = tuple[str, str, str, str, int, str]
-"""Task, digest, agent, config, budget, version."""
+Identity: TypeAlias = tuple[str, str, str, str, str, int, str]
+"""Submission, task, digest, agent, config, budget, version."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Run:
     version: str  # the version of the package that made the run, as the ledger's first line says
     asked: Asked  # what its ledger says about its questions
     proved: Proved
+    submission: str = ""  # the submission that it is of, where several are read; runs of two submissions share no row
 
     @cached_property
     def identity(self) -> Identity:
         """What the runs of one row have in common. Runs of one identity may differ in seed, feedback and twin."""
         r = self.record
-        return r.task, r.digest, r.agent, json.dumps(r.config, sort_keys=True), r.budget, self.version
+        config = json.dumps(r.config, sort_keys=True)
+        return self.submission, r.task, r.digest, r.agent, config, r.budget, self.version
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Refused:
 
     path: str
     reason: str
+    kind: str = ""  # the class of the error
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def load_runs(folder: Path, known: Known | None = None, attestations: Iterable[A
 
 def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Attestation]) -> Loaded:
     runs: dict[Any, Run] = {}
-    refused = [_refuse(_name(path, folder), reason, folder) for path, reason in found.refused]
+    refused = [_refuse(_name(path, folder), reason, folder, "FileRefused") for path, reason in found.refused]
     for place in found.runs:
         name = _name(place.shown, folder)
         try:
@@ -111,7 +115,7 @@ def _load(folder: Path, found: Opened, known: Known, replayed: Mapping[str, Atte
                 refused.append(_refuse(other.path, f"the same run stands in {run.path}, which is counted", folder))
             runs[key] = run
         except BanelError as error:
-            refused.append(_refuse(name, found.told(error), folder))
+            refused.append(_refuse(name, found.told(error), folder, type(error).__name__))
         except Exception as error:  # one file that no check foresaw must not keep the other runs off the board
             refused.append(_refuse(name, f"checking it raised {type(error).__name__}: {found.told(error)}", folder))
     return Loaded(tuple(runs.values()), tuple(refused))
@@ -155,6 +159,7 @@ def how_far(
     holds(lambda: check_package_facts(record, known))
     if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
+    check_shares(record, ledger, recorded_task(record, ledger, known))
     check_policy_file(record, folder)
     # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:
@@ -163,8 +168,8 @@ def how_far(
     return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
 
 
-def _refuse(name: str, reason: str, folder: Path) -> Refused:
+def _refuse(name: str, reason: str, folder: Path, kind: str = "") -> Refused:
     """A refused run, which is also printed on stderr. Its text is made visible and cut to a few lines."""
-    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")))
+    refused = Refused(visible(name), visible(reason.replace(f"{folder}/", "")), kind)
     print(f"refused {refused.path}: {refused.reason}", file=sys.stderr)
     return refused

@@ -107,3 +107,8 @@ def _check_rates(rates: Iterable[Rate]) -> None:
             raise RunRefused(f"a success rate has no upper end, but it has log10={rate.log10} and low={rate.low}")
         if any(a > b + SLACK for a, b in itertools.pairwise(known)):
             raise RunRefused(f"a success rate is 10^{rate.log10}, outside its interval {rate.low} to {rate.high}")
+        if rate.method == "exact" and (not rate.low == rate.log10 == rate.high or rate.samples):
+            raise RunRefused(
+                f"an exact rate says log10={rate.log10}, low={rate.low}, high={rate.high} and samples={rate.samples}; it has "
+                f"no interval and no samples"
+            )

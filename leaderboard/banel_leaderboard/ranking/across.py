@@ -20,18 +20,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from banel_leaderboard.proving.load import Run
 from banel_leaderboard.ranking.answers import Bases
 from banel_leaderboard.ranking.boards import BREAKS_THE_RULE
+from banel_leaderboard.ranking.cut import cut
 from banel_leaderboard.ranking.negative_control import BAR, controlled_for
 from banel_leaderboard.ranking.rows import LEAST_SEEDS, SEED, Board, Question, RateName, Row, TaskTable
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.running.evaluator import STEPS
 from banel_leaderboard.statistics import across
-from banel_leaderboard.statistics.medians import Floats, percentile_interval
+from banel_leaderboard.statistics.medians import RESAMPLES, Floats, median, percentile_interval
 from banel_leaderboard.statistics.survival import Survival, kaplan_meier
 
 FLOOR = -12.0  # log10: a rate below 10^-12, zero included, counts as 10^-12
 Scores: TypeAlias = dict[Question, tuple[Floats, Floats]]
 """The score of a line in a question: itself [], and in each resample [R]; the larger the better."""
+Place: TypeAlias = tuple[int, tuple[int, int] | None, int | None]
+"""The rank of a line, the interval of its rank, and its group."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,15 @@ class Overall:
     left_out: Mapping[str, str]  # agents that are not in the table, and why
 
 
-def overall(board: Board) -> Overall | None:
+def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Overall | None:
     """The agents of a board over all its tasks; None if no agent has a rank on all of them.
 
     Negative controls are left out: on them every rank is luck.
+
+    Args:
+        board: the board.
+        step: of the STEPS equal steps of the budget, the one at which every run is cut off, see cut.py; by default none is.
+        resamples: of the bootstrap; with 0 there are scores and ranks without intervals and groups.
     """
     tables = [table for table in board.tables if controlled_for(table) is None]
     if not tables or board.regime == "blind":
@@ -82,13 +92,14 @@ def overall(board: Board) -> Overall | None:
     if not groups:
         return None
     bases = Bases([run for table in tables for row in table.rows for run in row.runs])
-    bars = [_bar(table) for table in tables]
-    drawn = {key: _scores(rows, board.rate, bases, bars) for key, rows in groups.items()}
+    bars = [_bar(table, step) for table in tables]
+    runs = {key: [[cut(run, step) for run in row.runs] for row in rows] for key, rows in groups.items()}
+    drawn = {key: _scores(runs[key], board.rate, bases, bars, resamples) for key in groups}
     # A question that cannot be answered for every line, for want of a base policy or a bar, is left out of the table.
     asked = [q for q in board.questions if all(q in scores for scores in drawn.values())]
     placed = {q: _places({key: scores[q] for key, scores in drawn.items() if _ranked(groups[key], q)}) for q in asked}
     lines = [
-        Line(rows, {q: _score(rows, drawn[key][q], placed[q].get(key), q) for q in asked}, _curve(rows))
+        Line(rows, {q: _score(rows, drawn[key][q], placed[q].get(key), q) for q in asked}, _curve(runs[key]))
         for key, rows in groups.items()
     ]
     lines.sort(key=lambda line: _order(line, board.question))
@@ -106,11 +117,12 @@ def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dic
     found: dict[str, list[Row]] = defaultdict(list)
     for table in tables:
         for row in table.rows:
-            key = json.dumps([row.first.agent, row.first.config, row.runs[0].version], sort_keys=True)
+            run = row.runs[0]
+            key = json.dumps([run.submission, run.record.agent, run.record.config, run.version], sort_keys=True)
             found[key].append(row)
     groups, left_out = {}, {}
     for key, rows in found.items():
-        agent = rows[0].first.agent
+        agent = _name(rows[0])
         unranked = sum(all(rank is None for rank in row.ranks.values()) for row in rows)
         if len(rows) < len(tables):
             left_out[agent] = f"on {len(rows)} of {len(tables)} tasks"
@@ -118,39 +130,46 @@ def _whole(tables: Sequence[TaskTable]) -> tuple[dict[str, tuple[Row, ...]], dic
             left_out[agent] = f"no rank on {unranked} of {len(tables)} tasks"
         else:
             groups[key] = tuple(rows)
-    return groups, {
-        agent: why for agent, why in left_out.items() if all(agent != g[0].first.agent for g in groups.values())
-    }
+    return groups, {agent: why for agent, why in left_out.items() if all(agent != _name(g[0]) for g in groups.values())}
+
+
+def _name(row: Row) -> str:
+    """The agent, and the submission where several are read."""
+    submission = row.runs[0].submission
+    return f"{row.first.agent} of {submission}" if submission else row.first.agent
 
 
 def _ranked(rows: Sequence[Row], question: Question) -> bool:
     return all(row.ranks.get(question) is not None for row in rows)
 
 
-def _bar(table: TaskTable) -> float | None:
+def _bar(table: TaskTable, step: int) -> float | None:
     """The median number of distinct successes that `without_replacement` asked on a task; None if it did not run."""
     row = next((row for row in table.rows if row.first.agent == BAR and row.distinct is not None), None)
-    return None if row is None or row.distinct is None else row.distinct.total.value
+    return None if row is None else float(median(np.array([len(cut(run, step).asked.found) for run in row.runs])))
 
 
-def _scores(rows: Sequence[Row], rate: RateName, bases: Bases, bars: Sequence[float | None]) -> Scores:
-    """The scores of a line, in the data and in each resample."""
-    sizes = [len(row.runs) for row in rows]
-    name = json.dumps([rows[0].first.agent, rows[0].first.config], sort_keys=True)
+def _scores(
+    tasks: Sequence[Sequence[Run]], rate: RateName, bases: Bases, bars: Sequence[float | None], resamples: int
+) -> Scores:
+    """The scores of a line, whose runs are given task by task, in the data and in each resample."""
+    sizes = [len(runs) for runs in tasks]
+    first = tasks[0][0]
+    name = json.dumps([first.record.agent, first.record.config, *filter(None, [first.submission])], sort_keys=True)
     # By its name, so that another agent on the board changes no interval, and no two agents share their draws.
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])
-    weights = np.vstack([across.even_weights(sizes)[None], across.stratified(sizes, rng)])
-    shares = np.array([_share(run.record)[0] for row in rows for run in row.runs])
+    weights = np.vstack([across.even_weights(sizes)[None], across.stratified(sizes, rng, resamples)])
+    shares = np.array([_share(run.record)[0] for runs in tasks for run in runs])
     found: Scores = {"first": _split(-across.mean(shares, weights))}
     if None not in bars:
         ratios = [
             math.log10((1 + len(run.asked.found)) / (1 + bar))
-            for row, bar in zip(rows, bars, strict=True)
+            for runs, bar in zip(tasks, bars, strict=True)
             if bar is not None
-            for run in row.runs
+            for run in runs
         ]
         found["distinct"] = _split(across.interquartile_mean(np.array(ratios), weights))
-    gains = [_gain(run.record, rate, bases) for row in rows for run in row.runs]
+    gains = [gain_over_base(run.record, rate, bases) for runs in tasks for run in runs]
     known = [gain for gain in gains if gain is not None]
     if len(known) == len(gains):
         found["worth"] = _split(across.interquartile_mean(np.array(known), weights))
@@ -169,19 +188,23 @@ def _share(record: RunRecord) -> tuple[float, bool]:
     return record.first_success / record.budget, True
 
 
-def _gain(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
+def gain_over_base(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
+    """How many decades the final rate is above the base policy's success, both floored at FLOOR; None without a base policy."""
     base = bases.of(record)
     return None if base is None else max(record.final(rate), FLOOR) - max(base[0], FLOOR)
 
 
-def _places(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tuple[int, tuple[int, int], int]]:
-    """Rank, interval of the rank, and group of each ranked line."""
+def _places(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Place]:
+    """Rank, interval of the rank, and group of each ranked line; the rank alone where nothing was drawn."""
     if not scores:
         return {}
     values = np.array([value for value, _ in scores.values()])
     drawn = np.array([samples for _, samples in scores.values()])
+    ranks = across.ranks(values[:, None])[:, 0].tolist()
+    if not drawn.size:
+        return {key: (rank, None, None) for key, rank in zip(scores, ranks, strict=True)}
     places = zip(
-        across.ranks(values[:, None])[:, 0].tolist(),
+        ranks,
         across.rank_intervals(drawn),
         across.tie_groups(values, drawn),
         strict=True,
@@ -192,11 +215,11 @@ def _places(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tuple[int,
 def _score(
     rows: Sequence[Row],
     score: tuple[Floats, Floats],
-    place: tuple[int, tuple[int, int], int] | None,
+    place: Place | None,
     question: Question,
 ) -> Score:
     # Seeds that asked the same questions are one run without any spread, which is what there is to know of them.
-    enough = min(len(row.runs) + len(row.copies) for row in rows) >= LEAST_SEEDS
+    enough = min(len(row.runs) + len(row.copies) for row in rows) >= LEAST_SEEDS and score[1].size > 0
     ends = percentile_interval(score[1]) if enough else (None, None)
     value, low, high = float(score[0]), ends[0], ends[1]
     if question == "first":  # shown as the share itself, of which less is better
@@ -206,7 +229,7 @@ def _score(
     return Score(value, low, high, *place)
 
 
-def _curve(rows: Sequence[Row]) -> Survival:
-    shares = [_share(run.record) for row in rows for run in row.runs]
+def _curve(tasks: Sequence[Sequence[Run]]) -> Survival:
+    shares = [_share(run.record) for runs in tasks for run in runs]
     times, met = np.array([s for s, _ in shares]), np.array([m for _, m in shares])
-    return kaplan_meier(times, met, across.even_weights([len(row.runs) for row in rows]))
+    return kaplan_meier(times, met, across.even_weights([len(runs) for runs in tasks]))

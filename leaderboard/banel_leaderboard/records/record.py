@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,6 +69,7 @@ class Strict(BaseModel):
 
 
 _EVERY: dict[type[Any], set[str]] = {}
+Model = TypeVar("Model", bound=Strict)
 
 
 class Rate(Strict):
@@ -235,13 +236,26 @@ class RunRecord(Strict):
     @classmethod
     def parse(cls, content: bytes, path: Path) -> RunRecord:
         """Validate the bytes of a record; `path` is what a RecordError calls it, see `load`."""
-        try:
-            strict_json.loads(content)
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            where = visible(".".join(map(str, first["loc"])), MOST_NAME)
-            said = f"{where}: {visible(first['msg'])}, not {shown(first['input'])}"
-            raise RecordError(f"{path} is not a record of schema {SCHEMA}: {said}") from error
-        except BadJson as error:
-            raise RecordError(f"{path} is not a record: {error}") from error
+        return validated(cls, content, path, f"a record of schema {SCHEMA}", RecordError)
+
+
+def validated(model: type[Model], content: bytes, path: Path, what: str, refusal: type[BanelError]) -> Model:
+    """The bytes of a file as a strict model.
+
+    Args:
+        model: its class.
+        content: UTF-8 JSON.
+        path: what the error calls the file.
+        what: what the file should be, in words.
+        refusal: the error that is raised if it is not; it names the file, the field and its value.
+    """
+    try:
+        strict_json.loads(content)
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = visible(".".join(map(str, first["loc"])), MOST_NAME)
+        said = f"{where}: {visible(first['msg'])}, not {shown(first['input'])}"
+        raise refusal(f"{path} is not {what}: {said}") from error
+    except BadJson as error:
+        raise refusal(f"{path} is not {what}: {error}") from error

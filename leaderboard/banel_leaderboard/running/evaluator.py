@@ -18,15 +18,18 @@ from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy, BadValue, FileMissing, PolicyChanged
 from banel_envs.files import safe_files
 from banel_envs.measure.draws import check_draws
-from banel_envs.measure.probability import FALSE_ALARM
+from banel_envs.measure.probability import FALSE_ALARM, agree
 from banel_envs.measure.success import Scored, score
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.policies import COST, Policy, save_policy
 from banel_envs.policies.mark import Mark
+from banel_envs.policies.protocol import has_own_model
+from banel_envs.policies.storage.store import as_stored
 from banel_envs.policies.weights import bad_weight
 from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import Point, Rate
 
+ALIKE = 64  # samples of a policy whose log-probabilities its ONNX model must give too
 STEPS = 15  # a run is measured at NRE 0 and after each of so many equal steps of the budget
 
 
@@ -127,6 +130,7 @@ class Evaluator:
     _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its number of samples, its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy that was stored, and its file
     _rated: tuple[Scored, int, tuple[Rate, Rate]] | None = None  # the last measurement, known successes, its two rates
+    _model: tuple[Policy, Policy] | None = None  # the last policy with a model of its own, and what the model computes
     _read: list[Tokens] = field(default_factory=list)  # see Questions.of
     _last: Yielded | None = None
 
@@ -137,9 +141,9 @@ class Evaluator:
             PolicyChanged: the policy was changed after it was yielded.
             BadPolicy: the policy is no probability.
         """
-        policy = current.policy
         try:
             self._know(current)
+            policy = self._measurable(current)
             with COST.paused():
                 asked = Questions.of(self.task.problem, ledger, self._read)
                 free = self.task.free_evaluation
@@ -167,7 +171,26 @@ class Evaluator:
             raise BadPolicy(f"{wrong}; train it with a smaller step")
         last, self._last = self._last, current
         if last is not None and last.policy is policy and last.mark is not mark and not last.mark.fits(policy):
-            self._scored = self._stored = None
+            self._scored = self._stored = self._model = None
+
+    def _measurable(self, current: Yielded) -> Policy:
+        """The policy, or what its ONNX model computes where it is one of the agent's own that has such a model.
+
+        Whoever checks the run later has only the model. In float32 that gives other last digits than the policy itself, so
+        the model is what is measured, after a check that both are the same policy.
+        """
+        policy = current.policy
+        if not has_own_model(policy):
+            return policy
+        if self._model is None or self._model[0] is not policy:
+            try:
+                made = as_stored(policy)
+            except ValueError as error:  # BadValue is one
+                raise BadPolicy(f"its stored form is refused: {error}") from error
+            tokens = policy.sample(ALIKE, np.random.default_rng(0))
+            agree(made.log_prob(tokens), policy.log_prob(tokens), "its ONNX model gives its own samples other nats")
+            self._model = (policy, made)
+        return self._model[1]
 
     def curve(self, questions: Questions) -> list[Point]:
         """The curve, with the shares of malformed and repeated questions."""

@@ -110,6 +110,12 @@ def execute(spec: Spec, out: Path, *, isolate: bool = False) -> RunRecord:
     """Make the run that a Spec asks for; see `run`."""
     run = resolve(spec, out)
     check_out(out)
+    return finish(run, isolate=isolate)
+
+
+def finish(run: ResolvedRun, *, isolate: bool = False) -> RunRecord:
+    """Make a resolved run, or go on with it, and write its record; see `run`."""
+    spec = run.spec
     kernel.kind()  # BadValue if the environment asks for an unknown kernel, before anything is written
     # `started` is asked before the ledger is opened, because opening creates the file that it looks for.
     started, oracle = run.started, run.oracle()
@@ -166,7 +172,7 @@ def measure(
     reported = Reported()
     places = grid(oracle.budget)
     current: Yielded | None = None
-    learn = partial(isolated_policies, spec, folder) if isolate else _policies
+    learn = partial(isolated_policies, spec, folder, run.closed) if isolate else _policies
     for policy in asking(learn(agent, oracle, agent_rng, clock), oracle, agent.name):
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,13 +68,20 @@ class Pipe:
 
 
 def isolated_policies(
-    spec: Spec, folder: Path, agent: Agent, oracle: Oracle, rng: np.random.Generator, clock: Any
+    spec: Spec,
+    folder: Path,
+    closed: Sequence[Path],
+    agent: Agent,
+    oracle: Oracle,
+    rng: np.random.Generator,
+    clock: Any,
 ) -> Iterator[Policy]:
     """The policies of an agent that learns in another process, as `learn` itself would yield them.
 
     Args:
         spec: the run.
         folder: the run's folder, which the other process cannot open.
+        closed: other files and folders that it cannot open.
         agent: the agent in this process, which does not learn; it only takes over what the other one reports.
         oracle: answers the questions of the other process.
         rng: its state is sent to the other process, whose agent draws from it.
@@ -85,7 +92,7 @@ def isolated_policies(
     """
     with tempfile.TemporaryDirectory() as scratch:
         order = {"spec": _told(spec), "rng": _state(rng), **_describe(oracle, Path(scratch))}
-        process = _start(hidden(spec, folder), scratch)
+        process = _start([*hidden(spec, folder), *closed], scratch)
         if process.stdin is None or process.stdout is None:  # cannot happen with PIPE; the type checker does not know
             raise AgentFailed("the agent's process has no pipes")
         pipe = Pipe(process.stdout, process.stdin)

@@ -29,6 +29,9 @@ class ResolvedRun:
     task: Task
     agent: Agent
     folder: Path
+    closed: tuple[
+        Path, ...
+    ] = ()  # files and folders that an isolated agent cannot open, beside those that hold answers
 
     @property
     def name(self) -> str:

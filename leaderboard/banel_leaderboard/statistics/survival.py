@@ -40,6 +40,10 @@ class Survival:
         """
         return (_first(self.alive <= 0.5 + HALF, self.times) + _first(self.alive < 0.5 - HALF, self.times)) / 2
 
+    def decided(self) -> Floats:
+        """The time from which on the median is known [...]: had all runs ended before it, their median would be +inf."""
+        return _first(self.alive < 0.5 - HALF, self.times)
+
     def met(self, at: Floats) -> Floats:
         """The share of runs that met the event at each of some times [k], for one curve."""
         known = np.concatenate(([1.0], self.alive))

@@ -8,20 +8,19 @@ not made. A run with the feedback "typed" serves none and is served by none, bec
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from banel_agents import AGENTS
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.meter.oracle import Feedback
@@ -29,7 +28,7 @@ from banel_leaderboard.records.find_runs import many
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import check_out
 from banel_leaderboard.records.served import serves_all
-from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.records.spec import Spec, load_agent
 from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
 from banel_leaderboard.sweeping.workers import Outcome, Workers
@@ -37,31 +36,58 @@ from banel_leaderboard.sweeping.workers import Outcome, Workers
 Lane = tuple[Spec, ...]
 
 
-def lanes_of(suite: Suite) -> list[Lane]:
-    """The lanes of a suite. Those of the first seed come first, so that every agent soon has a result to look at."""
+def lanes_of(suite: Suite, agent: str | None = None, settings: Mapping[str, Any] | None = None) -> list[Lane]:
+    """The lanes of a suite. Those of the first seed come first, so that every agent soon has a result to look at.
+
+    Args:
+        suite: the tasks, agents, seeds and feedbacks.
+        agent: a shipped agent by name, or your own as "module:Class", that runs instead of the suite's own agents.
+        settings: values for some of its settings.
+
+    Raises:
+        BanelError: there is no such agent, or it has no such settings.
+    """
     lanes = [
         lane
-        for part in suite.parts
-        for seed, task, agent in product(part.seeds, part.tasks, part.agents)
-        if (lane := _lane(task, agent, seed, part.feedbacks, agent in part.twins, part.seeds[0]))
+        for part in (suite.parts if agent is None else parts_for(suite, agent))
+        for seed, task, name in product(part.seeds, part.tasks, part.agents)
+        if (lane := _lane(task, name, dict(settings or {}), seed, part))
     ]
     return sorted(lanes, key=lambda lane: lane[0].seed)  # the sort is stable, so the order is else the suite's
 
 
-def _lane(task: str, agent: str, seed: int, feedbacks: Sequence[Feedback], twin: bool, first: int) -> Lane:
-    specs = []
-    for feedback in feedbacks:
-        if feedback != "full" and seed != first and _learns_from_successes(agent):
-            continue  # nothing to learn where successes are withheld: one seed shows it
-        specs.append(Spec(task=task, agent=agent, seed=seed, feedback=feedback))
-    if twin:
-        specs.append(Spec(task=task, agent=agent, seed=seed, feedback="failures", twin=True))
-    return tuple(specs)
+def parts_for(suite: Suite, agent: str) -> tuple[Suite, ...]:
+    """The parts of a suite that an agent runs, as the only one of them.
+
+    An agent of the suite runs the parts that name it. Any other agent, named as on the command line, runs the suite without
+    its further runs; its oracle-free twin too where the suite has twins, unless the agent learns from successes alone.
+    """
+    own = tuple(part for part in suite.parts if agent in part.agents)
+    if own:
+        return tuple(replace(part, agents=(agent,)) for part in own)
+    twin = any(part.twins for part in suite.parts) and not learns_from_successes(agent)
+    return (replace(suite, also=(), agents=(agent,), twins=(agent,) if twin else ()),)
 
 
-def _learns_from_successes(agent: str) -> bool:
-    module, _, name = AGENTS[agent].where.partition(":")
-    return getattr(getattr(importlib.import_module(module), name), "learns_from", "") == "successes"
+def _lane(task: str, agent: str, settings: Mapping[str, Any], seed: int, part: Suite) -> Lane:
+    alone = learns_from_successes(agent)
+    regimes: list[tuple[Feedback, bool]] = [
+        (feedback, False)
+        for feedback in part.feedbacks
+        # Nothing can be learnt where successes are withheld: one seed shows it.
+        if not (feedback != "full" and alone and seed != part.seeds[0])
+    ]
+    if agent in part.twins:
+        regimes.append(("failures", True))
+    return tuple(
+        Spec(task=task, agent=agent, seed=seed, feedback=feedback, twin=twin, settings=settings)
+        for feedback, twin in regimes
+    )
+
+
+def learns_from_successes(agent: str) -> bool:
+    """Whether an agent, named as on the command line, says that it learns from successes alone; imports its module."""
+    return getattr(load_agent(agent), "learns_from", "") == "successes"
 
 
 def check(lanes: Iterable[Lane], out: Path) -> None:

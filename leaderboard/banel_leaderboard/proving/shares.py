@@ -1,0 +1,38 @@
+"""Compute again the shares on a run's curve that its ledger decides: malformed questions, and questions asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from banel_envs import Ledger, Task
+from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.running.evaluator import Questions
+
+ROUNDING = 1e-9  # a mean of up to a budget of zeros and ones
+
+
+def check_shares(record: RunRecord, ledger: Ledger, task: Task) -> None:
+    """Compare `invalid` and `repeated` of every point with the questions between it and the point before.
+
+    Raises:
+        Disproved: names the first share that differs.
+    """
+    questions = Questions.of(task.problem, ledger)
+    before = 0
+    for number, point in enumerate(record.points):
+        wanted = {
+            "invalid": questions.invalid(before, point.nre),
+            "repeated": questions.repeated(before, point.nre),
+        }
+        for name, share in wanted.items():
+            if _differ([getattr(point, name), share]):
+                raise Disproved(
+                    f"points.{number}.{name} is {getattr(point, name)} in the record; the ledger's questions make it {share}"
+                )
+        before = point.nre
+
+
+def _differ(pair: Iterable[float | None]) -> bool:
+    a, b = pair
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > ROUNDING)
