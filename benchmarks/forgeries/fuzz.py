@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from banel_envs.errors import BanelError
 from banel_leaderboard.proving.load import Loaded
-from banel_leaderboard.proving.recompute import TOLERANCE, TOLERANCE_EFFECTIVE, TOLERANCE_MASS
+from banel_leaderboard.proving.rates import TOLERANCE, TOLERANCE_EFFECTIVE, TOLERANCE_MASS
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.submission.check import check_submission
 from banel_leaderboard.submission.metadata import NAME

@@ -23,7 +23,8 @@ from banel_envs.meter.answers import succeeded
 from banel_envs.policies import Uniform
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.load import load_runs
-from banel_leaderboard.proving.recompute import Disproved, check_answers
+from banel_leaderboard.proving.rates import Disproved
+from banel_leaderboard.proving.recompute import check_answers
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.marks import marks

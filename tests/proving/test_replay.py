@@ -12,7 +12,7 @@ from banel_agents import AGENTS
 from banel_leaderboard import RunRecord, run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.parallel import Proving, draw, prove_all
-from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import digest_of, read_attestations
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code

@@ -21,8 +21,8 @@ from banel_leaderboard import run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving import cache
 from banel_leaderboard.proving.load import load_runs
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.recompute import (
-    Disproved,
     check_answers,
     check_package_facts,
     check_rates,

@@ -11,7 +11,7 @@ from banel_envs import Ledger
 from banel_envs.errors import BadValue, LedgerCorrupt
 from banel_leaderboard import run
 from banel_leaderboard.proving.load import how_far, load_runs
-from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.proving.verify import RunRefused, verify

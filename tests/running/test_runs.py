@@ -25,7 +25,7 @@ from banel_envs.policies.steps import compiled_steps
 from banel_envs.testing import sequences
 from banel_leaderboard import RunRecord, load_policy, run
 from banel_leaderboard.command.cli import main
-from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.verify import RunRefused
 from banel_leaderboard.running.evaluator import grid

@@ -8,7 +8,6 @@ version of a judge or the policy is missing, the run can be neither proved nor d
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import Ledger, Task
-from banel_envs.errors import AssetError, BadPolicy, BadTokens, BanelError, MissingExtra
+from banel_envs.errors import AssetError, BadPolicy, BadTokens, MissingExtra
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM
 from banel_envs.measure.success import Scored, SuccessRate, score
-from banel_envs.measure.unasked import log10_unasked
 from banel_envs.meter.answers import answers
 from banel_envs.meter.file_reward import digest_by_files
 from banel_envs.meter.ledger_format import TYPED, Ask
@@ -29,22 +27,15 @@ from banel_envs.policies.filtered import Filtered
 from banel_envs.problem import Problem, Tokens
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.proving import cache
-from banel_leaderboard.records.record import Rate, RunRecord
+from banel_leaderboard.proving.rates import Disproved, compare_rates, compare_unasked
+from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import FINAL
 from banel_leaderboard.running.evaluator import Questions, as_json, file_sha256, grid
 from banel_leaderboard.running.lookup import CannotTell, Known
 
 CHUNK = 50_000  # sequences whose rewards are computed at once
-TOLERANCE = 1e-5
-"""Decades by which a rate may differ that was computed on another processor: float32 sums differ in their last bits there."""
-TOLERANCE_MASS = 1e-4  # the difference that is allowed between two sums of up to a budget of float32 probabilities
-TOLERANCE_EFFECTIVE = 1e-3  # the relative difference that is allowed between two numbers of effective successes
 # The seed of the samples where a rate is not exact. No run's harness measures with this stream, so the samples are new.
 EVALUATION_SEED = 2**31 - 1
-
-
-class Disproved(BanelError):
-    """Something that a run says is wrong: an answer, a hash, a rule of the package or a rate is another when recomputed."""
 
 
 def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
@@ -167,9 +158,9 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
     questions = Questions.of(task.problem, ledger)
     again = _measure(task, path, found, questions.successes(ledger.count))
     for name, rate in again.items():
-        _compare_rates(name, getattr(last, name), rate)
+        compare_rates(name, getattr(last, name), rate)
     if record.unasked is not None:
-        _compare_unasked(record.unasked, _stored(path, task.problem), questions)
+        compare_unasked(record.unasked, _stored(path, task.problem), questions)
     if shipped:
         cache.note(entry)
 
@@ -304,61 +295,3 @@ def _judge(
         if answer.error:
             errors[int(answer.rows[0])] = answer.error
     return values, rewards, errors, types
-
-
-def _compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
-    here = Rate.of(again)
-    exact = {"exact", "filtered"}
-    if recorded.method in exact and here.method in exact:
-        if _far(recorded.log10, here.log10, TOLERANCE) or _far_effective(recorded.effective, here.effective):
-            raise Disproved(f"final {name} is {_said(recorded)} in the record, recomputed {_said(here)}")
-        return
-    if recorded.method in exact or here.method in exact:
-        raise Disproved(f"final {name} is by {recorded.method} in the record, recomputed by {here.method}")
-    if recorded.effective is not None:
-        raise Disproved(
-            f"final {name} is estimated, and the record gives {recorded.effective} effective successes; "
-            f"only an exact rate has them"
-        )
-    low, high = _widened(here)
-    known = [value for value in (recorded.low, recorded.log10) if value is not None]
-    if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
-        raise CannotTell(
-            f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
-            f"the two are too far apart to be estimates of one rate; by chance this happens in fewer than 1 of 100 honest runs"
-        )
-
-
-def _compare_unasked(recorded: float, policy: Policy, questions: Questions) -> None:
-    if isinstance(policy, Filtered):
-        raise Disproved("it says how much of a filtered policy is unasked, which is no exact number")
-    here = log10_unasked(policy, questions.tokens, questions.problem)
-    if abs(10**recorded - 10**here) > TOLERANCE_MASS:
-        raise Disproved(f"10^{recorded:.6f} of the final policy is unasked in the record, recomputed 10^{here:.6f}")
-
-
-def _widened(rate: Rate) -> tuple[float, float]:
-    """The interval that holds another estimate of the same rate in all but 1 of 100 cases.
-
-    The difference of two independent estimates has sqrt(2), about 1.4, times the standard error of one. The 95% interval
-    reaches 1.96 standard errors to each side. Twice as far, 3.92, is 2.77 standard errors of the difference, and a normal
-    variable is beyond that in fewer than 1 of 100 cases.
-    """
-    low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
-    half = (high - low) / 2 if math.isfinite(high - low) else 0.0
-    return low - half, high + half
-
-
-def _far(a: float | None, b: float | None, tolerance: float) -> bool:
-    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerance)
-
-
-def _far_effective(a: float | None, b: float | None) -> bool:
-    return (a is None) != (b is None) or (a is not None and b is not None and abs(a / b - 1) > TOLERANCE_EFFECTIVE)
-
-
-def _said(rate: Rate) -> str:
-    value = "zero" if rate.log10 is None else f"10^{rate.log10:.6f}"
-    interval = "" if rate.method == "exact" else f" [{rate.low}, {rate.high}]"
-    effective = "" if rate.effective is None else f" on {rate.effective:.3g} successes"
-    return value + interval + effective

@@ -25,8 +25,8 @@ from banel_envs.files import safe_files
 from banel_envs.meter.file_reward import digest_by_files
 from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.recompute import (
-    Disproved,
     check_answers,
     check_package_facts,
     check_policy_file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from banel_envs import Ledger, Task
-from banel_leaderboard.proving.recompute import Disproved
+from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.evaluator import Questions
 
