@@ -209,7 +209,7 @@ def tampered(record: RunRecord, change: Any) -> RunRecord:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda r: r["points"][3]["success"].update(log10=-0.5, low=-1.0, high=-0.1), r"points\[3\]\.success\.log10 is -0\.5,"),
+        (lambda r: r["points"][3]["success"].update(log10=-0.5, low=-0.5, high=-0.5), r"points\[3\]\.success\.log10 is -0\.5,"),
         (lambda r: r["points"][5].update(invalid=0.125), r"points\[5\]\.invalid is 0\.125, recomputed"),
         (lambda r: r["ledger"].update(count=59), "ledger.count is 59 in the record and 60 in its ledger"),
         (lambda r: r["config"].update(batch=7), "config is {'batch': 7.* in the record and {'batch': 10"),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from banel_envs import Ledger, Task
 from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.evaluator import Questions
-
-ROUNDING = 1e-9  # a mean of up to a budget of zeros and ones
 
 
 def check_shares(record: RunRecord, ledger: Ledger, task: Task) -> None:
@@ -26,13 +22,8 @@ def check_shares(record: RunRecord, ledger: Ledger, task: Task) -> None:
             "repeated": questions.repeated(before, point.nre),
         }
         for name, share in wanted.items():
-            if _differ([getattr(point, name), share]):
+            if getattr(point, name) != share:  # from two whole numbers: the same to the bit everywhere
                 raise Disproved(
                     f"points.{number}.{name} is {getattr(point, name)} in the record; the ledger's questions make it {share}"
                 )
         before = point.nre
-
-
-def _differ(pair: Iterable[float | None]) -> bool:
-    a, b = pair
-    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > ROUNDING)
