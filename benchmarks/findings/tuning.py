@@ -80,6 +80,17 @@ def scores(kept: Kept, agents: list[str], seeds: list[int]) -> Table:
     return table
 
 
+def moves(kept: Kept, agents: list[str], seeds: list[int]) -> str:
+    """How far the score of a configuration moves from the first seed to the second, over those that ran on all tasks."""
+    one, two = (scores(kept, agents, [seed]) for seed in seeds[:2])
+    whole = [(a, s) for a in two for s in two[a] if len(two[a][s]) == len(one[a][s]) == len(TASK_IDS)]
+    if not whole:
+        return "no configuration has run on all tasks with both seeds"
+    differences = [np.mean(two[a][s]) - np.mean(one[a][s]) for a, s in whole]
+    size = math.sqrt(float(np.mean(np.square(differences))))
+    return f"from seed {seeds[0]} to {seeds[1]} the scores of {len(whole)} configurations move by {size:.2f}, root mean square"
+
+
 def choice(means: dict[str, float]) -> str:
     """The settings chosen among these (JSON), each with its score."""
     best = max(means, key=lambda settings: means[settings])
@@ -120,6 +131,8 @@ def main() -> None:
             pass
     lines = "\n".join(report(scores(kept, options.agents, seeds)))
     print(lines)
+    if len(seeds) > 1:
+        print(moves(kept, options.agents, seeds))
     if options.page:
         text = options.page.read_text()
         options.page.write_text(text[: text.index("| agent |")] + lines + "\n")

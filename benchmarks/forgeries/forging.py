@@ -89,7 +89,8 @@ class Forged:
             head, question = ledger_format.seal(
                 head, ledger_format.ask_body(i, ledger_format.Ask(len(tokens), packed, rewards))
             )
-            head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, rewards, None, types=self.types[i]))
+            types = self.types[i] if i < len(self.types) else None  # a question that was added has none
+            head, answer = ledger_format.seal(head, ledger_format.answer_body(i, 0, rewards, None, types=types))
             content += question + answer
             lines += 2
         rewards = np.concatenate([np.empty(0, np.int8), *(r for _, r in self.asks)])

@@ -29,7 +29,7 @@ def test_it_is_true_over_several_questions(name):
 
 def test_who_filters_repeats_nothing_or_samples_beside_its_policy_says_nothing():
     silent = {"tempered_sft", "tempered_sft_new", "omission", "bandit", "expert_iteration", "genetic", "proxy"}
-    silent |= {"ppo", "maskable_ppo", "esrl", "esrl_paper"}
+    silent |= {"screened_bandit", "ppo", "maskable_ppo", "esrl", "esrl_paper"}
     assert set(AGENTS) - set(SAYS) == silent
 
 

@@ -346,7 +346,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, below):
         ({"seed": True}, BadValue, "whole number"),
         ({"budget": 0}, BadValue, "at least 1"),
         ({"budget": 1.5}, BadValue, "whole number"),
-        ({"feedback": "loud"}, BadValue, "full or failures"),
+        ({"feedback": "loud"}, BadValue, "full, failures, typed"),
         ({"settings": {"batches": 5}}, BadValue, "batch"),
         ({"settings": {"batch": "x"}}, BadValue, "whole number"),
         ({"device": "abacus"}, BadValue, "cpu or cuda"),

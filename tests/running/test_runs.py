@@ -282,7 +282,7 @@ def test_the_final_policy_is_kept(tmp_path: Path) -> None:
         ({"seed": -1}, "at least 0"),
         ({"seed": 1.0}, "a whole number"),
         ({"seed": True}, "a whole number"),
-        ({"feedback": "half"}, "full or failures"),
+        ({"feedback": "half"}, "full, failures, typed"),
         ({"budget": 0}, "at least 1"),
         ({"budget": 2.5}, "a whole number"),
         ({"device": "tpu"}, "it is cpu or cuda"),
