@@ -9,10 +9,10 @@ import pytest
 
 from banel_leaderboard.submission.check import check_submission
 from banel_leaderboard.sweeping.suites import SUITES
-from benchmarks.forgeries import fuzz
-from benchmarks.forgeries.bad_submissions import BAD, Bad
-from benchmarks.forgeries.handed_in import SUITE, make_submission
-from benchmarks.forgeries.submissions import attempt
+from benchmarks.forged_submissions import fuzz
+from benchmarks.forged_submissions.__main__ import attempt
+from benchmarks.forged_submissions.bad_submissions import BAD, Bad
+from benchmarks.forged_submissions.handed_in import SUITE, make_submission
 
 FEW = [bad for k, bad in enumerate(BAD) if k % 17 == 0]
 

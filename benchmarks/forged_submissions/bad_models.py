@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from banel_envs import TASKS
 from banel_envs.policies.onnx_models.inspect import ROWS
-from benchmarks.forgeries.handed_in import TASK
+from benchmarks.forged_submissions.handed_in import TASK
 
 PROBLEM = TASKS[TASK].problem
 T, V = PROBLEM.T, PROBLEM.V

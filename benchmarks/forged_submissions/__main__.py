@@ -1,4 +1,4 @@
-"""Bad submissions: `python -m benchmarks.forgeries.submissions [--only NAME]`.
+"""Bad submissions: `python -m benchmarks.forged_submissions [--only NAME]`.
 
 Makes a small honest submission (an outsider's agent with an ONNX policy, four runs), then for each entry takes a copy, spoils
 it, and asks `banel check` in a process of its own, with at most MEMORY bytes. Each has to be refused by a finding that names
@@ -21,8 +21,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from banel_leaderboard.submission.check import check_submission
-from benchmarks.forgeries.bad_submissions import BAD, Bad
-from benchmarks.forgeries.handed_in import make_submission
+from benchmarks.forged_submissions.bad_submissions import BAD, Bad
+from benchmarks.forged_submissions.handed_in import make_submission
 
 PATIENCE = 60.0  # seconds for one check
 MEMORY = 512  # MB that a check may add to what the process has
@@ -78,7 +78,7 @@ def _judge(bad: Bad, said: dict[str, object]) -> tuple[str, str]:
 
 def main() -> int:
     """Try the list."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.forgeries.submissions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forged_submissions", description=__doc__)
     parser.add_argument("--only", help="those whose name holds this")
     options = parser.parse_args()
     results = []

@@ -1,4 +1,4 @@
-"""The bad submissions of `python -m benchmarks.forgeries.submissions`: what is spoilt, and which file and field must be named."""
+"""The bad submissions of `python -m benchmarks.forged_submissions`: what is spoilt, and which file and field must be named."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from banel_envs.policies.storage.container import METADATA
 from banel_leaderboard.submission.metadata import NAME
-from benchmarks.forgeries.bad_models import MODELS, T, V
+from benchmarks.forged_submissions.bad_models import MODELS, T, V
+from benchmarks.forged_submissions.handed_in import RUN, TASK, Harm, edit, instead, put, runs, says, sealed
 from benchmarks.forgeries.forging import Forged, edit_lines
-from benchmarks.forgeries.handed_in import RUN, TASK, Harm, edit, instead, put, runs, says, sealed
 
 LINES = f"{TASK}/records.jsonl"
 SEED = f"{TASK}/{RUN}"

@@ -1,4 +1,4 @@
-"""Mutated submissions: `python -m benchmarks.forgeries.fuzz [--most 10000] [--seconds 60] [--seed 0]`.
+"""Mutated submissions: `python -m benchmarks.forged_submissions.fuzz [--most 10000] [--seconds 60] [--seed 0]`.
 
 Makes a submission of one run whose rates are recomputed, then changes it again and again at random: bits, bytes, slices,
 numbers, words and keys of its four files, their names and sizes. Each is checked as by `banel check`. A mutation that passes
@@ -32,7 +32,7 @@ from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.submission.check import check_submission
 from banel_leaderboard.submission.metadata import NAME
 from banel_leaderboard.sweeping.suites import Suite
-from benchmarks.forgeries.handed_in import TASK, make_submission
+from benchmarks.forged_submissions.handed_in import TASK, make_submission
 
 ONE = Suite("one run", (TASK,), ("base",), (0,), ("full",))
 REPORTED = ("execution", "work", "reported", "points", "unasked", "policy_sha256")
@@ -160,7 +160,7 @@ def _far(a: float | None, b: float | None, tolerance: float) -> bool:
 
 def main() -> int:
     """Mutate until the time or the number is reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.forgeries.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forged_submissions.fuzz", description=__doc__)
     parser.add_argument("--most", type=int, default=10_000, help="mutations (default 10,000)")
     parser.add_argument("--seconds", type=float, default=60.0, help="after which no other is begun (default 60)")
     parser.add_argument("--seed", type=int, default=0)

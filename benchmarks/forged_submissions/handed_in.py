@@ -1,4 +1,4 @@
-"""A small honest submission, and ways to change it: what `benchmarks.forgeries.submissions` and `.fuzz` begin with."""
+"""A small honest submission, and ways to change it: what `benchmarks.forged_submissions` and `.fuzz` begin with."""
 
 from __future__ import annotations
 

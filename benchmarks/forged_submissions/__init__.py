@@ -1,0 +1,1 @@
+"""Bad submissions, made by hand and by mutation, and what `banel check` says of them."""
