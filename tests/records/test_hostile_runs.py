@@ -86,7 +86,7 @@ def resealed(
 def test_every_committed_record_is_read() -> None:
     parts = sorted(path.parent for path in SUBMISSIONS.rglob("records.jsonl"))
     lines = [(part, line) for part in parts for line in read_lines(part)]
-    assert len(lines) == 376
+    assert len(lines) >= 376  # those of the addition board; whoever submits adds more
     for part, line in lines[::7]:
         record = RunRecord.parse(line.record(), part / line.run)
         check_run(record.task, record.digest, record.agent, record.config, record.seed)
