@@ -29,8 +29,10 @@ from banel_leaderboard.proving.recompute import (
     recorded_task,
 )
 from banel_leaderboard.proving.replay import prove
+from banel_leaderboard.proving.shares import check_shares
 from banel_leaderboard.proving.standing import attest
 from banel_leaderboard.records.record import RecordError
+from banel_leaderboard.running.evaluator import Questions
 from banel_leaderboard.running.lookup import CannotTell, Known, own_code
 from benchmarks.forgeries.forging import Forged
 from tests.proving.forged import NETWORK, SMALL, TASK, forged, one_answer, parts
@@ -182,6 +184,18 @@ def test_a_cache_that_cannot_be_used_costs_nothing_but_time(
     monkeypatch.setenv(cache.VARIABLE, str(place))
     cache.note("a")
     assert not cache.passed("a")
+
+
+def test_shares_that_passed_are_not_taken_for_other_shares(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, ledger = parts(shipped)
+    task = TASKS[record.task]
+    check_shares(record, ledger, task)
+    with monkeypatch.context() as patched:
+        patched.setattr(Questions, "of", None)  # what passed is not computed again
+        check_shares(record, ledger, task)
+    points = [p.model_copy(update={"repeated": 0.5} if k == 1 else {}) for k, p in enumerate(record.points)]
+    with pytest.raises(Disproved, match=r"points\.1\.repeated is 0\.5 in the record"):
+        check_shares(record.model_copy(update={"points": points}), ledger, task)
 
 
 # Rates, and the package's facts

@@ -157,14 +157,17 @@ def how_far(
 
     # These are checked even if the answers cannot be, because they need neither the reward nor the judges.
     holds(lambda: check_package_facts(record, known))
-    if not holds(lambda: check_answers(record, ledger, recorded_task(record, ledger, known))):
-        return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
-    check_shares(record, ledger, recorded_task(record, ledger, known))
+    try:
+        task = recorded_task(record, ledger, known)
+        check_answers(record, ledger, task)
+    except CannotTell as error:
+        return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys([*reasons, str(error)])))
+    check_shares(record, ledger, task)
     check_policy_file(record, folder)
     # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:
         return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))
-    again = holds(lambda: check_rates(record, ledger, recorded_task(record, ledger, known), folder))
+    again = holds(lambda: check_rates(record, ledger, task, folder))
     return Proved(Standing.RECOMPUTED, Standing.RECOMPUTED if again else Standing.REPORTED, tuple(reasons))
 
 
