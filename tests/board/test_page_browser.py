@@ -5,28 +5,17 @@ from __future__ import annotations
 import html
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from banel_leaderboard.board.write import write_page
+from tests.shared.browser import BROWSER, MISSING, QUIET
 from tests.shared.runs import HIT_AT_5, make_run
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH; apt-get install chromium")
-FLAGS = (
-    "--headless",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--virtual-time-budget=3000",
-)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)
+FLAGS = (*QUIET, "--virtual-time-budget=3000")
 
 
 @pytest.fixture(scope="module")

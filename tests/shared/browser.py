@@ -16,9 +16,8 @@ from typing import Any
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = "no chromium on PATH; apt-get install chromium"
-FLAGS = (
+QUIET = (
     "--headless",
-    "--remote-debugging-pipe",
     "--disable-gpu",
     "--hide-scrollbars",
     "--no-first-run",
@@ -27,6 +26,7 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
+FLAGS = (*QUIET, "--remote-debugging-pipe")
 PATIENCE = 30.0  # seconds for one answer of the browser
 KEYS = {
     "Enter": ("Enter", 13, "\r"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from banel_envs.errors import BadValue
 from banel_envs.files.visible import terminal
 from banel_leaderboard.command.commands import EXIT_RUN_FAILED
+from banel_leaderboard.command.publish import SUBMISSIONS
 
 
 def check(options: argparse.Namespace) -> int:
@@ -94,12 +95,11 @@ def _submissions(folder: Path | None) -> Path:
     """The folder that submissions are written into."""
     if folder is not None:
         return folder
-    usual = Path("leaderboard") / "submissions"
-    if not usual.is_dir():
+    if not SUBMISSIONS.is_dir():
         raise BadValue(
-            f"there is no {usual} here; run it in a clone of the repository, or name a folder: --submissions DIR"
+            f"there is no {SUBMISSIONS} here; run it in a clone of the repository, or name a folder: --submissions DIR"
         )
-    return usual
+    return SUBMISSIONS
 
 
 def _git_author() -> tuple[str, ...]:

@@ -55,10 +55,14 @@ class Rerun(Strict):
 
     def write(self, folder: Path) -> Path:
         """Write the verdict into the folder of attestations; an older one of this submission is replaced."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.submission}.json"
-        safe_files.write(path, (self.model_dump_json(indent=1) + "\n").encode(), path.with_suffix(".tmp"))
-        return path
+        return write_attestation(self, folder / f"{self.submission}.json")
+
+
+def write_attestation(attestation: Strict, path: Path) -> Path:
+    """Write what a maintainer attests as JSON, whole or not at all; the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safe_files.write(path, (attestation.model_dump_json(indent=1) + "\n").encode(), path.with_suffix(".tmp"))
+    return path
 
 
 def load_rerun(attestations: Path, submission: Path) -> Rerun | None:

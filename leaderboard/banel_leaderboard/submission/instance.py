@@ -33,7 +33,7 @@ from banel_leaderboard.records.record import RunRecord, Strict, validated
 from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.running.harness import execute
 from banel_leaderboard.running.machine import processor, versions
-from banel_leaderboard.submission.attestation import MOST_FILE, Probability, digest_of_submission
+from banel_leaderboard.submission.attestation import MOST_FILE, Probability, digest_of_submission, write_attestation
 from banel_leaderboard.submission.metadata import SubmissionError
 from banel_leaderboard.submission.rerun import (
     Again,
@@ -85,10 +85,7 @@ class OnInstance(Strict):
 
     def write(self, folder: Path) -> Path:
         """Write it into the folder of attestations."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.submission}.instance.json"
-        safe_files.write(path, (self.model_dump_json(indent=1) + "\n").encode(), path.with_suffix(".tmp"))
-        return path
+        return write_attestation(self, folder / f"{self.submission}.instance.json")
 
 
 @dataclass(frozen=True)
