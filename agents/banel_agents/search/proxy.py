@@ -20,15 +20,15 @@ where `bandit` meets 5,320 to 6,057, and 201, 277 and 349 on Countdown, where `b
 AdditionAttackHard it comes to 10^-1.41 to 10^-0.03 of success, and ends at 10^-7.74 to 10^-3.03; on AdditionAttack it comes to
 10^-2.57 and 10^-0.26, and ends at 10^-16.7 and 10^-16.3 (`--feedback failures`, seeds 100 to 102, and 100 and 101). A likely
 cause, not tested: once the withheld successes are asked, what is left unasked beside them fails, and the ratio turns away from
-the whole region. Counting candidates
-that were asked among the unlabelled, or distilling every 500 questions, was tried on AdditionAttackHard and was no better.
+the whole region. Counting candidates that were asked among the unlabelled, or distilling every 500 questions, was tried on
+AdditionAttackHard and was no better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
@@ -45,9 +45,6 @@ from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
 from banel_envs.policies import Policy
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    pass
 
 GROWN = 1.05  # the policy is fine-tuned again when there are so many times as many successes; as in `bandit`
 PATIENCE = 5  # rounds in a row in which no candidate is new, after which the run ends
