@@ -7,20 +7,19 @@
 
 The tasks are AdditionAttack, Countdown, Ehrlich and ListProgram of instance 1: another target network, another number to
 hit, other motifs, other examples. An agent that learns from failures is tuned under `failures`, any other under `full`.
-Printed is, for each configuration, the mean over tasks and seeds of log10((1 + distinct) / (1 + distinct of
-`without_replacement`)), where distinct is the number of distinct successes that were asked. The best is marked; the defaults
-of that time stay unless another configuration is better by more than MARGIN. Every run is a line of the file, and is not
-made again. `--page docs/tuning.md` writes the table there.
+The score of a configuration is the mean over tasks of log10((1 + distinct) / (1 + distinct of `without_replacement`)), where
+distinct is the number of distinct successes that were asked. With the first seed all configurations of an agent run; with each
+further seed its defaults and the best of the others (successive halving, Jamieson and Talwalkar 2016). That one is chosen if
+the mean of its scores is better than that of the defaults by more than MARGIN. Every run is a line of the file, and is not made
+again. `--page docs/tuning.md` writes the table there.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +34,8 @@ from benchmarks.findings.configurations import LEARN_FROM_FAILURES, OTHERS
 from benchmarks.findings.kept import Kept, Line, each, one_thread
 
 TASK_IDS = ("banel/AdditionAttack-v0", "banel/Countdown-v0", "banel/Ehrlich-v0", "banel/ListProgram-v0")
-MARGIN = 0.2  # decades; the mean of eight runs of one configuration moves by about as much from seeds to other seeds
+MARGIN = 0.2  # decades; a score moves by about twice as much from a seed to another
 REFERENCE = "without_replacement"
-Table = dict[str, dict[str, list[float]]]
-"""By agent and settings (JSON): a score for each run."""
 
 
 def key(agent: str, settings: Line, task: str, seed: int) -> Line:
@@ -47,13 +44,25 @@ def key(agent: str, settings: Line, task: str, seed: int) -> Line:
     return {"agent": agent, "settings": settings, "feedback": feedback, "task": task, "seed": seed}
 
 
-def keys(agents: list[str], seeds: list[int]) -> Iterator[Line]:
-    """Every run, the seeds outermost, so that a command that is cut short has tried every configuration about as often."""
-    for seed in seeds:
-        for task in TASK_IDS:
-            yield from (key(REFERENCE, {}, task, seed) | {"feedback": feedback} for feedback in ("failures", "full"))
-        for agent in agents:
-            yield from (key(agent, settings, task, seed) for settings in [{}, *OTHERS[agent]] for task in TASK_IDS)
+def first_keys(agents: list[str], seed: int) -> Iterator[Line]:
+    """Every run of the first seed."""
+    yield from reference_keys(seed)
+    for agent in agents:
+        yield from (key(agent, settings, task, seed) for settings in [{}, *OTHERS[agent]] for task in TASK_IDS)
+
+
+def further_keys(kept: Kept, agents: list[str], seed: int, first: int) -> Iterator[Line]:
+    """Every run of a further seed, when the runs of the first seed are there."""
+    yield from reference_keys(seed)
+    for agent in agents:
+        for settings in ({}, best_other(kept, agent, first)):
+            yield from (key(agent, settings, task, seed) for task in TASK_IDS)
+
+
+def reference_keys(seed: int) -> Iterator[Line]:
+    """The runs that the others are compared with."""
+    for task in TASK_IDS:
+        yield from (key(REFERENCE, {}, task, seed) | {"feedback": feedback} for feedback in ("failures", "full"))
 
 
 def run(key: Line) -> Line:
@@ -69,46 +78,60 @@ def run(key: Line) -> Line:
     return {"first": first, "distinct": len(np.unique(tokens[hits], axis=0)), "digest": task.digest}
 
 
-def scores(kept: Kept, agents: list[str], seeds: list[int]) -> Table:
-    """log10((1 + distinct) / (1 + distinct of the reference)) of every run that is there."""
-    table: Table = defaultdict(lambda: defaultdict(list))
-    for k in keys(agents, seeds):
-        reference = k | {"agent": REFERENCE, "settings": {}}
-        if k["agent"] != REFERENCE and k in kept and reference in kept:
-            ratio = (1 + kept[k]["distinct"]) / (1 + kept[reference]["distinct"])
-            table[k["agent"]][json.dumps(k["settings"])].append(math.log10(ratio))
-    return table
+def score(kept: Kept, agent: str, settings: Line, seed: int) -> float | None:
+    """The score of a configuration with a seed; None where a run is missing."""
+    values = []
+    for task in TASK_IDS:
+        own = key(agent, settings, task, seed)
+        reference = own | {"agent": REFERENCE, "settings": {}}
+        if own not in kept or reference not in kept:
+            return None
+        values.append(math.log10((1 + kept[own]["distinct"]) / (1 + kept[reference]["distinct"])))
+    return float(np.mean(values))
+
+
+def best_other(kept: Kept, agent: str, seed: int) -> Line:
+    """The best configuration beside the defaults."""
+    found = [(score(kept, agent, settings, seed), settings) for settings in OTHERS[agent]]
+    return max(((s, settings) for s, settings in found if s is not None), key=lambda pair: pair[0])[1]
+
+
+def chosen(kept: Kept, agent: str, seeds: list[int]) -> Line:
+    """The settings chosen: those of the best other configuration, or none."""
+    other = best_other(kept, agent, seeds[0])
+    gains = [_difference(score(kept, agent, other, seed), score(kept, agent, {}, seed)) for seed in seeds]
+    known = [gain for gain in gains if gain is not None]
+    return other if float(np.mean(known)) > MARGIN else {}
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
 def moves(kept: Kept, agents: list[str], seeds: list[int]) -> str:
-    """How far the score of a configuration moves from the first seed to the second, over those that ran on all tasks."""
-    one, two = (scores(kept, agents, [seed]) for seed in seeds[:2])
-    whole = [(a, s) for a in two for s in two[a] if len(two[a][s]) == len(one[a][s]) == len(TASK_IDS)]
-    if not whole:
+    """How far the score of a configuration moves from the first seed to the second."""
+    pairs = [(a, s) for a in agents for s in [{}, *OTHERS[a]]]
+    found = [_difference(score(kept, a, s, seeds[1]), score(kept, a, s, seeds[0])) for a, s in pairs]
+    known = [value for value in found if value is not None]
+    if not known:
         return "no configuration has run on all tasks with both seeds"
-    differences = [np.mean(two[a][s]) - np.mean(one[a][s]) for a, s in whole]
-    size = math.sqrt(float(np.mean(np.square(differences))))
-    return f"from seed {seeds[0]} to {seeds[1]} the scores of {len(whole)} configurations move by {size:.2f}, root mean square"
+    size = math.sqrt(float(np.mean(np.square(known))))
+    return f"From seed {seeds[0]} to {seeds[1]} the scores of {len(known)} configurations move by {size:.2f}, root mean square."
 
 
-def choice(means: dict[str, float]) -> str:
-    """The settings chosen among these (JSON), each with its score."""
-    best = max(means, key=lambda settings: means[settings])
-    return best if means[best] > means.get("{}", -math.inf) + MARGIN else "{}"
-
-
-def report(table: Table) -> Iterator[str]:
-    """A line of Markdown for each configuration; the choice is bold."""
-    yield "| agent | told | settings | runs | score |"
-    yield "|---|---|---|---:|---:|"
-    for agent, found in table.items():
-        means = {settings: float(np.mean(values)) for settings, values in found.items()}
-        chosen = choice(means)
-        for settings, value in means.items():
-            shown = ", ".join(f"{k} = {v}" for k, v in json.loads(settings).items()) or "the defaults of then"
-            bold = "**" if settings == chosen else ""
-            told = "failures" if agent in LEARN_FROM_FAILURES else "full"
-            yield f"| `{agent}` | {told} | {bold}{shown}{bold} | {len(found[settings])} | {value:+.2f} |"
+def report(kept: Kept, agents: list[str], seeds: list[int]) -> Iterator[str]:
+    """A line of Markdown for each configuration; the chosen one is bold."""
+    yield "| agent | told | settings | " + " | ".join(f"seed {seed}" for seed in seeds) + " |"
+    yield "|---|---|---|" + "---:|" * len(seeds)
+    for agent in agents:
+        best = chosen(kept, agent, seeds)
+        told = "failures" if agent in LEARN_FROM_FAILURES else "full"
+        for settings in [{}, *OTHERS[agent]]:
+            shown = ", ".join(f"{k} = {v}" for k, v in settings.items()) or "the defaults of then"
+            bold = "**" if settings == best else ""
+            values = [score(kept, agent, settings, seed) for seed in seeds]
+            cells = " | ".join("" if value is None else f"{value:+.2f}" for value in values)
+            yield f"| `{agent}` | {told} | {bold}{shown}{bold} | {cells} |"
 
 
 def main() -> None:
@@ -127,9 +150,12 @@ def main() -> None:
         os.environ[VARIABLE] = str(options.instances.absolute())
         if shipped := [id for id in TASK_IDS if measured(TASKS[id]) is not None]:
             sys.exit(f"{', '.join(shipped)} is the board's own instance; build instance 1 into {options.instances}")
-        for _ in each(list(keys(options.agents, seeds)), run, kept, options.jobs):
-            pass
-    lines = "\n".join(report(scores(kept, options.agents, seeds)))
+        for seed in seeds:
+            first = seed == seeds[0]
+            plan = first_keys(options.agents, seed) if first else further_keys(kept, options.agents, seed, seeds[0])
+            for _ in each(list(plan), run, kept, options.jobs):
+                pass
+    lines = "\n".join(report(kept, options.agents, seeds))
     print(lines)
     if len(seeds) > 1:
         print(moves(kept, options.agents, seeds))

@@ -46,7 +46,7 @@ def test_an_honest_submission_passes(submission: Path) -> None:
     assert (report.runs, report.different) == (6, 6)  # full, failures and the twin, each of two seeds
     assert report.answers == {"recomputed": 6} and report.rates == {"recomputed": 6}
     assert {run.record.agent for run in loaded.runs} == {"table"}
-    assert "not checked" in "\n".join(report.lines())  # (g): what is left out is said
+    assert "no agent here says which policy" in "\n".join(report.lines())  # (g): what is left out is said
 
 
 def test_without_policies_its_rates_are_reported(runs: Path, submission: Path) -> None:

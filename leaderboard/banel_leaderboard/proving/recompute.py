@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_agents.base import asks_from
 from banel_envs import Ledger, Task
 from banel_envs.errors import AssetError, BadPolicy, BadTokens, MissingExtra
 from banel_envs.measure.draws import check_draws
@@ -79,9 +80,12 @@ def check_package_facts(record: RunRecord, known: Known) -> None:
     try:
         default = as_json(known.agent(record.agent).config)
         tuned = record.config != default
-        config = as_json(known.agent(record.agent, record.config).config)  # BadValue if the agent has no such settings
+        agent = known.agent(record.agent, record.config)  # BadValue if the agent has no such settings
     except MissingExtra as error:
         raise CannotTell(f"the settings of {record.agent!r} cannot be checked here: {error}") from error
+    config, says = as_json(agent.config), asks_from(agent)
+    if record.asks_from not in (says, None):  # old records do not hold it
+        raise Disproved(f"asks_from is {record.asks_from!r} in the record; the agent says {says!r}")
     # Compared as text: 500 and 500.0 are equal settings, but as text they would make two rows of one agent.
     if json.dumps(record.config, sort_keys=True) != json.dumps(config, sort_keys=True):
         raise Disproved(f"config is {record.config} in the record; the agent writes these settings as {config}")

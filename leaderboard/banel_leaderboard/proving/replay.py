@@ -182,8 +182,8 @@ def _is_portable(record: RunRecord) -> bool:
 
 
 def _first_difference(record: RunRecord, again: RunRecord) -> str | None:
-    if record.unasked is None:  # records of older versions do not hold it
-        again = again.model_copy(update={"unasked": None})
+    older = {name: None for name in ("unasked", "asks_from") if getattr(record, name) is None}
+    again = again.model_copy(update=older)  # records of older versions do not hold these
     dumped = [r.model_dump(mode="json", exclude={"execution"}) for r in (record, again)]
     found = differing(dumped[0], dumped[1])
     if found is None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from banel_agents.base import AsksFrom
 from banel_envs import kernel
 from banel_envs.errors import BadJson, BanelError, FileRefused
 from banel_envs.files import safe_files, strict_json
@@ -168,6 +169,9 @@ class RunRecord(Strict):
     budget: Annotated[int, Field(ge=1, le=MOST_BUDGET)]
     off_board: bool  # whether the budget is not the task's own, or answers were inherited
     inherits: Sha256 | None = None  # the head of the old ledger whose answers this run inherited
+    asks_from: AsksFrom | None = (
+        None  # which policy the agent says it asks samples of; null where it does not say, or old
+    )
     points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
     unasked: Log10 | None = (
         None  # log10 of the final policy's mass not yet asked; null where its rate is not exact, or old
@@ -183,8 +187,9 @@ class RunRecord(Strict):
     execution: Execution
 
     def canonical(self) -> str:
-        """The record without `execution`, as one text that is equal for equal runs."""
-        return json.dumps(self.model_dump(mode="json", exclude={"execution"}), sort_keys=True)
+        """The record without `execution`, as one text that is equal for equal runs, and for old records what it was."""
+        left_out = {"execution"} if self.asks_from else {"execution", "asks_from"}
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
     def next_question(self) -> float | None:
         """The log10 of the next-question rate: final fresh success over the mass not yet asked; -inf for zero.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from banel_agents.base import Agent
+from banel_agents.base import Agent, asks_from
 from banel_agents.shared.silence import asking
 from banel_envs import BudgetExhausted, Oracle, kernel
 from banel_envs.errors import AnswersPending, BadPolicy, BanelError
@@ -237,6 +237,7 @@ def _record(
         budget=oracle.budget,
         off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
+        asks_from=asks_from(agent),
         points=evaluator.curve(questions),
         unasked=evaluator.unasked,
         first_success=questions.first_success(),

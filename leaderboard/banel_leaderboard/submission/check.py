@@ -27,8 +27,9 @@ from banel_leaderboard.submission.cost import check_cost
 from banel_leaderboard.submission.findings import Finding, Report, Step
 from banel_leaderboard.submission.layout import check_layout
 from banel_leaderboard.submission.metadata import NAME, SubmissionError, load_submission
+from banel_leaderboard.submission.too_fast import check_speed
 
-GRID = "no record says which policy its agent asks from, and of the policies only that at the budget is here"
+SILENT = "no agent here says which policy it asks samples of"
 
 
 def check_submission(
@@ -51,7 +52,6 @@ def check_submission(
     if not folder.is_dir() or folder.is_symlink():
         raise BadValue(f"{folder} is not a folder; name the one of a submission, which holds {NAME}")
     report, nothing, known = Report(), Loaded((), ()), known or Known()
-    report.skipped["g"] = GRID
     report.refused += check_layout(folder)
     said = None
     try:
@@ -70,6 +70,10 @@ def check_submission(
     records = list(valid_records(folder)) if of_runs else [run.record for run in loaded.runs]
     report.refused += [*_twice(records), *check_suite(said, records), *of_runs]
     report.flagged += [*_not_judged(loaded.runs), *check_cost(loaded.runs)]
+    too_fast, tested = check_speed(loaded.runs)
+    report.flagged += too_fast
+    if not tested:
+        report.skipped["g"] = SILENT
     report.flagged += check_copies(folder, [other for other in others if other.resolve() != folder.resolve()])
     _count(report, loaded.runs)
     return report, loaded
