@@ -98,11 +98,14 @@ def _style() -> str:
 
 
 def _script() -> str:
-    """The parts of the script in the order of their names, in a scope of their own; comments and indents stay in the sources."""
+    """The parts of the script in the order of their names, in one function; comments and indents stay in the sources.
+
+    The function is asynchronous, because the first part waits until the data is unpacked.
+    """
     parts = [path.read_text(encoding="utf-8") for path in sorted((HERE / "script").glob("*.js"))]
     lines = [line.strip() for part in parts for line in part.splitlines()]
     lines = [line for line in lines if line and not line.startswith("//")]
-    return '"use strict";\n{\n' + "\n".join(lines) + "\n}\n"
+    return '"use strict";\n(async () => {\n' + "\n".join(lines) + "\n})();\n"
 
 
 def _policy(style: str, script: str = "") -> str:

@@ -41,7 +41,13 @@ function unpack(column) {
   return rows;
 }
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+// The data is JSON, deflated and written in base64, see island.py.
+async function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+}
+
+const DATA = JSON.parse(await inflated(document.getElementById("data").textContent));
 const STEPS = DATA.steps;
 const FAR = 500; // an end of a band beyond it is no distance, see _apart in rows.py
 const costOf = code => code === null ? 0 : DATA.cost[1] * 10 ** (code / DATA.cost[0]);
