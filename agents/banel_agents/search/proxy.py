@@ -14,14 +14,14 @@ It is the baseline that looks at the answers with a discriminative model, where 
 in design of sequences, e.g. Angermueller et al. 2020 (arXiv 2006.03227); Osband et al. 2016 (arXiv 1602.04621) for the
 ensemble; Elkan and Noto 2008 for learning from positive and unlabelled examples.
 
-What it did without `hidden`: under `full` it meets 4,681, 6,850 and 6,926 distinct successes on AdditionAttackHard with 7,500 questions,
-where `bandit` meets 5,320 to 6,057, and 201, 277 and 349 on Countdown, where `bandit` meets 62, 93 and 456, in about ten seconds
-(`python -m benchmarks.agents --agents proxy --set hidden=false`, and `--agents bandit`, seeds 100 to 102). From failures alone it rises and falls: on
-AdditionAttackHard it comes to 10^-1.41 to 10^-0.03 of success, and ends at 10^-7.74 to 10^-3.03; on AdditionAttack it comes to
-10^-2.57 and 10^-0.26, and ends at 10^-16.7 and 10^-16.3 (`--feedback failures`, seeds 100 to 102, and 100 and 101). A likely
-cause, not tested: once the withheld successes are asked, what is left unasked beside them fails, and the ratio turns away from
-the whole region. Counting candidates that were asked among the unlabelled, or distilling every 500 questions, was tried on
-AdditionAttackHard and was no better.
+What it did without `hidden`: under `full` it meets 4,681, 6,850 and 6,926 distinct successes on AdditionAttackHard with 7,500
+questions, where `bandit` meets 5,320 to 6,057, and 201, 277 and 349 on Countdown, where `bandit` meets 62, 93 and 456, in about
+ten seconds (`python -m benchmarks.agents --agents proxy --set hidden=false`, and `--agents bandit`, seeds 100 to 102). From
+failures alone it rises and falls: on AdditionAttackHard it comes to 10^-1.41 to 10^-0.03 of success, and ends at 10^-7.74 to
+10^-3.03; on AdditionAttack it comes to 10^-2.57 and 10^-0.26, and ends at 10^-16.7 and 10^-16.3 (`--feedback failures`, seeds 100
+to 102, and 100 and 101). A likely cause, not tested: once the withheld successes are asked, what is left unasked beside them
+fails, and the ratio turns away from the whole region. Counting candidates that were asked among the unlabelled, or distilling
+every 500 questions, was tried on AdditionAttackHard and was no better.
 """
 
 from __future__ import annotations
