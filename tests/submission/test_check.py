@@ -13,11 +13,13 @@ import pytest
 
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.records.pack import pack
+from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.unpack import unpack
 from banel_leaderboard.submission.check import check_submission, submissions_in
-from banel_leaderboard.submission.copies import WINDOW, windows_of
+from banel_leaderboard.submission.copies import WINDOW, Sketch, shared_by, sketches, windows_of
 from banel_leaderboard.submission.metadata import NAME
 from benchmarks.forgeries.forging import Forged, edit_lines
+from tests.shared.runs import make_run
 
 TASK = "banel/Gaussian1D-v0"
 RUN = "table/full/seed-0"
@@ -186,6 +188,37 @@ def test_a_copy_under_another_name_is_flagged(submission: Path, tmp_path: Path) 
         f"{TASK}/mine/{regime}/seed-{k}" for regime in ("full", "failures") for k in (0, 1)
     }
     assert all(other.name in f.said for f in flagged)
+
+
+def sketch(agent: str, tokens: np.ndarray, first: int, record: RunRecord) -> Sketch:
+    changed = record.model_copy(update={"agent": agent})
+    return Sketch(changed, agent, windows_of(tokens), windows_of(tokens[first:]))
+
+
+def test_what_is_alike_before_the_first_success_only_is_no_copy(tmp_path: Path) -> None:
+    """An honest agent that starts at the base policy asks what another such agent asks, until something is told."""
+    record = make_run(tmp_path)
+    rng = np.random.default_rng(0)
+    same, one, two = (rng.integers(20, size=(5_000, 4)) for _ in range(3))
+    first = sketch("one", np.concatenate((same, one)), 5_000, record)
+    second = sketch("two", np.concatenate((same, two)), 5_000, record)
+    assert shared_by(first, second) == shared_by(second, first) == 0
+    copied = sketch("three", np.concatenate((one[2_500:], one[:2_500], two)), 0, record)  # moved, and more behind it
+    assert shared_by(first, copied) == shared_by(copied, first) > 0.95
+
+
+def test_a_control_that_reads_no_answer_is_never_copied(submission: Path, tmp_path: Path) -> None:
+    shutil.copytree(submission, submission.parent / "2026-11-29-original")
+    other = submission.parent / "2026-11-29-original"
+    assert len(list(sketches(other))) == 4  # the twin's runs are left out
+    unpack(other, tmp_path / "back")
+    for folder in sorted((tmp_path / "back" / TASK / "table").glob("*/seed-*")):
+        forged = Forged.read(folder)
+        forged.bind(agent="base")
+        forged.write(folder)
+    shutil.rmtree(other)
+    pack(tmp_path / "back", other)
+    assert list(sketches(other)) == []
 
 
 # Nothing of the submitter is executed

@@ -39,6 +39,18 @@ def test_the_command_writes_a_submission_that_passes(
     assert main(["check", str(folder)]) == 0
 
 
+def test_open_shows_the_site_with_the_submission_in_it(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    arguments = ["submit", str(runs), "--name", "Token table", "--author", "Ada", "--date", "2026-11-30", "--open"]
+    assert main([*arguments, "--submissions", str(tmp_path)]) == 0
+    (address,) = opened
+    index = Path(address.removeprefix("file://"))
+    assert index.name == "index.html" and (index.parent / "submissions" / "2026-11-30-token-table.html").is_file()
+
+
 def test_what_check_refuses_is_not_written(runs: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(runs, tmp_path / "runs"))
     shutil.rmtree(next(broken.glob("*/*/table/failures/seed-1")))

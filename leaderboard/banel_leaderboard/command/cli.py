@@ -191,7 +191,7 @@ def _add_submitting(subparsers: Any) -> None:
     submit.add_argument(
         "--without-policies", action="store_true", help="final rates stay reported until runs are replayed"
     )
-    submit.add_argument("--open", action="store_true", help="show the submission's page in a browser")
+    submit.add_argument("--open", action="store_true", help="show the site with the submission in it in a browser")
     submit.set_defaults(command=submitting.submit)
 
     check = _command(

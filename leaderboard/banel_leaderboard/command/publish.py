@@ -37,6 +37,15 @@ def site(options: argparse.Namespace) -> int:
     return 0
 
 
+def show(submissions: Path, out: Path) -> None:
+    """Write the site of some submissions into a folder, and open it in a browser."""
+    from banel_leaderboard.site.gather import gather
+    from banel_leaderboard.site.write import write_site
+
+    write_site(gather(submissions), out)
+    webbrowser.open((out / "index.html").resolve().as_uri())
+
+
 def plot(options: argparse.Namespace) -> int:
     """Draw the figures of folders of runs."""
     from banel_leaderboard.running.lookup import own_code

@@ -7,13 +7,12 @@ import datetime
 import json
 import subprocess
 import tempfile
-import webbrowser
 from pathlib import Path
 
 from banel_envs.errors import BadValue
 from banel_envs.files.visible import terminal
 from banel_leaderboard.command.commands import EXIT_RUN_FAILED
-from banel_leaderboard.command.publish import SUBMISSIONS
+from banel_leaderboard.command.publish import SUBMISSIONS, show
 
 
 def check(options: argparse.Namespace) -> int:
@@ -36,7 +35,6 @@ def check(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Pack, check and describe the runs of a folder, and write them as a submission; nothing is sent anywhere."""
-    from banel_leaderboard.board.write import write_page
     from banel_leaderboard.submission.submit import Given, git_lines, row_lines, submit
 
     given = Given(
@@ -52,16 +50,15 @@ def submit(options: argparse.Namespace) -> int:
         attempts=options.attempts,
         note=options.note,
     )
-    done = submit(options.folder, _submissions(options.submissions), given, not options.without_policies)
+    submissions = _submissions(options.submissions)
+    done = submit(options.folder, submissions, given, not options.without_policies)
     for line in (*done.report.lines(), *row_lines(done.runs, done.others)):
         print(line)
     print(f"\nwrote {terminal(done.folder)}; to open the pull request, in a clone of the repository:")
     for line in git_lines(done.folder, given.name):
         print(f"    {line}")
     if options.open:
-        page = Path(tempfile.mkdtemp(prefix="banel-")) / "submission.html"
-        write_page(done.folder, page)
-        webbrowser.open(page.as_uri())
+        show(submissions, Path(tempfile.mkdtemp(prefix="banel-")))
     return 0
 
 

@@ -2,9 +2,11 @@
 
 Every window of WINDOW consecutive sequences of a ledger is hashed. Two independent agents share a window by chance only
 where their policies write next to nothing else, and such ledgers have few different windows: below LEAST they are not
-compared. Two ledgers are near-copies if at least SHARE of the windows of the shorter one stand in the other, wherever they
-stand there. So rows that were added, left out or moved in blocks do not hide a copy. A run of the same agent with the same
-settings is the same experiment and is not named; neither are twins and runs without a success, which learnt nothing to copy.
+compared. Two ledgers are near-copies if at least SHARE of the windows that one of them has from its first success on stand in
+the other, wherever they stand there. So rows that were added, left out or moved in blocks do not hide a copy. Before its first
+success many an honest agent asks what the base policy would ask with the same seed, so nothing follows from that part. A run of
+the same agent with the same settings is the same experiment and is not named; neither are twins and runs without a success,
+which learnt nothing to copy, nor shipped controls that read no answer, which an agent that learns nothing equals.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from banel_agents import AGENTS
 from banel_envs.errors import BanelError
 from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.records.find_runs import opened
@@ -39,6 +42,7 @@ class Sketch:
     record: RunRecord
     where: str
     windows: Hashes  # different, sorted
+    learnt: Hashes  # those from the first success on
 
 
 def windows_of(tokens: NDArray[np.int64]) -> Hashes:
@@ -66,13 +70,21 @@ def sketches(folder: Path, tasks: set[str] | None = None) -> Iterator[Sketch]:
         for place in found.runs:
             try:
                 record = RunRecord.load(place.folder / RECORD, below=place.below)
-                if record.twin or not record.successes_asked or (tasks is not None and record.task not in tasks):
+                if not _can_be_copied(record) or (tasks is not None and record.task not in tasks):
                     continue
                 ledger = Ledger.read(place.folder / LEDGER, below=place.below)
                 tokens = np.concatenate([ledger.tokens(ask) for ask in ledger.asks])
-            except (BanelError, ValueError):
+            except (BanelError, ValueError, IndexError):
                 continue  # it is named where runs are checked
-            yield Sketch(record, f"{folder.name}/{shown_place(place_of(record))}", windows_of(tokens))
+            first = int(np.flatnonzero(np.concatenate([ask.rewards for ask in ledger.asks]) == 1)[0])
+            where = f"{folder.name}/{shown_place(place_of(record))}"
+            yield Sketch(record, where, windows_of(tokens), windows_of(tokens[first:]))
+
+
+def _can_be_copied(record: RunRecord) -> bool:
+    shipped = AGENTS.get(record.agent)
+    control = shipped is not None and not shipped.reads_answers
+    return not (record.twin or record.successes_asked == 0 or control)
 
 
 def check_copies(folder: Path, others: list[Path]) -> list[Finding]:
@@ -85,7 +97,7 @@ def check_copies(folder: Path, others: list[Path]) -> list[Finding]:
     for other in others:
         for theirs in sketches(other, tasks):
             for k, own in enumerate(mine):
-                share = _shared(own, theirs)
+                share = shared_by(own, theirs)
                 if share >= SHARE and share > best.get(k, (0.0, ""))[0]:
                     best[k] = share, theirs.where
     return [
@@ -99,14 +111,16 @@ def check_copies(folder: Path, others: list[Path]) -> list[Finding]:
     ]
 
 
-def _shared(a: Sketch, b: Sketch) -> float:
-    """The share of the windows of the shorter ledger that the other has too; 0 where it says nothing."""
+def shared_by(a: Sketch, b: Sketch) -> float:
+    """The share of what one of two ledgers learnt that the other has too, the larger one; 0 where it says nothing."""
     if a.record.task != b.record.task or _experiment(a.record) == _experiment(b.record):
         return 0.0
-    fewest = min(len(a.windows), len(b.windows))
-    if fewest * KEPT < LEAST:
-        return 0.0
-    return len(np.intersect1d(a.windows, b.windows, assume_unique=True)) / fewest
+    return max(_held(a.learnt, b.windows), _held(b.learnt, a.windows))
+
+
+def _held(part: Hashes, whole: Hashes) -> float:
+    """The share of some windows that stand in others; 0 where they are too few."""
+    return 0.0 if len(part) * KEPT < LEAST else len(np.intersect1d(part, whole, assume_unique=True)) / len(part)
 
 
 def _experiment(record: RunRecord) -> str:
