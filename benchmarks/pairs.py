@@ -84,9 +84,8 @@ def main() -> int:
     groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in pairs(parser.parse_args().folder):
         groups[pair.feedback, pair.task, pair.agent].append(pair)
-    print(
-        f"{'feedback':<10}{'task':<32}{'agent':<20}{'pairs':>6}  same up to: first success / its question / the end; final over twin"
-    )
+    places = "same up to: first success / its question / the end; final over twin"
+    print(f"{'feedback':<10}{'task':<32}{'agent':<20}{'pairs':>6}  {places}")
     for (feedback, task, agent), found in sorted(groups.items()):
         print(f"{feedback:<10}{task:<32}{agent:<20}{len(found):>6}  {counts(found)}  {gains(found)}")
     every = [pair for found in groups.values() for pair in found]
