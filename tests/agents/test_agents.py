@@ -1,6 +1,7 @@
 """Every shipped agent keeps the contract, and check_agent notices one that does not."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -82,13 +83,13 @@ class Silent(Honest):
 class Reports(Honest):
     """Reports what no record can hold: a name that a record refuses."""
 
-    reported = {"T=2": 1.0}
+    reported: ClassVar = {"T=2": 1.0}
 
 
 class ReportsNothing(Honest):
     """Reports a number that is none."""
 
-    reported = {"loss": float("nan")}
+    reported: ClassVar = {"loss": float("nan")}
 
 
 class Greedy(Honest):
