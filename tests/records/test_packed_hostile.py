@@ -233,7 +233,7 @@ def test_what_is_no_file_is_refused(name: str, odd: str, forged: Path, tmp_path:
         path.rename(tmp_path / "target")
         (forged / PART / name).unlink()
         (forged / PART / name).symlink_to(tmp_path / "target")
-    with within(20, megabytes=50), pytest.raises((FileRefused, BadValue), match=f"{says}|has at most 50,000,000"):
+    with within(20, megabytes=50), pytest.raises((FileRefused, BadValue), match=f"{says}|has at most 64,000,000"):
         unpack(forged, tmp_path / "back")
     with within(20):
         assert [run.record.task for run in load_runs(forged).runs] in ([], ["test/Network-v0"] * 2)
