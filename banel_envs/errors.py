@@ -57,6 +57,10 @@ class NotJson(BadJson):
     """A text is not JSON at all."""
 
 
+class FrameBroken(BanelError):
+    """Another process ended in the middle of a conversation, or sent what is no part of one."""
+
+
 class BudgetExhausted(BanelError):
     """A batch does not fit in what is left of the budget; none of it was evaluated or charged."""
 
@@ -98,6 +102,26 @@ class BadReward(BanelError):
 
 class AnswersPending(BanelError):
     """The answers of an external oracle have not arrived; run again when they have."""
+
+
+class KeyReused(BanelError, ValueError):
+    """A desk knows the key, and other sequences were handed in under it; nothing was charged."""
+
+
+class DeskClosed(BanelError):
+    """A desk was closed before a batch had its turn; nothing was charged."""
+
+
+class DeskTimeout(BanelError, TimeoutError):
+    """A desk did not answer in the time given; the message says whether the batch was withdrawn."""
+
+
+class DeskUnreachable(BanelError, ConnectionError):
+    """No desk answers at an address, or the one that does refuses the secret; ask again with the same key."""
+
+
+class DeskFailed(BanelError):
+    """The oracle of a desk in another process raised an error that is none of this package's; the message names it."""
 
 
 class ContractBroken(BanelError):
