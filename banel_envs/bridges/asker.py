@@ -16,6 +16,10 @@ class Asker(Protocol):
     """A Desk, or a DeskClient in another process."""
 
     @property
+    def budget(self) -> int:
+        """Sequences that may be asked in all."""
+
+    @property
     def left(self) -> int:
         """Sequences that may still be asked."""
 
