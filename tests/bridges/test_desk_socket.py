@@ -30,6 +30,7 @@ from banel_envs.files.frames import Frames
 from banel_envs.meter.ledger import Ledger
 from tests.bridges.test_desk import Flaky, Gate, batch, sums, task_of
 
+ROOT = Path(__file__).parents[2]
 UNIX = hasattr(socket, "AF_UNIX")
 ADDRESSES = [None, ("127.0.0.1", 0)]
 
@@ -220,7 +221,7 @@ with Desk.open(task_of(reward), ledger={str(ledger)!r}) as desk, DeskServer(desk
 
     def start(mode):
         process = subprocess.Popen(
-            [sys.executable, "-c", code, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         assert process.stdout.readline() == "ready\n"
         return process
@@ -254,6 +255,7 @@ def test_strangers_are_refused_and_hold_nobody_up(served, monkeypatch):
         b"GET / HTTP/1.1\n\n",
         b'{"nonce": 1, "proof": 2, "bytes": 0}\n',
         b'{"nonce": "", "bytes": 9}\n' + b"x" * 9,
+        b'{"nonce": "\\ud800", "proof": "\\ud800", "bytes": 0}\n',
     ):
         with socket.socket(link.family(server.address)) as loud:
             loud.settimeout(20)
