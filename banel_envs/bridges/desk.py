@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,10 +37,12 @@ from banel_envs.bridges.keyed import KeyedOracle, Reply
 from banel_envs.bridges.keys import Entry, digest
 from banel_envs.errors import BadValue, DeskClosed, DeskTimeout, OracleMoved
 from banel_envs.meter.oracle import Feedback, Oracle
+from banel_envs.names import shown
 from banel_envs.problem import Problem, Tokens
 from banel_envs.task import Task
 
 LONGEST_KEY = 200  # characters
+HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no file of text can hold
 _IDLE = 0.02  # seconds between two looks at whether `serve` may end
 _ALIVE = 1.0  # seconds between two looks at whether the owner's thread still lives
 
@@ -201,8 +204,10 @@ class Desk:
             raise OracleMoved(
                 "a desk answers in the process that made it: ask from another one by DeskServer and DeskClient"
             )
-        if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
-            raise BadValue(f"the key is {key!r}; it is a text of 1 to {LONGEST_KEY} characters that names the batch")
+        if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or HALF.search(key):
+            raise BadValue(
+                f"the key is {shown(key)}; it is a text of 1 to {LONGEST_KEY} characters that names the batch"
+            )
         clean = self.problem.check_tokens(tokens)
         request = _Request(clean, Entry(key, digest(clean)), Future())
         with self._lock:
@@ -241,9 +246,10 @@ class Desk:
         with self._lock:
             self._closed = True
             self._queue.put(None)
-        if self._thread is not None:
+        owner = threading.current_thread() is self._home[1]
+        if self._thread is not None and not owner:
             self._thread.join()
-        elif threading.current_thread() is self._home[1]:
+        elif self._thread is None and owner:
             self.serve()  # refuses what waits
 
     def __enter__(self) -> Self:

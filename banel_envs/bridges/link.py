@@ -139,8 +139,7 @@ def greet_client(frames: Frames, secret: bytes) -> bool:
     frames.send({"desk": VERSION, "nonce": ours})
     theirs, _ = frames.receive()
     nonce, proof = theirs.get("nonce"), theirs.get("proof")
-    known = isinstance(nonce, str) and isinstance(proof, str)
-    if not known or not _same(proof, _proof(secret, "client", ours, nonce)):
+    if not (isinstance(nonce, str) and isinstance(proof, str) and _same(proof, _proof(secret, "client", ours, nonce))):
         frames.send({"refused": "the secret is not this desk's"})
         return False
     frames.send({"proof": _proof(secret, "server", ours, nonce)})
@@ -164,11 +163,16 @@ def greet_server(frames: Frames, secret: bytes) -> None:
 
 
 def _proof(secret: bytes, who: str, of_server: str, of_client: str) -> str:
-    return hmac.new(secret, f"banel desk {VERSION} {who} {of_server} {of_client}".encode(), "sha256").hexdigest()
+    said = f"banel desk {VERSION} {who} {of_server} {of_client}"
+    return hmac.new(secret, _bytes(said), "sha256").hexdigest()
 
 
 def _same(proof: str, expected: str) -> bool:
-    return hmac.compare_digest(proof.encode(), expected.encode())
+    return hmac.compare_digest(_bytes(proof), _bytes(expected))
+
+
+def _bytes(said: str) -> bytes:
+    return said.encode(errors="surrogatepass")  # a stranger may send half of a surrogate pair
 
 
 def told(error: BaseException) -> dict[str, Any]:

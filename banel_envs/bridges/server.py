@@ -133,10 +133,10 @@ class DeskServer:
 def _sequences(header: dict[str, Any], raw: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The batch in a frame; BadTokens where the shape does not fit the bytes."""
     shape = header.get("shape")
-    fits = isinstance(shape, list) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)
-    if not fits or shape[0] * shape[1] * 8 != len(raw):
-        raise BadTokens(f"a frame of {len(raw)} bytes says that its shape is {str(shape)[:40]}; send int64 [n, T]")
-    return np.frombuffer(raw, "<i8").reshape(shape).astype(np.int64)
+    match shape:
+        case [int(n), int(horizon)] if min(n, horizon) >= 0 and n * horizon * 8 == len(raw):
+            return np.frombuffer(raw, "<i8").reshape(n, horizon).astype(np.int64)
+    raise BadTokens(f"a frame of {len(raw)} bytes says that its shape is {str(shape)[:40]}; send int64 [n, T]")
 
 
 def _listen(address: Address) -> tuple[socket.socket, Address]:

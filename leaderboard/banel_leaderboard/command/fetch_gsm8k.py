@@ -79,7 +79,7 @@ def _from_repository(part: str) -> bytes:
 
 
 def _from_hub(part: str) -> bytes:
-    from datasets import load_dataset  # type: ignore[import-not-found, unused-ignore]
+    from datasets import load_dataset
 
     rows = load_dataset(HUB, "main", split=part)
     lines = (json.dumps({"question": row["question"], "answer": row["answer"]}) for row in rows)
