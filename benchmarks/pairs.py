@@ -4,8 +4,9 @@
 
 Until its first success every answer that an agent gets is "failed", and that is what its twin is told for everything. So
 both must ask the same. Here every verified run that met a success, and whose twin is in the folder, is compared with it:
-the sequences up to the first success, those of the whole question that held it, and those of the whole run. The exit
-status is 1 if a pair differs before its first success.
+the sequences up to the first success, those of the whole question that held it, and those of the whole run. Beside them
+stand how many decades the run's final success rate is above its twin's, rates below 10^-12 counting as that: the median and its
+95% bootstrap interval. That is what the answers were worth. The exit status is 1 if a pair differs before its first success.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import numpy as np
 from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
 from banel_leaderboard.proving.verify import verify
+from banel_leaderboard.ranking.across import FLOOR
 from banel_leaderboard.records.find_runs import finished_runs
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.statistics.medians import median, median_interval
 
 COMMITTED = Path(__file__).parents[1] / "leaderboard" / "submissions" / "addition"
 
@@ -40,6 +43,7 @@ class Pair:
     to_first: bool  # up to the first success
     to_question: bool  # up to the end of the question that held it: its sequences were chosen before any answer
     to_end: bool
+    gain: float  # decades of the final success rate above the twin's
 
 
 def pairs(folder: Path) -> Iterator[Pair]:
@@ -53,18 +57,19 @@ def pairs(folder: Path) -> Iterator[Pair]:
             key = (record.task, record.digest, record.agent, repr(record.config), record.budget, record.seed)
             runs[key].append((record, ledger))
     for _, alike in sorted(runs.items()):
-        for _, twin in (run for run in alike if run[0].twin):
-            yield from (compare(record, ledger, twin) for record, ledger in alike if record.first_success)
+        for twin, theirs in (run for run in alike if run[0].twin):
+            yield from (compare(record, ledger, twin, theirs) for record, ledger in alike if record.first_success)
 
 
-def compare(record: RunRecord, ledger: Ledger, twin: Ledger) -> Pair:
+def compare(record: RunRecord, ledger: Ledger, twin: RunRecord, twins: Ledger) -> Pair:
     """A run that met a success, beside its twin."""
     first = record.first_success or 0
     ends = np.cumsum([ask.n for ask in ledger.asks])
     question = int(ends[np.searchsorted(ends, first)])
-    mine, theirs = tokens(ledger), tokens(twin)
+    mine, theirs = tokens(ledger), tokens(twins)
     same = [np.array_equal(mine[:nre], theirs[:nre]) for nre in (first, question, len(mine))]
-    return Pair(record.task, record.agent, record.feedback, record.seed, *same)
+    gain = max(record.final(), FLOOR) - max(twin.final(), FLOOR)
+    return Pair(record.task, record.agent, record.feedback, record.seed, *same, gain)
 
 
 def tokens(ledger: Ledger) -> Tokens:
@@ -79,9 +84,10 @@ def main() -> int:
     groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in pairs(parser.parse_args().folder):
         groups[pair.feedback, pair.task, pair.agent].append(pair)
-    print(f"{'feedback':<10}{'task':<32}{'agent':<20}{'pairs':>6}  same up to: first success / its question / the end")
+    places = "same up to: first success / its question / the end; final over twin"
+    print(f"{'feedback':<10}{'task':<32}{'agent':<20}{'pairs':>6}  {places}")
     for (feedback, task, agent), found in sorted(groups.items()):
-        print(f"{feedback:<10}{task:<32}{agent:<20}{len(found):>6}  {counts(found)}")
+        print(f"{feedback:<10}{task:<32}{agent:<20}{len(found):>6}  {counts(found)}  {gains(found)}")
     every = [pair for found in groups.values() for pair in found]
     for feedback in sorted({pair.feedback for pair in every}):
         found = [pair for pair in every if pair.feedback == feedback]
@@ -94,6 +100,13 @@ def counts(found: list[Pair]) -> str:
     """How many pairs asked the same up to each of the three places."""
     parts = (sum(p.to_first for p in found), sum(p.to_question for p in found), sum(p.to_end for p in found))
     return " / ".join(map(str, parts))
+
+
+def gains(found: list[Pair]) -> str:
+    """The median of the decades above the twin, and its interval."""
+    values = np.array([pair.gain for pair in found])
+    low, high = median_interval(values, seed=0)
+    return f"{float(median(values)):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from banel_envs.errors import BadValue
 from banel_envs.names import shown
+
+# What an agent may report about itself: names of ASCII letters, because two names could look the same with others.
+SERIES = r"[A-Za-z0-9_][A-Za-z0-9_ .:/()%+-]{0,99}"
+MOST_SERIES = 64  # names
 
 
 @dataclass(frozen=True)
@@ -155,3 +160,17 @@ def _as_type(value: Any, wanted: type) -> Any:
     if not isinstance(value, takes) or (isinstance(value, bool) and wanted not in (bool, NoneType)):
         raise ValueError(value)
     return wanted(value) if wanted in TYPES else value
+
+
+def check_reported(agent: str, nre: int, values: Mapping[str, Any]) -> None:
+    """Raise BadValue unless a record can hold what an agent reports about itself at an NRE: numbers by name."""
+    for name, value in values.items():
+        if not isinstance(name, str) or not re.fullmatch(SERIES, name):
+            raise BadValue(f"{agent} reports {shown(name)}; a name is of at most 100 letters, digits and ' _.:/()%+-'")
+        if not math.isfinite(float(value)):
+            raise BadValue(f"{agent} reports {name} = {float(value)} at NRE {nre}; leave it out where it is not finite")
+    if len(values) > MOST_SERIES:
+        last = list(values)[MOST_SERIES]
+        raise BadValue(
+            f"{agent} reports more than {MOST_SERIES} names, the last is {last!r}; keep the others in a file"
+        )

@@ -12,6 +12,7 @@ import torch
 
 from banel_agents.base import Agent, asks_from
 from banel_agents.declared import not_samples, questions_of
+from banel_agents.limits import check_reported
 from banel_agents.shared.silence import AgentSilent, asking
 from banel_envs import BudgetExhausted, Oracle, Problem, Task
 from banel_envs.errors import BadPolicy, BadValue, PolicyChanged
@@ -69,6 +70,7 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
         for policy in _policies(agent, task.problem, oracle, seed):
             if not yielded and oracle.count:
                 raise ContractBroken(f"{agent.name}: it asked before its first yield; yield the base policy first")
+            _check_reported(agent, oracle.count)
             yielded.append((policy, _checked(agent, policy, task.problem, probe, oracle.count)))
             spent.append(oracle.count)
     except BudgetExhausted:
@@ -88,6 +90,13 @@ def _run(agent: Agent, task: Task, feedback: Feedback, budget: int, seed: int, p
         agent, [(nre, policy) for nre, (policy, _) in zip(spent, yielded, strict=True)], oracle, feedback, seed
     )
     return oracle.ledger.head
+
+
+def _check_reported(agent: Agent, nre: int) -> None:
+    try:
+        check_reported(agent.name, nre, getattr(agent, "reported", {}))
+    except (BadValue, TypeError, ValueError) as error:
+        raise ContractBroken(f"{agent.name}: what it reports about itself cannot be recorded: {error}") from error
 
 
 def _policies(agent: Agent, problem: Problem, oracle: Oracle, seed: int) -> Iterator[Policy]:

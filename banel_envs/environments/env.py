@@ -238,5 +238,5 @@ def make_env(
     made = TASKS[task]
     oracle = Oracle(made, budget=budget, feedback=feedback, ledger=ledger)
     env = GenerationEnv(made.problem, oracle, render_mode, owns_oracle=True)
-    separate.note(env, ledger)
+    separate.note(env, env.problem.id, env.oracle.budget, ledger)
     return env

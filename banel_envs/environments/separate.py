@@ -13,12 +13,9 @@ import sys
 import warnings
 import weakref
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from banel_envs.errors import SeveralBudgets
-
-if TYPE_CHECKING:
-    from banel_envs.environments.env import GenerationEnv
 
 NEAR = 8  # the most calls between a loop and the environment that it makes; a vector environment needs 4
 LIBRARIES = {"banel_envs", "gymnasium", "stable_baselines3", "sb3_contrib", "torchrl"}
@@ -35,7 +32,7 @@ class Call(NamedTuple):
 class Made(NamedTuple):
     """An environment that gym.make made, and the calls that led to it."""
 
-    env: weakref.ref[GenerationEnv]
+    env: weakref.ref[Any]
     purpose: tuple[str, str]  # task and ledger; a loop makes several environments with the same
     calls: list[Call]  # the outermost first
 
@@ -44,19 +41,19 @@ NEW: list[Made] = []
 """The environments that were made since any environment last took a step."""
 
 
-def note(env: GenerationEnv, ledger: object) -> None:
+def note(env: object, task: str, budget: int, ledger: object) -> None:
     """Remember an environment that has a budget of its own, and warn (SeveralBudgets) if it is the second of a loop."""
     caller = sys._getframe(2)  # the caller of make_env
-    made = Made(weakref.ref(env), (env.problem.id, str(ledger)), stack(caller))
+    made = Made(weakref.ref(env), (task, str(ledger)), stack(caller))
     beside = [
         old for old in NEW if old.env() is not None and old.purpose == made.purpose and in_a_loop(old.calls, made.calls)
     ]
     NEW.append(made)
     if len(beside) == 1:  # only the second of several environments warns, for all of them
-        warnings.warn(text(env.problem.id, env.oracle.budget), SeveralBudgets, stacklevel=level(caller) + 2)
+        warnings.warn(text(task, budget), SeveralBudgets, stacklevel=level(caller) + 2)
 
 
-def forget(env: GenerationEnv) -> None:
+def forget(env: object) -> None:
     """Forget an environment, because it was closed."""
     NEW[:] = [made for made in NEW if made.env() is not env]
 

@@ -1,4 +1,4 @@
-"""Mutated submissions: `python -m benchmarks.forged_submissions.fuzz [--most 10000] [--seconds 60] [--seed 0]`.
+"""Mutated submissions: `python -m benchmarks.forged_submissions.fuzz [--most 10000] [--seconds 60] [--seed 0] [--jobs N]`.
 
 Makes a submission of one run whose rates are recomputed, then changes it again and again at random: bits, bytes, slices,
 numbers, words and keys of its four files, their names and sizes. Each is checked as by `banel check`. A mutation that passes
@@ -10,6 +10,8 @@ after a crash (any error that the package does not raise on purpose) or a change
 from __future__ import annotations
 
 import argparse
+import math
+import multiprocessing
 import os
 import random
 import re
@@ -20,6 +22,8 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,22 +168,35 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000, help="mutations (default 10,000)")
     parser.add_argument("--seconds", type=float, default=60.0, help="after which no other is begun (default 60)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     options = parser.parse_args()
+    start = time.perf_counter()
+    part = partial(in_memory, math.ceil(options.most / options.jobs), options.seconds)
+    seeds = [f"{options.seed}.{k}" for k in range(options.jobs)]
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as processes:
+        outcomes = sum(processes.map(part, seeds), Counter[str]())
+    found = ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common())
+    print(f"{found} of {outcomes.total():,} in {time.perf_counter() - start:.0f} s by {options.jobs} processes")
+    return int(not outcomes or any(what.isupper() for what in outcomes))
+
+
+def in_memory(most: int, seconds: float, seed: str) -> Counter[str]:
+    """`fuzz` in a folder of its own, with a cache of its own."""
     memory = Path("/dev/shm")  # on a disk, making and removing folders takes longer than checking
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         os.environ["BANEL_CACHE"] = str(Path(scratch) / "cache")
         tempfile.tempdir = scratch
-        return fuzz(Path(scratch), options.most, options.seconds, options.seed)
+        return fuzz(Path(scratch), most, seconds, seed)
 
 
-def fuzz(scratch: Path, most: int, seconds: float, seed: int) -> int:
-    """The status: 1 if something crashed or a changed number was accepted."""
+def fuzz(scratch: Path, most: int, seconds: float, seed: str) -> Counter[str]:
+    """How many mutations had which outcome; those in capitals are faults."""
     honest = make_submission(scratch, ONE)
     report, loaded = check_submission(honest)
     expected = proved(loaded)
     if not report.passed or not expected or expected[0][-1] is None:
         print("the honest submission is not recomputed:", *report.lines(), sep="\n")
-        return 1
+        return Counter({"NOT RECOMPUTED": 1})
     rng, outcomes, start = Random(seed), Counter[str](), time.perf_counter()
     folder = scratch / "mutated" / honest.name
     while outcomes.total() < most and time.perf_counter() - start < seconds:
@@ -200,11 +217,7 @@ def fuzz(scratch: Path, most: int, seconds: float, seed: int) -> int:
         if outcome.isupper():
             print(f"{outcome}: mutation {outcomes.total()} of seed {seed}: {done}")
             shutil.copytree(folder, Path.cwd() / f"mutation-{seed}-{outcomes.total()}", dirs_exist_ok=True)
-    spent = time.perf_counter() - start
-    print(
-        ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common()) + f" of {outcomes.total():,} in {spent:.0f} s"
-    )
-    return int(any(what.isupper() for what in outcomes))
+    return outcomes
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Every shipped agent keeps the contract, and check_agent notices one that does not."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -79,6 +80,18 @@ class Silent(Honest):
         return iter(())
 
 
+class Reports(Honest):
+    """Reports what no record can hold: a name that a record refuses."""
+
+    reported: ClassVar = {"T=2": 1.0}
+
+
+class ReportsNothing(Honest):
+    """Reports a number that is none."""
+
+    reported: ClassVar = {"loss": float("nan")}
+
+
 class Greedy(Honest):
     def learn(self, problem, oracle, rng):
         yield problem.base_policy()
@@ -87,7 +100,14 @@ class Greedy(Honest):
 
 @pytest.mark.parametrize(
     ("broken", "says"),
-    [(AsksFirst, "before its first yield"), (Thaws, "changed after"), (Dices, "randomness"), (Silent, "no policy")],
+    [
+        (AsksFirst, "before its first yield"),
+        (Thaws, "changed after"),
+        (Dices, "randomness"),
+        (Silent, "no policy"),
+        (Reports, "'T=2'; a name is of at most 100 letters"),
+        (ReportsNothing, "loss = nan at NRE 0"),
+    ],
 )
 def test_a_broken_agent_is_named(broken, says):
     check_agent(Honest, task(), budget=100)

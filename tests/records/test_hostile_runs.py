@@ -166,7 +166,7 @@ def test_a_name_that_is_none_is_refused_even_where_the_ledger_binds_it(
         (lambda r: r.update(config={"<b>": 1}), "a setting is called '<b>'"),
         (lambda r: r.update(config={"a": "x" * 5_000}), "the setting a has 5,000 characters"),
         (lambda r: r.update(reported={"\u202e": []}), "String should match"),
-        (lambda r: r.update(reported={f"s{k}": [] for k in range(33)}), "reported: Dictionary should have at most 32"),
+        (lambda r: r.update(reported={f"s{k}": [] for k in range(65)}), "reported: Dictionary should have at most 64"),
         (lambda r: r.update(reported={"s": [[0, 0.0]] * 2_001}), "reported.s: List should have at most 2000"),
         (lambda r: r.update({LONG: 1}), "x…: Extra inputs"),
     ],
@@ -438,7 +438,7 @@ def test_a_short_series_is_kept_whole() -> None:
         ({"a\nb": 1}, r"me reports 'a\\nb'; a name is of"),
         ({7: 1}, "me reports 7; a name is of"),
         ({"x" * 101: 1}, "101 characters"),
-        ({f"s{k}": 0 for k in range(33)}, "more than 32 names, the last is 's32'"),
+        ({f"s{k}": 0 for k in range(65)}, "more than 64 names, the last is 's64'"),
     ],
 )
 def test_what_no_record_holds_is_said_when_it_is_told(values: dict[Any, Any], says: str) -> None:

@@ -28,6 +28,7 @@ from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.verify import RunRefused
+from banel_leaderboard.records.field_limits import Reported
 from banel_leaderboard.running.evaluator import grid
 from banel_leaderboard.running.harness import RunFailed
 from banel_leaderboard.running.isolation_server import AgentFailed
@@ -74,8 +75,11 @@ def test_what_an_agent_yields_stays_as_it_was(agent: str) -> None:
     task = small.network()
     every = sequences(task.problem)
     learner = make_agent(agent, little(agent))
-    policies = learner.learn(task.problem, Oracle(task, feedback="full"), np.random.default_rng(0))
-    kept = [(policy, policy.log_prob(every)) for policy in policies]
+    oracle, reported = Oracle(task, feedback="full"), Reported()
+    kept = []
+    for policy in learner.learn(task.problem, oracle, np.random.default_rng(0)):
+        kept.append((policy, policy.log_prob(every)))
+        reported.note(agent, oracle.count, getattr(learner, "reported", {}))  # a record can hold it
     for policy, then in kept:
         np.testing.assert_array_equal(policy.log_prob(every), then)
 

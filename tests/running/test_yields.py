@@ -12,9 +12,12 @@ import torch
 from banel_agents.testing import check_agent
 from banel_envs.errors import BadPolicy, BadValue, BanelError, PolicyChanged
 from banel_envs.policies import Uniform
+from banel_envs.policies.filtered import Filtered
 from banel_envs.testing import ContractBroken, check_policy
 from banel_leaderboard import run
+from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.running.isolation_server import AgentFailed
+from banel_leaderboard.running.lookup import own_code
 from tests.shared import small
 from tests.shared.small import Small, T, V
 
@@ -48,6 +51,15 @@ class Thaws(Asks):
     def go_on(self, policy):
         policy.network.head.weight.data += 0.1
         return iter(())
+
+
+class Filters(Asks):
+    """Ends with a filtered policy that lets everything pass."""
+
+    name = "filters"
+
+    def go_on(self, policy):
+        yield Filtered(policy, [], [], 2_000, 2_000)
 
 
 class Reuses(Asks):
@@ -305,3 +317,12 @@ def test_a_step_that_is_too_long_is_never_pydantic_s_text(setting, tmp_path):
         assert "learning rate" in str(error) and "validation error" not in str(error)
     else:
         assert setting == "1e30" and all(np.isfinite(p.success.log10) for p in record.points)
+
+
+@pytest.mark.parametrize(("task", "method"), [("network", "filtered"), ("hopeless", "exact")])
+def test_what_a_filtered_policy_leaves_unasked_is_never_recorded(tmp_path: Path, task: str, method: str) -> None:
+    """Its probabilities are estimates. Where it has no success its rate is 0, exactly, but what is unasked is not exact."""
+    record = run(f"tests.shared.small:{task}", f"{HERE}Filters", out=tmp_path)
+    assert record.points[-1].success.method == method and record.unasked is None
+    known = own_code([f"tests.shared.small:{task}"], [f"{HERE}Filters"])
+    assert not load_runs(tmp_path, known).refused

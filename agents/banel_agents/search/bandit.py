@@ -141,7 +141,7 @@ class Bandit:
     def _groups(self, problem: Problem) -> list[list[Arm]]:
         c, base = self.config, base_network(problem)
         rungs = TEMPERATURES if c.ladder else (1.0,)
-        fixed: list[Arm] = [Fixed(f"T={t}", within_grammar(problem, tempered(base, t))) for t in rungs]
+        fixed: list[Arm] = [Fixed(f"T {t}", within_grammar(problem, tempered(base, t))) for t in rungs]
         if c.grammar and problem.has_automaton:
             fixed.append(Fixed("grammar", uniform_over_grammar(problem)))
         groups = [fixed]
@@ -149,7 +149,7 @@ class Bandit:
             learning: list[Arm] = []
             for name, steps in (("few", c.few), ("some", c.some), ("many", c.many)):
                 tuned = Tuned(problem, base, steps, c.lr, c.minibatch)
-                learning += [At(f"{name} T={t}", tuned, t) for t in TUNED_TEMPERATURES]
+                learning += [At(f"{name} T {t}", tuned, t) for t in TUNED_TEMPERATURES]
             groups.append(learning)
         if c.edits:
             groups.append([Edits("edits", problem)])

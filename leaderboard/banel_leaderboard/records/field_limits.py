@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from banel_agents.limits import MOST_SERIES, SERIES, check_reported
 from banel_envs.errors import BadValue
 from banel_envs.files import strict_json
 from banel_envs.files.visible import shown, visible
@@ -24,7 +25,7 @@ MOST_TEXT = 200  # characters of a processor's name or of a compiler's version
 MOST_CONFIG = 2**14  # characters of all settings of an agent as JSON
 MOST_SETTING = 4_000  # characters of one setting that is a text
 MOST_SEED = 2**63 - 1
-MOST_SERIES, MOST_REPORTED = 32, 2_000  # series that an agent may report about itself, and values kept of each
+MOST_REPORTED = 2_000  # values that are kept of a series that an agent reports about itself
 
 # Only letters, digits and '_' of ASCII are allowed: with letters of other alphabets that look alike, two different agents
 # could have names that look the same.
@@ -34,7 +35,6 @@ DIGEST = r"[A-Za-z0-9_.:+-]{0,128}"  # those of shipped tasks are SHA-256; a use
 SHA256 = r"[0-9a-f]{64}"
 VERSION = r"[A-Za-z0-9_.+!-]{1,100}"
 SETTING = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"
-SERIES = r"[A-Za-z0-9_][A-Za-z0-9_ .:/()%+-]{0,99}"
 
 
 def _text(text: str) -> str:
@@ -113,15 +113,9 @@ class Reported:
 
     def note(self, agent: str, nre: int, values: Mapping[str, Any]) -> None:
         """Keep what the agent reports at this NRE; BadValue for a name or a value that a record cannot hold."""
+        check_reported(agent, nre, values)
         for name, value in values.items():
-            if not isinstance(name, str) or not re.fullmatch(SERIES, name):
-                raise BadValue(
-                    f"{agent} reports {shown(name)}; a name is of at most {MOST_NAME} letters, digits and ' _.:/()%+-'"
-                )
-            number = float(value)
-            if number - number != 0:
-                raise BadValue(f"{agent} reports {name} = {number} at NRE {nre}; leave it out where it is not finite")
-            self._keep(agent, name, (nre, number))
+            self._keep(agent, name, (nre, float(value)))
 
     def _keep(self, agent: str, name: str, point: tuple[int, float]) -> None:
         if name not in self.series and len(self.series) == MOST_SERIES:

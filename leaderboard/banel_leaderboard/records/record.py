@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from banel_agents.base import AsksFrom
+from banel_agents.limits import MOST_SERIES
 from banel_envs import kernel
 from banel_envs.errors import BadJson, BanelError, FileRefused
 from banel_envs.files import safe_files, strict_json
@@ -26,7 +27,6 @@ from banel_envs.problem import MOST_BUDGET
 from banel_leaderboard.records.field_limits import (
     MOST_NAME,
     MOST_REPORTED,
-    MOST_SERIES,
     AgentName,
     Amount,
     Config,
