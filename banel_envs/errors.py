@@ -53,6 +53,10 @@ class BadJson(BanelError, ValueError):
     """A JSON text has more than one meaning: a key twice, NaN, too deep, half a character."""
 
 
+class ModelMissing(BanelError):
+    """A language model is not there or cannot be read; the message says where it is looked for."""
+
+
 class NotJson(BadJson):
     """A text is not JSON at all."""
 

@@ -147,7 +147,8 @@ def _problem(order: dict[str, Any], pipe: Frames) -> Problem:
 
     given = order["problem"]
     types = tuple(FailureType(*one) for one in given["failure_types"])
-    fields = given | {"vocabulary": tuple(given["vocabulary"]), "failure_types": types}
+    words = given["vocabulary"]  # a number stays one; its decoder is code, and stays in the other process
+    fields = given | {"vocabulary": words if isinstance(words, int) else tuple(words), "failure_types": types}
     return Problem(
         **fields, base=base, allowed=allowed if order["masked"] else None, grammar=grammar if order["grammar"] else None
     )
