@@ -73,6 +73,13 @@ class Problem:
         return self.vocabulary if isinstance(self.vocabulary, int) else len(self.vocabulary)
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The printed form of each token; BadValue where the vocabulary is a number, as that of a language model is."""
+        if isinstance(self.vocabulary, int):
+            raise BadValue(f"{self.id}: its {self.V:,} tokens have no printed forms; hand in ids, not text")
+        return self.vocabulary
+
+    @property
     def T(self) -> int:
         """Horizon: tokens in the longest sequence."""
         return self.horizon

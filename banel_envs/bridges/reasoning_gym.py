@@ -113,7 +113,7 @@ def _witness(problem: Problem, answer: object, reward: Callable[[Tokens], NDArra
     """The entry's own answer as a sequence [T]; BadValue unless it can be written and is a success."""
     row = row_of(problem, answer) if isinstance(answer, str) else None
     if row is None:
-        missing = sorted(set(str(answer)) - set("".join(problem.vocabulary[:-1])))
+        missing = sorted(set(str(answer)) - set("".join(problem.words[:-1])))
         raise BadValue(
             f"{problem.id}: its answer has {len(str(answer))} characters and cannot be written in {problem.T} words of the "
             f"vocabulary ({f'{shown(missing)} are missing' if missing else 'it is too long'}); give another vocabulary or horizon"

@@ -36,7 +36,7 @@ class TextEnv(gym.Env[str, str]):
 
     def __init__(self, problem: Problem, desk: Asker, question: str | None = None, name: str | None = None) -> None:
         self.problem, self.question = problem, question_of(problem) if question is None else question
-        words = [word for index, word in enumerate(problem.vocabulary) if index != problem.end]
+        words = [word for index, word in enumerate(problem.words) if index != problem.end]
         longest = problem.T * max(map(len, words))
         self.observation_space = spaces.Text(
             max(len(self.question), 1), min_length=0, charset=_letters([self.question])

@@ -15,8 +15,8 @@ def row_of(problem: Problem, text: str) -> Tokens | None:
     the problem has no end token, the text must have exactly T words.
     """
     if problem.end is not None:
-        text = text.removesuffix(problem.vocabulary[problem.end])
-    words = {word: index for index, word in enumerate(problem.vocabulary) if word and index != problem.end}
+        text = text.removesuffix(problem.words[problem.end])
+    words = {word: index for index, word in enumerate(problem.words) if word and index != problem.end}
     sizes = sorted({len(word) for word in words}, reverse=True)
     # fewest[i]: how many words the text from i on needs at least, and the first of them; None where it cannot be cut.
     fewest: list[tuple[int, str] | None] = [None] * len(text) + [(0, "")]
@@ -56,6 +56,6 @@ def question_of(problem: Problem) -> str:
     """What to ask a program that writes text: the problem's prompt, or a sentence that names its vocabulary."""
     if problem.prompt is not None:
         return problem.prompt
-    words = [word for index, word in enumerate(problem.vocabulary) if index != problem.end]
+    words = [word for index, word in enumerate(problem.words) if index != problem.end]
     length = f"{problem.T}" if problem.end is None else f"at most {problem.T}"
     return f"Write {length} of these words, one after another, without anything between them: {' '.join(words)}"

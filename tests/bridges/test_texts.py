@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import TASKS, Problem
-from banel_envs.bridges.texts import row_of, row_of_ids
+from banel_envs.bridges.texts import question_of, row_of, row_of_ids
+from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
 
 
@@ -86,3 +87,11 @@ def test_rows_of_ids(ids, row):
     found = row_of_ids(WORDS, ids)
     assert (None if found is None else found.tolist()) == row
     assert row_of_ids(FIXED, [0, 1]) is None and row_of_ids(FIXED, [0, 1, 2]).tolist() == [0, 1, 2]
+
+
+def test_a_vocabulary_that_is_a_number_has_no_words() -> None:
+    problem = Problem("me/Ids-v0", 50_000, 4, 10, base=lambda: Uniform(50_000, 4, None))
+    for ask in (lambda: row_of(problem, "a"), lambda: question_of(problem)):
+        with pytest.raises(BadValue, match=r"its 50,000 tokens have no printed forms; hand in ids, not text"):
+            ask()
+    assert row_of_ids(problem, [1, 2, 3, 49_999]) is not None and row_of_ids(problem, [1, 2, 3, 50_000]) is None
