@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from banel_agents import AGENTS
 from banel_leaderboard import RunRecord, run
@@ -134,6 +136,17 @@ def test_a_sample_is_drawn_by_its_seed() -> None:
     drawn = draw(folders, 10, 3)
     assert drawn == draw(folders, 10, 3) != draw(folders, 10, 4)
     assert len(set(drawn)) == 10 and draw(folders, 99, 0) == folders
+
+
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_each_agent_and_regime_is_drawn_first(k: int, seed: int) -> None:
+    rows = [("a", "full"), ("a", "failures"), ("b", "full")]
+    counts = (40, 3, 1)
+    folders = [Path(f"t/{a}/{regime}/seed-{i}") for (a, regime), n in zip(rows, counts, strict=True) for i in range(n)]
+    drawn = draw(folders, k, seed)
+    assert len(set(drawn)) == len(drawn) == min(k, 44)
+    found = {folder.parts[-3:-1] for folder in drawn}
+    assert len(found) == min(k, 3)
 
 
 def test_an_agent_that_ends_its_process_takes_no_other_replay_with_it(mine: Path, tmp_path: Path) -> None:

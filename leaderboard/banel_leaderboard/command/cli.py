@@ -164,7 +164,8 @@ def _add_replay(subparsers: Any) -> None:
     """Add the command that proves runs."""
     replay = _command(subparsers, "replay", "prove finished runs: run each again over its own ledger")
     replay.add_argument("folder", type=Path, help="a run, or a folder of runs")
-    replay.add_argument("--sample", type=int, metavar="K", help="prove K runs, drawn by --sample-seed (default: all)")
+    about = "prove K runs, drawn by --sample-seed, one of every agent and regime first (default: all)"
+    replay.add_argument("--sample", type=int, metavar="K", help=about)
     replay.add_argument("--sample-seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
     replay.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
     replay.add_argument("--attest", type=Path, metavar="FILE", help="note in FILE, outside the folder, what was proved")

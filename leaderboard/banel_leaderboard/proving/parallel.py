@@ -60,11 +60,24 @@ def _known(proving: Proving) -> Known:
 
 
 def draw(folders: Sequence[Path], k: int, seed: int) -> list[Path]:
-    """K of the runs, drawn without replacement by a stated seed; all runs if there are no more than K."""
+    """K of the runs, drawn without replacement by a stated seed; all runs if there are no more than K.
+
+    The runs are put in an order by chance. The first run of every agent under every regime is taken, in that order, and then
+    the first of the others. So each agent and regime has a run among them, as far as K reaches.
+
+    Args:
+        folders: one for each run, `.../agent/regime/seed-k`.
+        k: how many.
+        seed: of the draw.
+    """
     if k < 1 or seed < 0:
         raise BadValue(f"a sample of {k} runs by seed {seed}; draw at least 1 run, by a seed of at least 0")
-    chosen = np.random.default_rng(seed).choice(len(folders), min(k, len(folders)), replace=False)
-    return [folders[i] for i in sorted(chosen)]
+    order = np.random.default_rng(seed).permutation(len(folders)).tolist()
+    firsts: dict[tuple[str, ...], int] = {}
+    for i in order:
+        firsts.setdefault(folders[i].parts[-3:-1], i)
+    others = [i for i in order if i not in set(firsts.values())]
+    return [folders[i] for i in sorted([*firsts.values(), *others][:k])]
 
 
 def prove_all(
