@@ -1,22 +1,24 @@
 """Raw data that is not shipped: where it lies, and whether it is what it should be.
 
-The images of MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0) are read from `mnist.npz` in the folder that the environment
-variable BANEL_DATA names; `banel data mnist` puts the file there. What is checked is the content, whichever way
-the file was made.
+Everything is read from the folder that the environment variable BANEL_DATA names. `banel data mnist` puts the images of MNIST
+(LeCun, Cortes, Burges; CC BY-SA 3.0) there as `mnist.npz`, `banel data gsm8k` the questions of GSM8K (Cobbe et al. 2021, MIT)
+as `gsm8k_train.jsonl.gz` and `gsm8k_test.jsonl.gz`. What is checked is the content, whichever way the files were made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BanelError, FileRefused
-from banel_envs.files import safe_files, safe_npz
+from banel_envs.errors import BadValue, BanelError, FileRefused
+from banel_envs.files import safe_files, safe_npz, strict_json
 
 Bytes = NDArray[np.uint8]
 
@@ -32,6 +34,15 @@ MNIST_SHAPES = {
 # SHA-256 of the bytes of the four arrays, one after another. The file's own hash would depend on how it was compressed.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 FETCH = "`banel data mnist` fetches it"
+GSM8K = {"train": "gsm8k_train.jsonl.gz", "test": "gsm8k_test.jsonl.gz"}
+# SHA-256 of each question and each answer in UTF-8, a zero byte behind each: equal however the lines were written and packed.
+GSM8K_SHA256 = {
+    "train": "f17601ecfbf6da6ab2fee0a4f3f1f2cd1a949bf8e74cab0bc16c655dd48f4fbc",
+    "test": "c5b1da44f494863d8fdd63656e6914de8bfdc73cdb98ae07fbd332c73f1ef21d",
+}
+GSM8K_SIZES = {"train": 7_473, "test": 1_319}
+FETCH_GSM8K = "`banel data gsm8k` fetches it"
+_GZIP = 16 + zlib.MAX_WBITS  # says zlib that a gzip header comes first
 
 
 class DataMissing(BanelError):
@@ -42,21 +53,26 @@ class DataAltered(BanelError):
     """Raw data is not what it should be; the message names both hashes."""
 
 
-def data_folder(purpose: str) -> Path:
+class WordProblem(NamedTuple):
+    """A question of GSM8K, with a worked-out solution that ends in `#### number`."""
+
+    question: str
+    answer: str
+
+
+def data_folder(purpose: str, holds: str = f"{MNIST} (SHA-256 of its content {MNIST_SHA256}); {FETCH}") -> Path:
     """The folder that BANEL_DATA names.
 
     Args:
         purpose: what needs it, for the message.
+        holds: what the folder has to hold and how to get it, for the message.
 
     Raises:
         DataMissing: the variable is not set.
     """
     named = os.environ.get(VARIABLE)
     if not named:
-        raise DataMissing(
-            f"{purpose}: set the environment variable {VARIABLE} to the folder that holds {MNIST} "
-            f"(SHA-256 of its content {MNIST_SHA256}); {FETCH}"
-        )
+        raise DataMissing(f"{purpose}: set the environment variable {VARIABLE} to the folder that holds {holds}")
     return Path(named)
 
 
@@ -109,3 +125,58 @@ def check_mnist(arrays: Mapping[str, NDArray[np.generic]], source: str) -> dict[
             f"remove it, then {FETCH}"
         )
     return clean
+
+
+def gsm8k(part: str = "test", folder: Path | None = None) -> list[WordProblem]:
+    """The questions of GSM8K in their order: 7,473 of `train` or 1,319 of `test`.
+
+    Args:
+        part: "train" or "test".
+        folder: where the file lies; by default the folder that BANEL_DATA names.
+
+    Raises:
+        BadValue: there is no such part.
+        DataMissing: the variable is not set, or the folder has no such file.
+        DataAltered: the file is something else.
+    """
+    if part not in GSM8K:
+        raise BadValue(f"GSM8K has no part {part!r}; its parts are {', '.join(GSM8K)}")
+    holds = f"{GSM8K[part]} (SHA-256 of its content {GSM8K_SHA256[part]}); {FETCH_GSM8K}"
+    path = (data_folder("the questions of GSM8K", holds) if folder is None else folder) / GSM8K[part]
+    if not path.is_file():
+        raise DataMissing(f"{path} is missing: {VARIABLE} must name the folder that holds {holds}")
+    try:
+        content = _unzipped(safe_files.read(path, safe_files.TABLE, links=True))
+    except (FileRefused, zlib.error) as error:
+        raise DataAltered(f"{path} is no gzip file with GSM8K: {error}; remove it, then {FETCH_GSM8K}") from error
+    return check_gsm8k(content, part, str(path))
+
+
+def check_gsm8k(content: bytes, part: str, source: str) -> list[WordProblem]:
+    """The questions in lines of JSON, once their content has been checked.
+
+    Raises:
+        DataAltered: names the source and both hashes.
+    """
+    try:
+        lines = [strict_json.loads(line) for line in content.splitlines()]
+        found = [WordProblem(str(line["question"]), str(line["answer"])) for line in lines]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataAltered(f"{source} has no lines of JSON with question and answer: {error}; {FETCH_GSM8K}") from error
+    text = "".join(f"{one.question}\0{one.answer}\0" for one in found)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if digest != GSM8K_SHA256[part]:
+        raise DataAltered(
+            f"{source} is not the part {part} of GSM8K: {len(found)} questions, SHA-256 of their content {digest}, expected "
+            f"{GSM8K_SIZES[part]} with {GSM8K_SHA256[part]}; remove it, then {FETCH_GSM8K}"
+        )
+    return found
+
+
+def _unzipped(packed: bytes) -> bytes:
+    """The content of a gzip file, which may not be longer than a table; zlib.error for anything else."""
+    unpacking = zlib.decompressobj(_GZIP)
+    content = unpacking.decompress(packed, safe_files.TABLE)
+    if not unpacking.eof:
+        raise zlib.error(f"it is cut off, or holds more than {safe_files.TABLE} bytes")
+    return content

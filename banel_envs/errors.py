@@ -53,8 +53,16 @@ class BadJson(BanelError, ValueError):
     """A JSON text has more than one meaning: a key twice, NaN, too deep, half a character."""
 
 
+class ModelMissing(BanelError):
+    """A language model is not there or cannot be read; the message says where it is looked for."""
+
+
 class NotJson(BadJson):
     """A text is not JSON at all."""
+
+
+class FrameBroken(BanelError):
+    """Another process ended in the middle of a conversation, or sent what is no part of one."""
 
 
 class BudgetExhausted(BanelError):
@@ -98,6 +106,26 @@ class BadReward(BanelError):
 
 class AnswersPending(BanelError):
     """The answers of an external oracle have not arrived; run again when they have."""
+
+
+class KeyReused(BanelError, ValueError):
+    """A desk knows the key, and other sequences were handed in under it; nothing was charged."""
+
+
+class DeskClosed(BanelError):
+    """A desk was closed before a batch had its turn; nothing was charged."""
+
+
+class DeskTimeout(BanelError, TimeoutError):
+    """A desk did not answer in the time given; the message says whether the batch was withdrawn."""
+
+
+class DeskUnreachable(BanelError, ConnectionError):
+    """No desk answers at an address, or the one that does refuses the secret; ask again with the same key."""
+
+
+class DeskFailed(BanelError):
+    """The oracle of a desk in another process raised an error that is none of this package's; the message names it."""
 
 
 class ContractBroken(BanelError):

@@ -15,6 +15,7 @@ from banel_envs.errors import BadTokens, BadValue
 from banel_envs.policies.protocol import Policy
 
 MOST_BUDGET = 10**9  # evaluations; every one has its row in the ledger
+MOST_ONE_HOT = 4_096  # the largest V of whoever needs a number for each token at each position, such as one-hot vectors
 MOST_TYPES = 15  # types of failure; with 0 for none, a type is four bits in the ledger
 Tokens = NDArray[np.int64]
 """Token sequences [n, T]: after the first end token only end tokens follow."""
@@ -37,7 +38,8 @@ class Problem:
     """
 
     id: str
-    vocabulary: tuple[str, ...]  # V printable tokens, the end token included
+    vocabulary: tuple[str, ...] | int
+    """V printable tokens, the end token included; or only V, where `decoder` prints. Two tokens may print alike."""
     horizon: int  # T: tokens in the longest sequence
     budget: int  # NRE: reward evaluations granted by default
     base: Callable[[], Policy] = field(repr=False)  # loads p_theta, the pre-trained policy
@@ -52,21 +54,30 @@ class Problem:
     """One sequence [T], V where nothing is written yet, to a picture [height, width, 3]; None where there is none."""
     failure_types: tuple[FailureType, ...] = ()
     """What the codes 1, 2, ... of `Task.failure_type` mean, in the order of their stages; empty where no types are told."""
+    decoder: Callable[[Tokens], str] | None = field(default=None, repr=False)
+    """Tokens [t] to text, where a sequence's text is not its tokens' texts put together. A V without one prints the numbers."""
 
     def __post_init__(self) -> None:
-        if len(self.vocabulary) < 2 or len(set(self.vocabulary)) != len(self.vocabulary):
-            raise BadValue(f"{self.id}: the vocabulary needs at least 2 different tokens, got {self.vocabulary!r}")
+        if isinstance(self.vocabulary, bool) or self.V < 2:
+            raise BadValue(f"{self.id}: the vocabulary needs at least 2 tokens, got {self.vocabulary!r}")
         if self.horizon < 1:
             raise BadValue(f"{self.id}: horizon is {self.horizon}; it must be at least 1")
-        if self.end is not None and not 0 <= self.end < len(self.vocabulary):
-            raise BadValue(f"{self.id}: end token {self.end} is outside 0..{len(self.vocabulary) - 1}")
+        if self.end is not None and not 0 <= self.end < self.V:
+            raise BadValue(f"{self.id}: end token {self.end} is outside 0..{self.V - 1}")
         check_budget(self.budget)
         _check_types(self.id, self.failure_types)
 
     @property
     def V(self) -> int:
         """Tokens a policy may emit, the end token included."""
-        return len(self.vocabulary)
+        return self.vocabulary if isinstance(self.vocabulary, int) else len(self.vocabulary)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The printed form of each token; BadValue where the vocabulary is a number, as that of a language model is."""
+        if isinstance(self.vocabulary, int):
+            raise BadValue(f"{self.id}: its {self.V:,} tokens have no printed forms; hand in ids, not text")
+        return self.vocabulary
 
     @property
     def T(self) -> int:
@@ -119,8 +130,15 @@ class Problem:
 
     def decode(self, tokens: object) -> list[str]:
         """Each sequence [n, T] as text, without its end token."""
-        words = self.vocabulary
-        return ["".join(words[t] for t in row if t != self.end) for row in self.check_tokens(tokens)]
+        return [self.text(row[row != self.end]) for row in self.check_tokens(tokens)]
+
+    def text(self, tokens: Tokens) -> str:
+        """Tokens [t] as text, each of them below V."""
+        if self.decoder is not None:
+            return self.decoder(tokens)
+        if isinstance(self.vocabulary, int):
+            return " ".join(map(str, tokens.tolist()))
+        return "".join(self.vocabulary[t] for t in tokens)
 
     def render(self, tokens: object) -> str:
         """One sequence [T] as a person would like to see it."""
@@ -160,9 +178,18 @@ class Problem:
     def well_formed(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Which sequences [n, T] keep to the action mask at every position: [n]."""
         legal = np.ones(len(tokens), bool)
+        if self.allowed is None:
+            return legal
         for t in range(self.T):
             legal &= self.action_mask(tokens[:, :t])[np.arange(len(tokens)), tokens[:, t]] == 1
         return legal
+
+
+def check_one_hot(problem: Problem, who: str, way_out: str) -> None:
+    """BadValue if the vocabulary is too large for whoever needs a number for each token at each position."""
+    if problem.V > MOST_ONE_HOT:
+        what = f"{problem.id}: V is {problem.V:,}, and {who} takes a number for each token at each position"
+        raise BadValue(f"{what}, up to V = {MOST_ONE_HOT:,}; {way_out}")
 
 
 def check_budget(budget: object) -> int:

@@ -17,6 +17,7 @@ from banel_envs.task import Part, Task
 ASKED = 3  # how often check_reward asks for each sequence
 FEWEST = 100  # with fewer sequences, that all of them succeed can be chance
 NEIGHBOURS = 200  # the most sequences next to the witness that are tried
+MOST_NEIGHBOURS = 2**20  # up to so many are listed before some of them are drawn
 
 
 def check_spend(task: Task, spend: int) -> None:
@@ -122,6 +123,8 @@ def check_complete(task: Task, successful: Tokens) -> None:
 
 def neighbours(problem: Problem, known: Tokens, rng: np.random.Generator) -> Tokens:
     """Sequences [m, T] that differ from known ones [k, T] in one token, and in what follows an end token put there."""
+    if len(known) * problem.T * problem.V > MOST_NEIGHBOURS:
+        return _some_neighbours(problem, known, rng)
     rows = [
         _changed(row, position, token, problem.end)
         for row in known
@@ -132,6 +135,16 @@ def neighbours(problem: Problem, known: Tokens, rng: np.random.Generator) -> Tok
     if not rows:
         return known[:0]
     return np.stack([rows[k] for k in rng.permutation(len(rows))[:NEIGHBOURS]])
+
+
+def _some_neighbours(problem: Problem, known: Tokens, rng: np.random.Generator) -> Tokens:
+    """The same drawn at random, where all of them would be too many to list."""
+    row = rng.integers(len(known), size=NEIGHBOURS)
+    position = rng.integers(problem.lengths(known)[row])
+    old = known[row, position]
+    token = (old + rng.integers(1, problem.V, size=NEIGHBOURS)) % problem.V
+    changed = [_changed(known[r], p, t, problem.end) for r, p, t in zip(row, position, token, strict=True)]
+    return np.unique(np.stack(changed), axis=0)
 
 
 def _changed(row: NDArray[np.int64], position: int, token: int, end: int | None) -> NDArray[np.int64]:

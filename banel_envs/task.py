@@ -16,7 +16,11 @@ from banel_envs.names import unknown
 from banel_envs.pool import Pool
 from banel_envs.problem import Problem, Tokens
 
-JUDGE_EXTRAS = {"rdkit": "'banel-envs[chem]'", "scikit-learn": "'banel-envs[digits]'"}  # what to install for a judge
+JUDGE_EXTRAS = {  # what to install for a judge
+    "rdkit": "'banel-envs[chem]'",
+    "scikit-learn": "'banel-envs[digits]'",
+    "reasoning-gym": "'banel-envs[reasoning]'",
+}
 
 Part: TypeAlias = tuple[int, int, Any]
 """(first row, row after the last, their rewards): one part of an answer that becomes known in parts."""

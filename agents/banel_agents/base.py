@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
 
 if TYPE_CHECKING:
@@ -108,18 +108,27 @@ def ask_samples(oracle: Oracle, policy: Policy, n: int, rng: np.random.Generator
     return ask(oracle, tokens)
 
 
-def base_network(problem: Problem) -> TorchPolicy:
-    """The base policy as a network that can be trained; BadValue if it is no network."""
-    from banel_envs.policies.torch_policy import TorchPolicy  # here, because it loads PyTorch
-
+def base_trainable(problem: Problem) -> Trainable:
+    """The base policy as one that can be trained; BadValue if it is none. Most agents here need no more than this."""
     policy = problem.base_policy()
-    if not isinstance(policy, TorchPolicy):
+    if not isinstance(policy, Trainable):
         raise BadValue(f"{problem.id}: its base policy is a {type(policy).__name__}, and this agent trains a network")
     return policy
 
 
+def base_network(problem: Problem) -> TorchPolicy:
+    """The base policy as a network of this package, for agents that read its hidden states; BadValue if it is none."""
+    from banel_envs.policies.torch_policy import TorchPolicy  # here, because it loads PyTorch
+
+    policy = problem.base_policy()
+    if not isinstance(policy, TorchPolicy):
+        what = f"its base policy is a {type(policy).__name__}, and this agent reads the hidden states of a TorchPolicy"
+        raise BadValue(f"{problem.id}: {what}; use one that needs no more than likelihoods, such as banel or count")
+    return policy
+
+
 def fit(
-    policy: TorchPolicy,
+    policy: Trainable,
     tokens: Tokens,
     rng: np.random.Generator,
     *,
@@ -144,7 +153,7 @@ def fit(
     if len(tokens) == 0:
         return
     trainer = Trainer(policy, lr)  # a new one for each fit: Adam's averages belong to the gradients of other data
-    policy.network.train()
+    policy.train()
     left = round(epochs * len(tokens))
     while left > 0:
         for rows in np.array_split(rng.permutation(len(tokens)), -(-len(tokens) // batch)):
@@ -153,4 +162,4 @@ def fit(
             left -= len(rows)
             if left <= 0:
                 break
-    policy.network.eval()
+    policy.train(False)

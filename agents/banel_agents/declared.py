@@ -21,7 +21,7 @@ from banel_agents.base import AsksFrom
 from banel_agents.shared.steps import Floats
 from banel_envs import Problem
 from banel_envs.policies import Policy
-from banel_envs.problem import Tokens
+from banel_envs.problem import MOST_ONE_HOT, Tokens
 
 Question = tuple[Policy, Tokens]
 """The policy that the agent says it asked from, and what it asked [n, T]."""
@@ -61,7 +61,7 @@ def not_samples(
     With n rows a number's distribution has to be off by sqrt(8.4 / n) or more: 0.29 at 100 rows, 0.09 at 1,000. A row that the
     policy cannot write, or that was asked before where the agent says that it asks nothing twice, always shows.
     """
-    table = np.random.default_rng(TABLE_SEED).random((PATTERNS, problem.T, problem.V))
+    table = np.random.default_rng(TABLE_SEED).random((PATTERNS, problem.T, min(problem.V, MOST_ONE_HOT)))
     asked: set[bytes] = set()
     ranks: dict[str, list[Floats]] = {}
     for policy, rows in questions:
@@ -86,11 +86,11 @@ def not_samples(
 
 def _numbers(policy: Policy, tokens: Tokens, table: Floats, problem: Problem) -> dict[str, Floats]:
     """What is compared, of sequences [m, T]: [m] each."""
-    places = np.arange(problem.T)
+    places, columns = np.arange(problem.T), tokens % MOST_ONE_HOT  # tokens of a large vocabulary share their numbers
     numbers = {"log-probability": policy.log_prob(tokens)}
     numbers["share of malformed sequences"] = problem.well_formed(tokens).astype(np.float64)
     for k, pattern in enumerate(table):
-        numbers[f"pattern {k} of tokens"] = pattern[places, tokens].sum(axis=1)
+        numbers[f"pattern {k} of tokens"] = pattern[places, columns].sum(axis=1)
     return numbers
 
 

@@ -25,7 +25,7 @@ def as_sb3_vec_env(env: GenerationVectorEnv) -> Any:
         [50, 50, 50, 50]
 
     Raises:
-        BadValue: this is not a GenerationVectorEnv, or it does not reset in the same step.
+        BadValue: this is not a GenerationVectorEnv, it does not reset in the same step, or V is above 4,096.
         MissingExtra: stable-baselines3 is not installed.
     """
     try:

@@ -171,7 +171,7 @@ class GenerationEnv(gym.Env[Observation, np.int64]):
         if self._position and not self._live:
             written = self.problem.render(pad_ended(self._tokens[None], self.problem)[0])
         else:
-            written = "".join(self.problem.vocabulary[t] for t in self._tokens[: self._position])
+            written = self.problem.text(self._tokens[: self._position])
         return f"{written}\n[{self.spent} of {self.oracle.budget} evaluations spent]"
 
     def close(self) -> None:

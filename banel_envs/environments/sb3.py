@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from banel_envs.environments.vector import GenerationVectorEnv
 from banel_envs.errors import BadValue, BudgetExhausted
+from banel_envs.problem import check_one_hot
 
 ROW_A_COPY = {"action_masks", "render"}  # methods of the shared environment that give one result for each copy
 WHOLE = {"reset", "step"}  # methods that act on all copies, even if only some were meant
@@ -33,6 +34,8 @@ class SB3VecEnv(VecEnv):
                 f"Stable-Baselines3 resets in the same step, and this environment has autoreset_mode "
                 f'{env.autoreset_mode.value!r}; make it with autoreset_mode="SameStep", the default'
             )
+        way_out = "use an agent that asks whole sequences, such as banel, reinforce or grpo"
+        check_one_hot(env.problem, "Stable-Baselines3", way_out)
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)

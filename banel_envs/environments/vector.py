@@ -192,8 +192,7 @@ class GenerationVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             return None
         if self.render_mode == "rgb_array" and self.problem.image is not None:
             return tuple(map(self.problem.image, self._tokens))
-        words = self.problem.vocabulary
-        return tuple("".join(words[t] for t in row if t < self.problem.V) for row in self._tokens)
+        return tuple(self.problem.text(row[row < self.problem.V]) for row in self._tokens)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environment's own oracle and its ledger; an oracle that was given to it stays open."""

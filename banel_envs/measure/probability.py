@@ -29,12 +29,13 @@ from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.grammar import Masked
 from banel_envs.policies.guided import Guided
 from banel_envs.policies.mark import Mark, is_stored_whole
-from banel_envs.policies.protocol import Policy, is_plainly
+from banel_envs.policies.protocol import Policy, is_plainly, parts_of
 from banel_envs.policies.weights import blame
 from banel_envs.problem import Problem, Tokens
 
 TOLERANCE = 1e-5  # how far the sum of a distribution may be from 1: about the accuracy of float32
 ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats, and parts, by which two computations of one log-probability may differ
+MOST_TOLERANCE = 0.5  # nats: the most that a policy's own `tolerance` may put in the place of ABSOLUTE
 NOTHING = -700.0  # lower log-probabilities are taken to be equal, because e^-700 is about the smallest float64
 NUMBERS = 2**22  # the most numbers in the distributions that are asked at once, where only next_log_probs can be used
 LEAST_PROPOSED = 1_000  # a filtered policy must count so many proposals; with fewer its interval would be too wide
@@ -44,6 +45,7 @@ _last_set: tuple[str | None, Tokens, Floats] = (None, np.empty((0, 0), np.int64)
 """The excluded set that was scored last: the digest of its inner policy, the set, and its log-probabilities."""
 
 WALK = ("log_prob", "next_log_probs", "watched_log_prob", "_score_from", "_score_sorted")
+OURS = (("banel_envs.policies.torch_policy", "TorchPolicy"), ("banel_envs.policies.language.hf_policy", "HFPolicy"))
 
 
 class Watched(Watch):
@@ -54,7 +56,7 @@ class Watched(Watch):
     """
 
     def __init__(self, policy: Policy, problem: Problem) -> None:
-        self.policy, self.V = policy, problem.V
+        self.policy, self.V, self.off = policy, problem.V, tolerance(policy)
         self.walked = 0  # how many sequences have been walked or are being walked
         self._tokens = np.empty((0, problem.T), np.int64)
         self._last: list[Floats] = []  # the distributions along the last sequence of the part
@@ -76,7 +78,12 @@ class Watched(Watch):
         if not np.abs(masses - 1).max(initial=0.0) <= TOLERANCE:
             self._refuse(position, masses, alive, node)
         if alive[0] == 0 and position < len(self._before):
-            agree(self._before[position], log_probs[node[0]], "a prefix that is asked twice has two distributions")
+            agree(
+                self._before[position],
+                log_probs[node[0]],
+                "a prefix that is asked twice has two distributions",
+                self.off,
+            )
         if alive[-1] == len(self._tokens) - 1:
             self._last.append(log_probs[node[-1]])
 
@@ -109,7 +116,7 @@ def checked_log_prob(policy: Policy, tokens: Tokens, problem: Problem) -> Floats
         own = np.asarray(policy.log_prob(tokens), np.float64)
         if own.shape != total.shape:
             raise BadPolicy(f"its log_prob answers shape {list(own.shape)} to {len(tokens)} sequences")
-        agree(own, total, "its log_prob is not the sum of its next_log_probs")
+        agree(own, total, "its log_prob is not the sum of its next_log_probs", tolerance(policy))
     return total
 
 
@@ -195,8 +202,10 @@ def _slack(policy: Policy) -> float:
 
 def walks(policy: Any) -> bool:
     """Whether the policy's log_prob is this package's own walk along the prefixes, whatever its distributions are."""
-    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
-    ours = [Autoregressive] if network is None else [Autoregressive, network.TorchPolicy]
+    ours: list[type] = [Autoregressive]
+    for module, name in OURS:  # not imported here, because they would load PyTorch
+        if (loaded := sys.modules.get(module)) is not None:
+            ours.append(getattr(loaded, name))
     return isinstance(policy, Autoregressive) and all(
         name not in vars(policy) and getattr(type(policy), name) in [vars(cls).get(name) for cls in ours]
         for name in WALK
@@ -211,7 +220,7 @@ def along(policy: Any, tokens: Tokens, problem: Problem, watch: Watched) -> Floa
     if watch.walked < len(tokens):  # a network scored the last few rows at all positions at once
         rest = np.lexsort(tokens.T[::-1])[watch.walked :]
         stepped = policy._score_from(policy.start(), tokens[rest], watch)
-        agree(scored[rest], stepped, "its network, fed whole sequences, is not what it is token by token")
+        agree(scored[rest], stepped, "its network, fed whole sequences, is not what it is token by token", watch.off)
     return scored
 
 
@@ -309,10 +318,25 @@ def _filtered(policy: Filtered, tokens: Tokens, problem: Problem) -> Floats:
     return np.where(inside, log_probs - policy.log_normaliser, -np.inf)
 
 
-def agree(found: Floats, expected: Floats, complaint: str) -> None:
-    """Refuse log-probabilities [n] that are not the expected ones [n], within the accuracy of float32."""
+def tolerance(policy: Any) -> float:
+    """How far, in nats, two computations of one log-probability of a policy may differ: ABSOLUTE, or more where it says so.
+
+    A network in bfloat16 gives other numbers in a batch of another size, so a policy may state a `tolerance` of its own. It
+    is no licence: the probabilities that count are computed here, from distributions that sum to 1.
+
+    Raises:
+        BadPolicy: the tolerance is no number from 0 to MOST_TOLERANCE.
+    """
+    stated = getattr(policy, "tolerance", ABSOLUTE)
+    if type(stated) not in (int, float) or not 0 <= stated <= MOST_TOLERANCE:
+        raise BadPolicy(f"its tolerance is {stated!r}; it is a number of nats from 0 to {MOST_TOLERANCE:g}")
+    return float(max([ABSOLUTE, stated, *map(tolerance, parts_of(policy))]))
+
+
+def agree(found: Floats, expected: Floats, complaint: str, off: float = ABSOLUTE) -> None:
+    """Refuse log-probabilities [n] that are not the expected ones [n] within `off` nats and the accuracy of float32."""
     a, b = np.maximum(found, NOTHING), np.maximum(expected, NOTHING)
-    near = np.abs(a - b) <= ABSOLUTE + RELATIVE * np.abs(b)
+    near = np.abs(a - b) <= off + RELATIVE * np.abs(b)
     if not near.all():
         worst = int(np.flatnonzero(~near)[0])
-        raise BadPolicy(f"{complaint}: {found[worst]:.6g} against {expected[worst]:.6g} nats")
+        raise BadPolicy(f"{complaint}: {found[worst]:.6g} against {expected[worst]:.6g} nats, more than {off:g} apart")

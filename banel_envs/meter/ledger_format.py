@@ -59,6 +59,13 @@ class Ask:
         """Whether a sequence has no answer yet."""
         return UNANSWERED in self.rewards.tobytes()
 
+    def told(self, withhold: bool) -> NDArray[np.float32]:
+        """The rewards [n] of an answered question as an oracle tells them: 0, 1, or NaN for a success that is withheld."""
+        rewards = self.rewards.astype(np.float32)
+        if withhold:
+            rewards[rewards == 1] = np.nan
+        return rewards
+
     def expect(self, start: int, stop: int) -> None:
         """ValueError unless rows start, ..., stop - 1 exist and none of them is answered."""
         if not 0 <= start < stop <= self.n or self.rewards[start:stop].max() >= 0:

@@ -213,10 +213,7 @@ class Oracle:
         if ask.open:
             ask = self._evaluate(ledger, number, clean)
         self._meter = (number + 1, answered + pending, 0)
-        rewards = ask.rewards.astype(np.float32)
-        if self._feedback != "full":
-            rewards[rewards == 1] = np.nan
-        return rewards, ask
+        return ask.told(withhold=self._feedback != "full"), ask
 
     def close(self) -> None:
         """Release the ledger; every later question raises OracleClosed. The reward itself cannot close its oracle."""

@@ -4,7 +4,7 @@ from banel_envs.policies.autoregressive import Autoregressive
 from banel_envs.policies.composed import Excluding, Mixture, Repeating, Tempered, Uniform
 from banel_envs.policies.cost import COST
 from banel_envs.policies.grammar import Masked, UniformGrammar
-from banel_envs.policies.protocol import Policy
+from banel_envs.policies.protocol import Policy, Trainable
 from banel_envs.policies.storage.store import load_policy_file, save_policy
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Policy",
     "Repeating",
     "Tempered",
+    "Trainable",
     "Uniform",
     "UniformGrammar",
     "load_policy_file",

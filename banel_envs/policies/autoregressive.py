@@ -4,11 +4,14 @@ A subclass gives three small methods over a batch of prefixes (`start`, `step`, 
 stand here once, and compute each distinct prefix once: n samples walk the tree of prefixes that they really
 reach, and a set of sequences is scored along its trie. In the first positions that is a handful of rows for
 any n. Log-probabilities are summed in float64.
+
+A vocabulary may be large. Then fewer sequences are walked at once (`rows_at_once`), and no table of nodes x V is made.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +26,15 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 CHUNK = 16_384  # sequences walked at once: bounds memory, still shares nearly every short prefix
+NUMBERS = (
+    2**24
+)  # the most numbers in the distributions of a walk at one position; above V = 1,024 it bounds the sequences
+TABLE = 2**22  # the most entries of a table of prefixes x V; where it would have more, what is reached is sorted
+
+
+def rows_at_once(vocabulary: int) -> int:
+    """How many sequences over V tokens are walked at once: CHUNK, or fewer where their distributions would need more room."""
+    return max(1, min(CHUNK, NUMBERS // vocabulary))
 
 
 class Watch(Protocol):
@@ -66,7 +78,8 @@ class Autoregressive(ABC):
             raise BadValue(f"{n} samples asked; n must be at least 0")
         if n == 0:
             return np.empty((0, self.horizon), np.int64)
-        pieces = [self._sample(min(CHUNK, n - i), rng) for i in range(0, n, CHUNK)]
+        size = rows_at_once(self.vocabulary)
+        pieces = [self._sample(min(size, n - i), rng) for i in range(0, n, size)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _sample(self, n: int, rng: np.random.Generator) -> Ints:
@@ -117,8 +130,9 @@ class Autoregressive(ABC):
             raise BadTokens(f"a token follows the end token {self.end}; pad with the end token")
         order = np.lexsort(tokens.T[::-1])
         result = np.empty(len(tokens), np.float64)
-        for i in range(0, len(tokens), CHUNK):
-            rows = order[i : i + CHUNK]
+        size = rows_at_once(self.vocabulary)
+        for i in range(0, len(tokens), size):
+            rows = order[i : i + size]
             result[rows] = self._score_sorted(tokens[rows], watch)
         if np.isnan(result).any():
             raise BadPolicy(f"its log-probability of a sequence is NaN{blame(self)}")
@@ -132,8 +146,9 @@ class Autoregressive(ABC):
         tokens = np.asarray(tokens, np.int64)
         order = np.lexsort(tokens.T[::-1])
         own, largest = np.zeros(tokens.shape), np.zeros(tokens.shape)
-        for i in range(0, len(tokens), CHUNK):
-            rows = order[i : i + CHUNK]
+        size = rows_at_once(self.vocabulary)
+        for i in range(0, len(tokens), size):
+            rows = order[i : i + size]
             kept = _Kept(len(rows), self.horizon)
             self._score_from(self.start(), tokens[rows], kept)
             own[rows], largest[rows] = kept.own, kept.largest
@@ -173,20 +188,28 @@ class Autoregressive(ABC):
     def next_log_probs(self, prefix: Ints) -> Floats:
         """Next-token log-probabilities [n, V] after prefixes [n, t]; a prefix that has ended gives the end token."""
         prefix = np.asarray(prefix, np.int64)
-        n, t = prefix.shape
+        t = prefix.shape[1]
         if t >= self.horizon:
             raise BadTokens(f"a prefix of {t} tokens has no next token; the horizon is {self.horizon}")
+        return in_blocks(self._next_log_probs, prefix, rows_at_once(self.vocabulary))
+
+    def _next_log_probs(self, prefix: Ints) -> Floats:
+        log_probs = self._after(prefix)
+        if self.end is not None and prefix.shape[1]:
+            ended = prefix[:, -1] == self.end
+            log_probs[ended] = -np.inf
+            log_probs[ended, self.end] = 0.0
+        return log_probs
+
+    def _after(self, prefix: Ints) -> Floats:
+        """Next-token log-probabilities [n, V] after prefixes [n, t], whatever those behind an end token are."""
+        n, t = prefix.shape
         state = self.select(self.start(), np.zeros(n, np.int64))
         last = np.full(n, self.vocabulary)
         for position in range(t):
             _, state = self.step(last, position, state)
             last = prefix[:, position]
-        log_probs, _ = self.step(last, t, state)
-        if self.end is not None and t:
-            ended = prefix[:, -1] == self.end
-            log_probs[ended] = -np.inf
-            log_probs[ended, self.end] = 0.0
-        return log_probs
+        return self.step(last, t, state)[0]
 
 
 class _Kept:
@@ -206,13 +229,34 @@ class _Kept:
 
 def invert(log_probs: Floats, node: Ints, uniform: Floats) -> Ints:
     """Tokens drawn by inverting each row's cumulative distribution: log_probs [m, V], node and uniform [k] to [k]."""
-    cumulative = np.add.accumulate(portable.exp(log_probs), axis=1)
+    size = max(1, TABLE // log_probs.shape[1])
+    if max(len(log_probs), len(node)) <= size:
+        chosen: Ints = (_cumulative(log_probs).take(node, axis=0) > uniform[:, None]).argmax(axis=1)
+        return chosen
+    chosen = np.empty(len(node), np.int64)
+    order = np.argsort(node, kind="stable")
+    for low in range(0, len(log_probs), size):
+        cumulative = _cumulative(log_probs[low : low + size])
+        for k in order[slice(*np.searchsorted(node, (low, low + size), sorter=order))]:
+            chosen[k] = cumulative[node[k] - low].searchsorted(uniform[k], side="right")  # the first that is larger
+    return chosen
+
+
+def _cumulative(log_probs: Floats) -> Floats:
+    """The cumulative distributions of log_probs [m, V]; BadPolicy where a row is none."""
+    cumulative: Floats = np.add.accumulate(portable.exp(log_probs), axis=1)
     mass = cumulative[:, -1:]
     if not ((mass > 0) & (mass < np.inf)).all():
         raise BadPolicy("its next-token probabilities are NaN, infinite or all 0")
     cumulative /= mass  # the last is 1 exactly, and above every uniform number
-    chosen: Ints = (cumulative.take(node, axis=0) > uniform[:, None]).argmax(axis=1)
-    return chosen
+    return cumulative
+
+
+def in_blocks(answer: Callable[[Ints], Floats], prefix: Ints, size: int) -> Floats:
+    """What a function of prefixes [n, t] answers, [n, V], asked of at most `size` of them at once."""
+    if len(prefix) <= size:
+        return answer(prefix)
+    return np.concatenate([answer(prefix[low : low + size]) for low in range(0, len(prefix), size)])
 
 
 def _children(node: Ints, chosen: Ints, m: int, V: int) -> tuple[Ints, Ints, Ints]:
@@ -220,6 +264,9 @@ def _children(node: Ints, chosen: Ints, m: int, V: int) -> tuple[Ints, Ints, Int
     if len(node) == 1:
         return node, chosen, np.zeros(1, np.int64)
     key = node * V + chosen
+    if m * V > TABLE:
+        reached, place = np.unique(key, return_inverse=True)
+        return *np.divmod(reached, V), place
     taken = np.zeros(m * V, bool)
     taken[key] = True
     reached = np.flatnonzero(taken)

@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
 from banel_envs.kernel import portable
-from banel_envs.policies.autoregressive import CHUNK, Autoregressive, Floats, Ints, logsumexp
-from banel_envs.policies.protocol import Policy
+from banel_envs.policies.autoregressive import (
+    CHUNK,
+    NUMBERS,
+    Autoregressive,
+    Floats,
+    Ints,
+    in_blocks,
+    logsumexp,
+    rows_at_once,
+)
+from banel_envs.policies.protocol import Policy, parts_of
 from banel_envs.policies.storage import checks
 
 
@@ -109,6 +118,10 @@ class Mixture:
 
     def next_log_probs(self, prefix: Ints) -> Floats:
         """The members' next-token distributions [n, V], each weighted by the probability that it wrote the prefix."""
+        size = max(1, min(CHUNK, NUMBERS // max(1, len(self.members) * _vocabulary(self))))
+        return in_blocks(self._next_log_probs, prefix, size)
+
+    def _next_log_probs(self, prefix: Ints) -> Floats:
         n, t = prefix.shape
         written = np.zeros((len(self.members), n))  # [members, n]
         for i in range(t):
@@ -118,6 +131,11 @@ class Mixture:
         weight = written - log_mean(written)
         steps = np.stack([m.next_log_probs(prefix) for m in self.members])
         return log_mean(steps + weight[:, :, None])
+
+
+def _vocabulary(policy: Any) -> int:
+    """V of a composed policy: its parts'; 1 where they do not say, which is a policy of one's own."""
+    return max((_vocabulary(part) for part in parts_of(policy)), default=getattr(policy, "vocabulary", 1))
 
 
 def log_mean(logs: Floats) -> Floats:
@@ -176,6 +194,9 @@ class Excluding:
 
     def next_log_probs(self, prefix: Ints) -> Floats:
         """Next-token distributions [n, V]: from each token's probability, that of the excluded sequences after it is taken."""
+        return in_blocks(self._next_log_probs, prefix, rows_at_once(_vocabulary(self)))
+
+    def _next_log_probs(self, prefix: Ints) -> Floats:
         steps = self.policy.next_log_probs(prefix)  # [n, V]
         written = np.zeros(len(prefix))
         for i in range(prefix.shape[1]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim.adam import adam
 
 
@@ -67,3 +68,17 @@ def descend(optimiser: Optimiser, loss: torch.Tensor) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
     optimiser.step()
+
+
+def in_micro_batches(log_probs: Callable[[Tensor, Tensor], Tensor], batch: Tensor, live: Tensor, size: int) -> Tensor:
+    """What `log_probs` gives of tokens [n, t] and their live positions [n, t], computing `size` rows at a time.
+
+    Where these are all, they are computed at once. Else each part is computed again when its gradient is, so the
+    gradient needs no more memory than one part, however the result is used.
+    """
+    if len(batch) <= size:
+        return log_probs(batch, live)
+    from torch.utils.checkpoint import checkpoint  # here, because most runs never need it
+
+    parts = zip(torch.split(batch, size), torch.split(live, size), strict=True)
+    return torch.cat([checkpoint(log_probs, *part, use_reentrant=False) for part in parts])

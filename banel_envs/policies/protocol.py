@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 K = TypeVar("K")
 
@@ -27,6 +31,46 @@ class Policy(Protocol):
 
     def next_log_probs(self, prefix: NDArray[np.int64]) -> NDArray[np.float64]:
         """The natural log of the next token's distribution [n, V] after prefixes [n, t], where t < T."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Policy, Protocol):
+    """A policy that can be fitted to sequences: what the agents that train need of it. TorchPolicy is one.
+
+    Agents that read the hidden states of a network need a TorchPolicy.
+    """
+
+    vocabulary: int  # V
+    horizon: int  # T
+    end: int | None  # the end token; None where every sequence has T tokens
+
+    def parameters(self) -> Iterable[Tensor]:
+        """The weights that are trained."""
+        ...
+
+    def train(self, mode: bool = True) -> None:
+        """Before and after it is trained: whether what is only used in training, such as dropout, may be on."""
+        ...
+
+    def loss(self, tokens: NDArray[np.int64], weights: NDArray[np.floating] | None = None) -> Tensor:
+        """Differentiable: the mean of weight x negative log-likelihood of sequences [n, T]; weights [n] or [n, T], or all 1."""
+        ...
+
+    def clone(self) -> Self:
+        """A copy with the same weights, which learns nothing of what this one is taught."""
+        ...
+
+    def with_new_weights(self, rng: np.random.Generator) -> Self:
+        """A fresh copy: what this policy was before anything was learnt, its random weights drawn from rng."""
+        ...
+
+    def tempered(self, temperature: float) -> Self:
+        """A copy whose temperature is multiplied by `temperature`."""
+        ...
+
+    def token_log_probs(self, tokens: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of sequences [n, T] the log-probability of each token and the largest there: [n, T] each, 0 behind the end."""
         ...
 
 

@@ -5,7 +5,8 @@ The network computes in float32, or in float64 after `.double()`. Log-probabilit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol, cast
 
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from banel_envs.errors import BadValue
-from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch
+from banel_envs.policies.autoregressive import NUMBERS, Autoregressive, Floats, Ints, Watch
 from banel_envs.policies.cost import COST
+from banel_envs.policies.gradient_step import in_micro_batches
 from banel_envs.policies.networks.copied import copied
 from banel_envs.policies.networks.unwritten import unwritten
 from banel_envs.policies.steps import compiled_gru, compiled_steps
@@ -71,7 +73,59 @@ class Network(Protocol):
         """How many prefixes a state holds."""
 
 
-class TorchPolicy(Autoregressive):
+class Fitted(Autoregressive):
+    """What policies that PyTorch trains have in common: their loss, in micro-batches where the logits would be large."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device that holds the weights."""
+
+    @abstractmethod
+    def _differentiable(self, batch: Tensor, live: Tensor) -> Tensor:
+        """The log-probability of each token of a batch [n, t], 0 where it is not live [n, t]."""
+
+    def _rows(self, width: int) -> int:
+        """How many rows of so many tokens are computed at once when a gradient is wanted."""
+        return max(1, NUMBERS // max(1, width * self.vocabulary))
+
+    def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:
+        """The sequences [n, t], cut where the longest ends, and their live positions [n, t].
+
+        A position is live up to the first end token, which is live too. The end tokens after it are padding.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
+        live = torch.ones_like(batch, dtype=torch.bool)
+        if self.end is None:
+            return batch, live
+        live[:, 1:] = batch[:, :-1] != self.end
+        width = int(live.sum(dim=1).max())
+        return batch[:, :width], live[:, :width]
+
+    def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
+        """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence.
+
+        The weights are those of the sequences [n], or of every token [n, T].
+        """
+        nll = -self.differentiable_token_log_probs(tokens)  # [n, t]
+        given = None if weights is None else torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)
+        if given is not None and given.ndim == 2:
+            return (nll * given[:, : nll.shape[1]]).sum(dim=1).mean()
+        return nll.sum(dim=1).mean() if given is None else (nll.sum(dim=1) * given).mean()
+
+    def differentiable_log_prob(self, tokens: Ints) -> Tensor:
+        """log_prob [n] as a differentiable tensor, in the network's precision."""
+        return self.differentiable_token_log_probs(tokens).sum(dim=1)
+
+    def differentiable_token_log_probs(self, tokens: Ints) -> Tensor:
+        """The log-probability of each token [n, t] up to where the longest sequence ends, 0 behind a sequence's own end."""
+        batch, live = self._written(tokens)
+        COST.trained += int(live.sum())
+        COST.in_torch += int(live.sum())
+        return in_micro_batches(self._differentiable, batch, live, self._rows(batch.shape[1]))
+
+
+class TorchPolicy(Fitted):
     """A network's softmax as a policy.
 
     Args:
@@ -141,7 +195,7 @@ class TorchPolicy(Autoregressive):
     def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
         """Score few sequences at all positions at once, unless the kernel computes: this costs less than T small steps."""
         state = self.start()
-        if state is not None or len(tokens) > FEW:
+        if state is not None or len(tokens) > FEW or tokens.size * self.vocabulary > NUMBERS:
             return self._score_from(state, tokens, watch)
         batch, live = self._written(tokens)
         COST.scored += int(live.sum())
@@ -150,39 +204,16 @@ class TorchPolicy(Autoregressive):
             log_probs = self._normalised(self.network(batch))  # [n, t, V]
             return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
 
-    def _written(self, tokens: Ints) -> tuple[Tensor, Tensor]:
-        """The sequences [n, t], cut where the longest ends, and their live positions [n, t].
+    def parameters(self) -> Iterator[Tensor]:
+        """The network's weights."""
+        weights: Iterator[Tensor] = self.network.parameters()
+        return weights
 
-        A position is live up to the first end token, which is live too. The end tokens after it are padding.
-        """
-        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
-        live = torch.ones_like(batch, dtype=torch.bool)
-        if self.end is None:
-            return batch, live
-        live[:, 1:] = batch[:, :-1] != self.end
-        width = int(live.sum(dim=1).max())
-        return batch[:, :width], live[:, :width]
+    def train(self, mode: bool = True) -> None:
+        """Put the network into the mode of training, or out of it."""
+        self.network.train(mode)
 
-    def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
-        """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence.
-
-        The weights are those of the sequences [n], or of every token [n, T].
-        """
-        nll = -self.differentiable_token_log_probs(tokens)  # [n, t]
-        given = None if weights is None else torch.as_tensor(weights, dtype=nll.dtype, device=nll.device)
-        if given is not None and given.ndim == 2:
-            return (nll * given[:, : nll.shape[1]]).sum(dim=1).mean()
-        return nll.sum(dim=1).mean() if given is None else (nll.sum(dim=1) * given).mean()
-
-    def differentiable_log_prob(self, tokens: Ints) -> Tensor:
-        """log_prob [n] as a differentiable tensor, in the network's precision."""
-        return self.differentiable_token_log_probs(tokens).sum(dim=1)
-
-    def differentiable_token_log_probs(self, tokens: Ints) -> Tensor:
-        """The log-probability of each token [n, t] up to where the longest sequence ends, 0 behind a sequence's own end."""
-        batch, live = self._written(tokens)
-        COST.trained += int(live.sum())
-        COST.in_torch += int(live.sum())
+    def _differentiable(self, batch: Tensor, live: Tensor) -> Tensor:
         logits = self.network(batch) / self.temperature  # [n, t, V]
         token_nll = F.cross_entropy(logits.transpose(1, 2), batch, reduction="none")
         return -(token_nll * live)

@@ -13,9 +13,13 @@ from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.cost import COST
 from banel_envs.policies.gradient_step import Adam, descend
+from banel_envs.policies.protocol import Trainable
 from banel_envs.policies.steps.compiled_training import CompiledTraining
 from banel_envs.policies.steps.kernel_supports import trains
 from banel_envs.policies.torch_policy import TorchPolicy
+
+KERNEL_VOCABULARY = 4_096
+"""The largest V that the kernel trains, as it holds the logits of all prefixes of a batch; PyTorch trains in micro-batches."""
 
 
 class Trainer:
@@ -26,15 +30,15 @@ class Trainer:
         lr: Adam's learning rate, which is constant.
     """
 
-    def __init__(self, policy: TorchPolicy, lr: float) -> None:
+    def __init__(self, policy: Trainable, lr: float) -> None:
         if not lr > 0:
             raise BadValue(f"the learning rate is {lr!r}; it must be a number above 0")
         self.policy, self.lr = policy, lr
         self._compiled: CompiledTraining | None = None
-        if trains(policy.network):
+        if isinstance(policy, TorchPolicy) and trains(policy.network) and policy.vocabulary <= KERNEL_VOCABULARY:
             self._compiled = CompiledTraining(policy.network, policy.end, policy.temperature)
         else:
-            self._optimiser = Adam(policy.network.parameters(), lr)
+            self._optimiser = Adam(policy.parameters(), lr)
 
     def step(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> float:
         """One step down mean(weight x negative log-likelihood) of sequences [n, T]; the loss before it, in nats.

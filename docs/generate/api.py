@@ -13,6 +13,10 @@ from generate.text import save, toctree
 PUBLIC = {
     "banel_envs": "The meter, the tasks, the environments and the measure of success",
     "banel_envs.policies": "Policies: what a generative model must be able to do, and ready-made ones",
+    "banel_envs.bridges": "The desk: one oracle for many threads and processes",
+    "banel_envs.bridges.reasoning_gym": "reasoning-gym: its questions as tasks, and tasks as its datasets",
+    "banel_envs.bridges.text_env": "Gymnasium: a whole text as one step",
+    "banel_envs.bridges.trl": "TRL: a reward function under the meter",
     "banel_envs.errors": "Every error that the package raises on purpose",
     "banel_envs.testing": "The contracts of a task and of a policy, to check your own against",
     "banel_agents": "Agents by name",

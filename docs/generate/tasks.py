@@ -82,8 +82,10 @@ def page(folder: Path, task: Task, row: dict[str, str], known: dict[str, Any] | 
     return "\n\n".join(part for part in parts if part)
 
 
-def vocabulary(words: tuple[str, ...]) -> str:
-    """The tokens, the first ones if there are many."""
+def vocabulary(words: tuple[str, ...] | int) -> str:
+    """The tokens, the first ones if there are many; nothing more where only their number is known."""
+    if isinstance(words, int):
+        return "printed by a decoder"
     shown = " ".join(f"`{word}`" for word in words[:32] if "`" not in word and word.strip())
     return shown + (" and more" if len(words) > 32 else "")
 

@@ -398,8 +398,8 @@ def test_a_few_policies_in_policies_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vocabulary", "horizon", "rows", "members", "says"),
     [
-        (2**20, 2, 16_384, 1, "137,438,953,472 bytes at once"),
-        (2**20, 2, 33, 1, "276,824,064 bytes at once"),
+        (2**20, 2, 16_384, 1, "137,438,953,472 bytes a position"),
+        (2**20, 2, 1_025, 1, "8,598,323,200 bytes a position"),
         (5, 2**13, 1, 100, "827,392 steps"),
         (5, 2**13, 4, 1, ""),
         (2**20, 2, 4, 2, ""),

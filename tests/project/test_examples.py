@@ -11,6 +11,7 @@ import pytest
 
 from banel_agents.testing import check_agent
 from banel_envs import TASKS, GenerationVectorEnv, success_rate
+from banel_envs.meter.ledger import Ledger
 from banel_envs.testing import check_policy, check_task
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -94,6 +95,33 @@ def test_the_sweep_on_ray():
     medians = importlib.import_module("ray_sweep").main(temperatures=(1.0, 2.0), seeds=2, budget=100)
     assert medians[1.0] == pytest.approx(-2.98, abs=0.01)  # temperature 1 is the base policy
     assert medians[2.0] > medians[1.0] + 0.5
+
+
+def test_reasoning_gym_both_ways(capsys):
+    pytest.importorskip("reasoning_gym")
+    module = importlib.import_module("reasoning_gym_task")
+    asked, answer, told = module.main()
+    task = module.build()
+    assert answer == task.problem.decode(task.witness()[None])[0] and 0 < asked < task.problem.budget
+    assert told == [0.0, 0.0, 1.0]
+    assert task.problem.prompt in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_real_grpo_run_ends_at_the_budget(tmp_path):
+    """A Qwen2 of 2 layers, made from a config, writes digits: 6 steps of 8 completions spend the 48 evaluations."""
+    pytest.importorskip("trl")
+    train = importlib.import_module("trl_grpo").train
+    ledger = tmp_path / "ledger.jsonl"
+    count, steps, moved = train(48, tmp_path / "run", ledger)
+    assert (count, steps) == (48, 6)
+    assert 0 < moved < 10  # the weights were trained
+    asked = Ledger.read(ledger)
+    assert asked.count == 48 and len(asked.asks) == 6
+    # The same run from the start: the same completions under the same keys, and nothing more is charged.
+    count, steps, _ = train(48, tmp_path / "again", ledger)
+    assert (count, steps) == (48, 6)
+    assert Ledger.read(ledger).head == asked.head
 
 
 @pytest.mark.slow

@@ -11,17 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.shared.distil import DistilConfig, Score, best_of, distil_rounds
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 class RandomFilter:
@@ -36,12 +32,12 @@ class RandomFilter:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         yield base
         score = partial(self.score, rng=rng)
         yield from distil_rounds(base, problem, oracle, rng, self.config, score, best_of(self.config.f))
 
-    def score(self, theta: TorchPolicy, told: Answers, rng: np.random.Generator) -> Score:
+    def score(self, theta: Trainable, told: Answers, rng: np.random.Generator) -> Score:
         """What the filter keeps the highest of."""
         return lambda candidates: rng.random(len(candidates))
 
@@ -51,6 +47,6 @@ class LowLikelihood(RandomFilter):
 
     name = "low_likelihood"
 
-    def score(self, theta: TorchPolicy, told: Answers, rng: np.random.Generator) -> Score:
+    def score(self, theta: Trainable, told: Answers, rng: np.random.Generator) -> Score:
         """What the filter keeps the highest of."""
         return lambda candidates: -theta.log_prob(candidates)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from banel_agents.base import base_network
+from banel_agents.base import base_trainable
 from banel_agents.shared.asked import Asked, ask_new
 from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_agents.shared.grammar import within_grammar
@@ -36,7 +36,7 @@ class Omission:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then each fine-tuned policy."""
         c = self.config
-        policy = base_network(problem)
+        policy = base_trainable(problem)
         yield policy.clone()
         asked = Asked()
         found = np.empty((0, problem.T), np.int64)

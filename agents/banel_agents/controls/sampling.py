@@ -9,7 +9,6 @@ memorise             samples the base policy until it is told a success, and the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from banel_agents.limits import BatchSize, Temperature, check_settings
 from banel_agents.shared.asked import without_replacement
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
-from banel_envs.policies import Autoregressive, Policy, Repeating, Tempered
+from banel_envs.policies import Autoregressive, Policy, Repeating, Tempered, Trainable
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,8 @@ class TemperedBase:
 
 def tempered(policy: Policy, temperature: float) -> Policy:
     """The policy at a temperature. A network gives a network again."""
-    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
-    if network is not None and isinstance(policy, network.TorchPolicy):
-        made: Policy = policy.tempered(temperature)
-        return made
+    if isinstance(policy, Trainable):
+        return policy.tempered(temperature)
     if isinstance(policy, Autoregressive):
         return Tempered(policy, temperature)
     raise BadValue(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from banel_agents.base import Answers, ask_samples, base_network
+from banel_agents.base import Answers, ask_samples, base_trainable
 from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
@@ -34,7 +34,7 @@ class TemperedSFT:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy at the temperature, then each fine-tuned policy, without that temperature."""
         c = self.config
-        policy = base_network(problem)
+        policy = base_trainable(problem)
         asking = policy.tempered(c.temperature)
         yield asking
         known = np.empty((0, problem.T), np.int64)

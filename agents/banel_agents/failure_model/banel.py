@@ -16,20 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, ask_samples, base_network, fit
+from banel_agents.base import Answers, ask_samples, base_trainable, fit
 from banel_agents.limits import Epochs, LearningRate, OneOf
 from banel_agents.shared.distil import DistilConfig, Floats, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -56,17 +53,15 @@ class BaNEL:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         yield base
         learn = self._distil if self.config.form == "distil" else self._accumulate
         yield from learn(base, problem, oracle, rng)
 
-    def _distil(
-        self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
-    ) -> Iterator[Policy]:
+    def _distil(self, base: Trainable, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         failures = np.empty((0, problem.T), np.int64)
 
-        def make_score(theta: TorchPolicy, told: Answers) -> Score:
+        def make_score(theta: Trainable, told: Answers) -> Score:
             nonlocal failures
             failures = self._collected(failures, told.failures)
             phi = self._failure_model(base, theta, failures, rng)
@@ -79,11 +74,11 @@ class BaNEL:
         return best_of(self.config.f)(candidates, scores)
 
     def _accumulate(
-        self, base: TorchPolicy, problem: Problem, oracle: Oracle, rng: np.random.Generator
+        self, base: Trainable, problem: Problem, oracle: Oracle, rng: np.random.Generator
     ) -> Iterator[Policy]:
         c = self.config
         policy: Policy = base
-        models: list[TorchPolicy] = []
+        models: list[Trainable] = []
         log_taus: list[float] = []
         failures = np.empty((0, problem.T), np.int64)
         candidates = base.sample(c.pool, rng)
@@ -103,8 +98,8 @@ class BaNEL:
 
     def _filtered(
         self,
-        base: TorchPolicy,
-        models: list[TorchPolicy],
+        base: Trainable,
+        models: list[Trainable],
         log_taus: list[float],
         problem: Problem,
         rng: np.random.Generator,
@@ -120,8 +115,8 @@ class BaNEL:
         return np.concatenate((failures, new)) if self.config.phi_data == "all" else new
 
     def _failure_model(
-        self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
-    ) -> TorchPolicy:
+        self, base: Trainable, theta: Trainable, failures: Tokens, rng: np.random.Generator
+    ) -> Trainable:
         c = self.config
         phi = base.with_new_weights(rng) if c.phi_init == "fresh" else (base if c.phi_init == "base" else theta).clone()
         fit(phi, failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)

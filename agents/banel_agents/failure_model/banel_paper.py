@@ -17,20 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.base import ask_samples, base_trainable, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_agents.shared.distil import FilterFactor, threshold
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 BY_TASK = {"ZeroToSix": 1.032}
 """The paper's filter factor on tasks whose id holds this word."""
@@ -72,7 +69,7 @@ class BaNELPaper:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the posterior of each round."""
         c = self.config
-        base = base_network(problem)
+        base = base_trainable(problem)
         f = next((f for word, f in BY_TASK.items() if c.by_task and word in problem.id), c.f)
         regions, policy = Regions(base, c.pool), base
         yield policy
@@ -88,7 +85,7 @@ class BaNELPaper:
             posterior = regions.posterior(rng)
             yield posterior
 
-    def _distilled(self, theta: TorchPolicy, posterior: Policy, rng: np.random.Generator) -> TorchPolicy:
+    def _distilled(self, theta: Trainable, posterior: Policy, rng: np.random.Generator) -> Trainable:
         """A copy of p_theta, fitted to samples of the posterior."""
         c = self.config
         self.reported["distilled"] += 1
@@ -101,12 +98,12 @@ class BaNELPaper:
 class Regions:
     """p_theta and the rejection regions of the rounds since it was last distilled."""
 
-    def __init__(self, theta: TorchPolicy, pool: int) -> None:
+    def __init__(self, theta: Trainable, pool: int) -> None:
         self.theta, self.pool = theta, pool
-        self.models: list[TorchPolicy] = []
+        self.models: list[Trainable] = []
         self.log_taus: list[float] = []
 
-    def add(self, phi: TorchPolicy, f: float, least: float, rng: np.random.Generator) -> bool:
+    def add(self, phi: Trainable, f: float, least: float, rng: np.random.Generator) -> bool:
         """Add the region of p_phi, unless it would leave less than `least` of p_theta; whether it was added."""
         candidates, log_probs = self._drawn(rng)
         ratio = (log_probs - phi.log_prob(candidates))[self._inside(candidates, log_probs)]

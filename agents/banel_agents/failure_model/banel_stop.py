@@ -30,20 +30,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network
+from banel_agents.base import ask_samples, base_trainable
 from banel_agents.failure_model.banel import BaNEL, BaNELConfig
 from banel_agents.limits import OneOf, Steps
 from banel_agents.shared.distil import Floats
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 FRESH = 4  # fresh samples for each held-out failure: they cost no evaluation, and more would hardly narrow the error
 
@@ -72,7 +69,7 @@ class BaNELStop(BaNEL):
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round until the rule stops it."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         policy: Policy = base
         yield policy
         self._evidence = Evidence(self._rounds)
@@ -88,8 +85,8 @@ class BaNELStop(BaNEL):
             ask_samples(oracle, policy, self.config.batch, rng)
 
     def _failure_model(
-        self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
-    ) -> TorchPolicy:
+        self, base: Trainable, theta: Trainable, failures: Tokens, rng: np.random.Generator
+    ) -> Trainable:
         """BaNEL's, and the test beside it."""
         halves = np.array_split(self._side.permutation(len(failures)), 2)
         for one, other in (halves, halves[::-1]):

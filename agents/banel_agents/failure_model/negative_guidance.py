@@ -21,11 +21,12 @@ from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.base import ask_samples, base_trainable, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.errors import BadValue
+from banel_envs.policies import Autoregressive, Policy
 from banel_envs.policies.guided import Guided
 
 
@@ -56,7 +57,10 @@ class NegativeGuidance:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the guided policy of each round."""
         c = self.config
-        base = base_network(problem)
+        base = base_trainable(problem)
+        if not isinstance(base, Autoregressive):
+            what = f"a {type(base).__name__} gives no next-token distribution to guide"
+            raise BadValue(f"{problem.id}: {what}; give an Autoregressive policy")
         policy: Policy = base
         yield policy
         failures = np.empty((0, problem.T), np.int64)

@@ -17,20 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network, fit
+from banel_agents.base import Answers, base_trainable, fit
 from banel_agents.limits import Epochs, LearningRate
 from banel_agents.shared.distil import DistilConfig, Floats, Score, distil_rounds
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 HALVINGS = 40  # of the interval that holds alpha
 MOST_ALPHA = 64.0  # where even this power leaves the weights nearly equal, the ratio says nothing
@@ -57,10 +53,10 @@ class SoftBaNEL:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
         c = self.config
-        base = base_network(problem)
+        base = base_trainable(problem)
         yield base
 
-        def make_score(theta: TorchPolicy, told: Answers) -> Score:
+        def make_score(theta: Trainable, told: Answers) -> Score:
             phi = theta.clone()
             fit(phi, told.failures, rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)
             return lambda x: theta.log_prob(x) - phi.log_prob(x)

@@ -25,20 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, base_network, fit
+from banel_agents.base import Answers, base_trainable, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, OneOf, Range
 from banel_agents.shared.distil import DistilConfig, Floats, Score, best_of, distil_rounds
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 Ints: TypeAlias = NDArray[np.int64]
 Share = Annotated[float, Range(0, 1, above=True)]
@@ -111,7 +108,7 @@ class TypedBaNEL:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         yield base
         rounds = Rounds(self.config, problem, rng, self.reported)
         yield from distil_rounds(base, problem, oracle, rng, self.config, rounds.score, rounds.choose)
@@ -129,7 +126,7 @@ class Rounds:
         self._instead: tuple[Tokens, Floats | None] | None = None  # what is imitated in this round, if not candidates
         self._f = config.f
 
-    def score(self, theta: TorchPolicy, told: Answers) -> Score:
+    def score(self, theta: Trainable, told: Answers) -> Score:
         """The ratio of near misses to early failures, from what was told in this round."""
         self._instead, self._f = None, self.config.f
         early, late = told.failures, told.failures[:0]
@@ -165,7 +162,7 @@ class Rounds:
             self._instead = np.concatenate([late] * max(1, round(c.phi_epochs))), None
         return failures[~reached], late
 
-    def _fitted(self, theta: TorchPolicy, failures: Tokens) -> TorchPolicy:
+    def _fitted(self, theta: Trainable, failures: Tokens) -> Trainable:
         c = self.config
         model = theta.clone()
         fit(model, failures, self.rng, epochs=c.phi_epochs, lr=c.phi_lr, batch=c.minibatch)

@@ -19,20 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import BatchSize, Range, Steps, Weight
 from banel_agents.negative.retain import Successes, base_samples
 from banel_agents.shared.steps import Floats, Step, StepConfig, joined, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,11 @@ class NPO:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
-        c, base, successes = self.config, base_network(problem), Successes(problem.T)
+        c, base, successes = self.config, base_trainable(problem), Successes(problem.T)
         failures = np.empty((0, problem.T), np.int64)
         reference = np.empty(0)  # their log-probabilities under the base policy
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             nonlocal failures, reference
             failures = np.concatenate((failures, told.failures))
             reference = np.concatenate((reference, base.log_prob(told.failures)))

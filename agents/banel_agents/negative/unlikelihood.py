@@ -17,21 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import BatchSize, Weight
 from banel_agents.negative.retain import Successes, base_samples
 from banel_agents.shared.steps import Floats, Step, StepConfig, joined, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 LEAST = 1e-5  # of 1 - p, as fairseq's unlikelihood criterion has it: a token that is certain would have an infinite gradient
 
@@ -57,9 +53,9 @@ class Unlikelihood:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
-        c, base, successes = self.config, base_network(problem), Successes(problem.T)
+        c, base, successes = self.config, base_trainable(problem), Successes(problem.T)
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             kept = base_samples(base, problem, c.retained, rng)
             known = successes.drawn(told.successes, c.retained, rng)
             yield joined(
@@ -71,7 +67,7 @@ class Unlikelihood:
         return rounds_of_steps(problem, oracle, rng, c, steps)
 
 
-def unlikelihood(policy: TorchPolicy, tokens: Tokens) -> Floats:
+def unlikelihood(policy: Trainable, tokens: Tokens) -> Floats:
     """The weights [n, T] of a step down the mean over the sequences of sum_t -log(1 - p(x_t | x_<t))."""
     p = portable.exp(policy.token_log_probs(tokens)[0])
     weights: Floats = -p / np.maximum(1 - p, LEAST)

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from banel_agents.base import base_network
+from banel_agents.base import base_trainable
 from banel_agents.limits import BatchSize, Context, LearningRate, Range, Steps, Units
 from banel_agents.novelty.rnd import random_network
 from banel_agents.novelty.states import States
@@ -115,7 +115,7 @@ class CoinFlip:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
         flips = CoinFlips(problem, self.config, rng)
-        flips.normalise(base_network(problem).sample(SAMPLES, rng))
+        flips.normalise(base_trainable(problem).sample(SAMPLES, rng))
 
         def bonus(tokens: Tokens) -> Floats:
             flips.visit(tokens)

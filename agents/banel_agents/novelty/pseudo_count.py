@@ -20,21 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import base_network
+from banel_agents.base import base_trainable
 from banel_agents.limits import LearningRate, OneOf
 from banel_agents.shared.bonus import BonusConfig, novelty_rounds
 from banel_agents.shared.gradient import Floats
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 SMALLEST = 0.01  # is added to a count before its root is taken, in Bellemare et al. 2016
 
@@ -50,7 +47,7 @@ class PseudoCountConfig(BonusConfig):
 class Density:
     """A density model that is trained online, a sequence at a time."""
 
-    def __init__(self, policy: TorchPolicy, lr: float) -> None:
+    def __init__(self, policy: Trainable, lr: float) -> None:
         from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
 
         self.policy, self.trainer = policy, Trainer(policy, lr)
@@ -87,7 +84,7 @@ class PseudoCount:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         model = base.with_new_weights(rng) if self.config.density_init == "fresh" else base
         density = Density(model, self.config.density_lr)
 

@@ -1,4 +1,8 @@
-"""States of a sequence, for novelty that looks at parts of it: a position and the last `context` tokens, one-hot."""
+"""States of a sequence, for novelty that looks at parts of it: a position and the last `context` tokens, one-hot.
+
+Tokens of a large vocabulary are hashed into 256 buckets, whose one-hot vectors stand for theirs (feature hashing: Weinberger
+et al. 2009).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,19 @@ from banel_agents.shared.gradient import Floats
 from banel_envs import Problem
 from banel_envs.problem import Tokens
 
+LARGE = 1_024  # the largest V whose tokens have one-hot vectors of their own
+BUCKETS = 256  # for the tokens of larger vocabularies
+KNUTH = 2_654_435_761  # 2^32 times the golden ratio's fraction spreads neighbours over the buckets (Knuth 1973, 6.4)
+
 
 class States:
     """The states that sequences of a problem pass through, up to and with their first end token."""
 
     def __init__(self, problem: Problem, context: int) -> None:
         self.problem, self.context = problem, context
-        self.size = problem.T * (problem.V + 1)  # numbers in a state
+        self.hashed = problem.V > LARGE
+        self.tokens = BUCKETS if self.hashed else problem.V
+        self.size = problem.T * (self.tokens + 1)  # numbers in a state
 
     def written(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Which positions of the sequences [n, T] are states: [n, T]."""
@@ -26,16 +36,17 @@ class States:
         return mask
 
     def windows(self, tokens: Tokens) -> NDArray[np.int64]:
-        """The states [k, T] of all sequences as tokens, V at every place that a state does not see."""
-        T, blank = self.problem.T, self.problem.V
+        """The states [k, T] of all sequences as tokens or their buckets, `self.tokens` where it does not see."""
+        T, blank = self.problem.T, self.tokens
         age = np.subtract.outer(np.arange(T), np.arange(T))  # [T, T], row t: how far back each position lies
         window = (age >= 0) & (age < self.context)
-        seen: NDArray[np.int64] = np.where(window, tokens[:, None, :], blank)[self.written(tokens)]
+        shown = tokens * KNUTH % 2**32 * BUCKETS // 2**32 if self.hashed else tokens
+        seen: NDArray[np.int64] = np.where(window, shown[:, None, :], blank)[self.written(tokens)]
         return seen
 
     def one_hot(self, windows: NDArray[np.int64]) -> Tensor:
-        """States [k, T] as numbers [k, T * (V + 1)]."""
-        return F.one_hot(torch.from_numpy(windows), self.problem.V + 1).flatten(1).float()
+        """States [k, T] as numbers [k, size]."""
+        return F.one_hot(torch.from_numpy(windows), self.tokens + 1).flatten(1).float()
 
     def mean(self, values: NDArray[np.floating], tokens: Tokens) -> Floats:
         """The mean over each sequence's states [n] of a value a state [k]."""

@@ -12,7 +12,7 @@ plain         another arm, whose candidates no classifier screens
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -20,11 +20,8 @@ from banel_agents.shared.edits import children, ends_anew, mixed
 from banel_agents.shared.fine_tuning import fine_tune
 from banel_agents.shared.grammar import within_grammar
 from banel_envs import Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 class Arm(Protocol):
@@ -64,11 +61,11 @@ class Tuned:
     """The base policy, fine-tuned from its own weights on all successes each time that there are new ones."""
 
     problem: Problem
-    base: TorchPolicy
+    base: Trainable
     steps: int
     lr: float
     minibatch: int
-    policy: TorchPolicy | None = None
+    policy: Trainable | None = None
     learnt: int = 0  # from so many successes
 
     def learn(self, successes: Tokens, rng: np.random.Generator) -> None:

@@ -31,7 +31,7 @@ from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, ask, base_network
+from banel_agents.base import Answers, ask, base_trainable
 from banel_agents.controls.sampling import tempered
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, check_settings
 from banel_agents.search.arms import Arm, At, Edits, Ends, Fixed, Tuned
@@ -139,7 +139,7 @@ class Bandit:
         return Questions(problem, rng)
 
     def _groups(self, problem: Problem) -> list[list[Arm]]:
-        c, base = self.config, base_network(problem)
+        c, base = self.config, base_trainable(problem)
         rungs = TEMPERATURES if c.ladder else (1.0,)
         fixed: list[Arm] = [Fixed(f"T {t}", within_grammar(problem, tempered(base, t))) for t in rungs]
         if c.grammar and problem.has_automaton:

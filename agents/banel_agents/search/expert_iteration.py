@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from banel_agents.base import base_network
+from banel_agents.base import base_trainable
 from banel_agents.shared.asked import Asked, ask_new
 from banel_agents.shared.fine_tuning import FineTuningConfig, fine_tune
 from banel_agents.shared.grammar import within_grammar
@@ -39,7 +39,7 @@ class ExpertIteration:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy at the temperature, then each fitted policy, without it."""
         c = self.config
-        base = base_network(problem)
+        base = base_trainable(problem)
         asking = within_grammar(problem, base.tempered(c.temperature))
         yield asking
         asked = Asked()

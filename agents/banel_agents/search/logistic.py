@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from banel_agents.shared.steps import Floats
 from banel_envs import Problem
 from banel_envs.kernel import portable
-from banel_envs.problem import Tokens
+from banel_envs.problem import Tokens, check_one_hot
 
 Ints = NDArray[np.int64]
 MOST = 100_000  # features: a step takes time for each of them
@@ -65,7 +65,11 @@ class Features:
             hidden: gives states [n, d] of sequences [n, T].
             reach: tokens of a pair are at most so many positions apart. It is less where there were more than MOST features.
             anywhere: whether a pair has a feature, too, that does not tell where it stands.
+
+        Raises:
+            BadValue: the vocabulary has more than 4,096 tokens.
         """
+        check_one_hot(problem, "the classifier", "use an agent without one, such as banel, ladder or tempered_sft")
         self.problem, self._hidden, self.anywhere = problem, hidden, anywhere
         T, V = problem.T, problem.V
         upto = np.cumsum(

@@ -32,7 +32,7 @@ from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask, base_network, fit
+from banel_agents.base import ask, base_network, base_trainable, fit
 from banel_agents.controls.grammar import ladder
 from banel_agents.limits import BatchSize, LearningRate, Range, Steps, Temperature, check_settings
 from banel_agents.novelty.elliptical import HiddenStates
@@ -84,9 +84,9 @@ class Proxy:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round in which it moved. End when nothing new is left to ask."""
         c = self.config
-        base = base_network(problem)
+        base = base_trainable(problem)
         yield base.clone()
-        hidden = HiddenStates(problem, base, rng) if c.hidden else None
+        hidden = HiddenStates(problem, base_network(problem), rng) if c.hidden else None
         rungs, asked, learner = ladder(problem), Asked(), Learner(problem, c, rng, hidden=hidden)
         theta, asking, learnt, dry = base, within_grammar(problem, base), 0, 0
         while oracle.left and dry < PATIENCE:

@@ -19,22 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask, base_network
+from banel_agents.base import Answers, ask, base_trainable
 from banel_agents.limits import OneOf, Range
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Floats, StepConfig
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class ESRL:
         """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
         c = self.config
 
-        def sample(policy: TorchPolicy, told: Answers) -> Tokens:
+        def sample(policy: Trainable, told: Answers) -> Tokens:
             tokens = policy.sample(c.batch, rng)
             return tokens[eliminated(policy, tokens, c.drop)] if c.sampling == "released" else tokens
 
@@ -67,8 +64,8 @@ class ESRL:
 
 
 def two_stage_rounds(
-    problem: Problem, oracle: Oracle, lr: float, sample: Callable[[TorchPolicy, Answers], Tokens]
-) -> Iterator[TorchPolicy]:
+    problem: Problem, oracle: Oracle, lr: float, sample: Callable[[Trainable, Answers], Tokens]
+) -> Iterator[Trainable]:
     """Yield the base policy, then a snapshot after each step, until the budget is spent.
 
     Args:
@@ -79,7 +76,7 @@ def two_stage_rounds(
     """
     from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
 
-    policy = base_network(problem)
+    policy = base_trainable(problem)
     trainer = Trainer(policy, lr)
     yield policy.clone()
     told = Answers(np.empty((0, problem.T), np.int64), np.empty(0, np.float32))
@@ -91,7 +88,7 @@ def two_stage_rounds(
             yield policy.clone()
 
 
-def eliminated(policy: TorchPolicy, tokens: Tokens, drop: float) -> NDArray[np.int64]:
+def eliminated(policy: Trainable, tokens: Tokens, drop: float) -> NDArray[np.int64]:
     """The rows [k] of sequences [n, T] that are left without the share `drop` that is most confident; at least one."""
     left = max(1, len(tokens) - int(drop * len(tokens)))
     order = np.argsort(confidence(policy, tokens, weighted=True), kind="stable")
@@ -99,7 +96,7 @@ def eliminated(policy: TorchPolicy, tokens: Tokens, drop: float) -> NDArray[np.i
     return rows
 
 
-def confidence(policy: TorchPolicy, tokens: Tokens, *, weighted: bool) -> Floats:
+def confidence(policy: Trainable, tokens: Tokens, *, weighted: bool) -> Floats:
     """The mean over the tokens of each sequence of p_t, or of exp(p_t) p_t: [n]. p_t is the largest next-token probability."""
     largest = portable.exp(policy.token_log_probs(tokens)[1])  # [n, T], 1 behind the end
     live = np.ones(tokens.shape)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
@@ -31,11 +31,8 @@ from banel_agents.sequence.esrl import confidence, two_stage_rounds
 from banel_agents.shared.steps import StepConfig
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class ESRLPaper:
         c = self.config
         able = 0.0
 
-        def sample(policy: TorchPolicy, told: Answers) -> Tokens:
+        def sample(policy: Trainable, told: Answers) -> Tokens:
             nonlocal able
             if c.capability == "reward" and len(told.rewards):
                 able = float(told.rewards.mean(dtype=np.float64))

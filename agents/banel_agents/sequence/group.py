@@ -24,20 +24,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import Range, Steps, Weight
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Floats, Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 MOST = 20.0  # of log q: e^20 is far beyond what a clipped gradient in float32 can tell
 
@@ -81,9 +78,9 @@ class Group(ABC):
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round. There is none before the first success is told."""
-        c, base = self.config, base_network(problem)
+        c, base = self.config, base_trainable(problem)
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             rewards = told.rewards.astype(np.float64)
             share = self.share(problem.lengths(told.tokens).astype(np.float64), problem.T)
             A = self.advantages(centred(rewards), float(rewards.mean())) / share

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from banel_agents.limits import BatchSize, Range
 from banel_agents.shared.steps import Floats, Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class MRT:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             if (told.rewards == told.rewards[0]).all():  # then the loss is constant
                 return
             tokens, first = np.unique(told.tokens, axis=0, return_index=True)

@@ -40,6 +40,7 @@ from banel_envs.environments.vector import GenerationVectorEnv
 from banel_envs.policies import COST, Policy
 from banel_envs.policies.steps.features import PrefixFeatures
 from banel_envs.policies.torch_policy import Network, TorchPolicy
+from banel_envs.problem import check_one_hot
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,12 @@ def updates(
     algorithm: type[Any],
     actor_critic: type[Any],
 ) -> Iterator[TorchPolicy]:
-    """Yield the base policy, then a snapshot of its network after each update of SB3's algorithm, until the budget is spent."""
+    """Yield the base policy, then a snapshot of its network after each update of SB3's algorithm, until the budget is spent.
+
+    Raises:
+        BadValue: the vocabulary has more than 4,096 tokens.
+    """
+    check_one_hot(problem, "PPO", "use an agent that asks whole sequences, such as reinforce, grpo or rloo")
     yield base_network(problem)
     model, policy = build(problem, oracle, config, int(rng.integers(2**31)), algorithm, actor_critic)
     steps = model.n_envs * model.n_steps

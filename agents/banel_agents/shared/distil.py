@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from banel_agents.base import Answers, ask_samples, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -52,14 +49,14 @@ class DistilConfig:
 
 
 def distil_rounds(
-    base: TorchPolicy,
+    base: Trainable,
     problem: Problem,
     oracle: Oracle,
     rng: np.random.Generator,
     config: DistilConfig,
-    make_score: Callable[[TorchPolicy, Answers], Score],
+    make_score: Callable[[Trainable, Answers], Score],
     choose: Choose,
-) -> Iterator[TorchPolicy]:
+) -> Iterator[Trainable]:
     """Yield the policy after each round, until the budget is spent; not the base policy, which the agent yields.
 
     Args:

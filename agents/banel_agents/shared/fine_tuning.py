@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from banel_agents.base import fit
 from banel_agents.limits import BatchSize, LearningRate, Steps, Temperature, check_settings
+from banel_envs.policies import Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class FineTuningConfig:
 
 
 def fine_tune(
-    policy: TorchPolicy, successes: Tokens, rng: np.random.Generator, *, steps: int, lr: float, minibatch: int
+    policy: Trainable, successes: Tokens, rng: np.random.Generator, *, steps: int, lr: float, minibatch: int
 ) -> None:
     """Train a policy in place on sequences [k, T], k at least 1, by `steps` steps of at most `minibatch` of them."""
     size = min(minibatch, len(successes))

@@ -15,18 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import Weight
 from banel_agents.shared.steps import Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Trainable
 
 Floats = NDArray[np.float64]
 
@@ -43,15 +40,15 @@ class GradientConfig(StepConfig):
 
 def rounds(
     problem: Problem, oracle: Oracle, rng: np.random.Generator, config: GradientConfig, score: Score
-) -> Iterator[TorchPolicy]:
+) -> Iterator[Trainable]:
     """Yield the base policy, then a snapshot after each gradient step, until the budget is spent.
 
     A round has no gradient if nothing was told or if all scores are equal. Then no step is taken and nothing is yielded.
     """
-    base = base_network(problem)
+    base = base_trainable(problem)
     moved = False
 
-    def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+    def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
         nonlocal moved
         scores = score(told)  # [m]
         # Before the first step the policy is the base policy and the penalty is zero, so it is not computed.

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, ask_samples, base_network
+from banel_agents.base import Answers, ask_samples, base_trainable
 from banel_agents.limits import BatchSize, LearningRate, check_settings
 from banel_envs import Oracle, Problem
+from banel_envs.policies import Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 Floats: TypeAlias = NDArray[np.float64]
 Step: TypeAlias = tuple[Tokens, Floats]
@@ -42,8 +40,8 @@ def rounds_of_steps(
     oracle: Oracle,
     rng: np.random.Generator,
     config: StepConfig,
-    steps: Callable[[TorchPolicy, Answers], Iterable[Step]],
-) -> Iterator[TorchPolicy]:
+    steps: Callable[[Trainable, Answers], Iterable[Step]],
+) -> Iterator[Trainable]:
     """Yield the base policy, then a snapshot after each round that took a step, until the budget is spent.
 
     Args:
@@ -56,7 +54,7 @@ def rounds_of_steps(
     """
     from banel_envs.policies.training import Trainer  # here, because it loads PyTorch
 
-    policy = base_network(problem)
+    policy = base_trainable(problem)
     trainer = Trainer(policy, config.lr)
     yield policy.clone()
     while oracle.left:

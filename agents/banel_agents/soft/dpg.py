@@ -15,19 +15,15 @@ success is told: Z is 0 and there is no target. On the addition attack it finds 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 class DPG:
@@ -43,10 +39,10 @@ class DPG:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
-        base = base_network(problem)
+        base = base_trainable(problem)
         told_so_far, mass = 0, 0.0
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             nonlocal told_so_far, mass
             ratios = told.rewards * portable.exp(base.log_prob(told.tokens) - policy.log_prob(told.tokens))  # P / pi
             told_so_far, mass = told_so_far + len(ratios), mass + float(portable.total(ratios))

@@ -18,20 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import ask_samples, base_network, fit
+from banel_agents.base import ask_samples, base_trainable, fit
 from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_settings
 from banel_agents.shared.steps import Floats
 from banel_envs import Oracle, Problem
 from banel_envs.kernel import portable
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class DPGFailures:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round."""
-        c, base = self.config, base_network(problem)
+        c, base = self.config, base_trainable(problem)
         policy, phi = base.clone(), base.clone()
         failures = np.empty((0, problem.T), np.int64)
         yield base
@@ -80,7 +77,7 @@ class DPGFailures:
             yield policy.clone()
 
 
-def log_target(base: TorchPolicy, phi: TorchPolicy, tokens: Tokens, b: float) -> Floats:
+def log_target(base: Trainable, phi: Trainable, tokens: Tokens, b: float) -> Floats:
     """Log P [n] of well-formed sequences [n, T], but for a constant."""
     log_base = base.log_prob(tokens)
     target: Floats = log_base + b * (log_base - phi.log_prob(tokens))

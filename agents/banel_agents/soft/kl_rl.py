@@ -15,19 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import BatchSize, Range
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Step, StepConfig, joined, rounds_of_steps
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,9 @@ class KLRL:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each step. There is none before the first success is told."""
-        c, base, moved = self.config, base_network(problem), False
+        c, base, moved = self.config, base_trainable(problem), False
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             nonlocal moved
             asked = (told.tokens, centred(told.rewards.astype(np.float64)), 1.0)
             moved = moved or bool(asked[1].any())

@@ -19,21 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import BatchSize, OneOf, Range, Steps
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Floats, Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class SPOConfig(StepConfig):
 class Replay:
     """All that was told, and the base policy's log-probability of it."""
 
-    def __init__(self, base: TorchPolicy, horizon: int) -> None:
+    def __init__(self, base: Trainable, horizon: int) -> None:
         self.base = base
         self.tokens: Tokens = np.empty((0, horizon), np.int64)
         self.rewards: Floats = np.empty(0)
@@ -83,9 +80,9 @@ class SPO:
 
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then a snapshot after each round. There is none before the first success is told."""
-        c, replay = self.config, Replay(base_network(problem), problem.T)
+        c, replay = self.config, Replay(base_trainable(problem), problem.T)
 
-        def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+        def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
             replay.add(told)
             if not replay.rewards.any():
                 return

@@ -16,19 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from banel_agents.base import Answers, base_network
+from banel_agents.base import Answers, base_trainable
 from banel_agents.limits import Range
 from banel_agents.shared.gradient import centred
 from banel_agents.shared.steps import Floats, Step, StepConfig, rounds_of_steps
 from banel_envs import Oracle, Problem
-from banel_envs.policies import Policy
-
-if TYPE_CHECKING:
-    from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,11 @@ def balanced(
     rng: np.random.Generator,
     config: BalanceConfig,
     reward: Callable[[Answers], Floats],
-) -> Iterator[TorchPolicy]:
+) -> Iterator[Trainable]:
     """The rounds, with rewards [m] of what was told, in reward units."""
-    base = base_network(problem)
+    base = base_trainable(problem)
 
-    def steps(policy: TorchPolicy, told: Answers) -> Iterator[Step]:
+    def steps(policy: Trainable, told: Answers) -> Iterator[Step]:
         yield (
             told.tokens,
             vargrad(policy.log_prob(told.tokens) - base.log_prob(told.tokens), reward(told) / config.beta),

@@ -18,7 +18,7 @@ from banel_envs.files.visible import shown
 MOST_VOCABULARY, MOST_HORIZON = 2**20, 2**13  # tokens
 MOST_LAYERS = 256  # layers of a network; each has at least 4 arrays
 MOST_PARTS = 1_000  # policies that one policy is made of
-MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**28  # the work of an excluding policy, see `work`
+MOST_SCORED, MOST_STEPS, MOST_BYTES = 4_000_000, 100_000, 2**33  # the work of an excluding policy, see `work`
 MOST_STRENGTH = 1e6  # of a guided policy
 COLDEST = 1e-100  # the lowest temperature; its inverse is the highest. Beyond them logits overflow
 
@@ -81,14 +81,14 @@ def work(rows: int, parts: int, horizon: int, vocabulary: int, chunk: int) -> No
     """Check the work that an excluding policy takes, which grows with the excluded sequences and is not seen in the file's size.
 
     To find the probability that is left over, every part scores every excluded sequence, `chunk` of them at once and token
-    by token.
+    by token. At one position they have rows x V numbers in all, of which a part is held at once.
     """
     scores, steps = rows * parts, -(-rows // chunk) * parts * horizon
-    at_once = min(rows, chunk) * vocabulary * 8
-    if scores > MOST_SCORED or steps > MOST_STEPS or at_once > MOST_BYTES:
+    weighed = rows * vocabulary * 8
+    if scores > MOST_SCORED or steps > MOST_STEPS or weighed > MOST_BYTES:
         raise ValueError(
-            f"{rows:,} sequences are excluded; to weigh them takes {scores:,} scores in {steps:,} steps and {at_once:,} bytes "
-            f"at once, more than {MOST_SCORED:,}, {MOST_STEPS:,} or {MOST_BYTES:,}"
+            f"{rows:,} sequences are excluded; to weigh them takes {scores:,} scores in {steps:,} steps and {weighed:,} bytes "
+            f"a position, more than {MOST_SCORED:,}, {MOST_STEPS:,} or {MOST_BYTES:,}"
         )
 
 

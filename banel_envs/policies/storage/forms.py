@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue
 from banel_envs.files.visible import shown
-from banel_envs.policies.autoregressive import CHUNK, Autoregressive
+from banel_envs.policies.autoregressive import Autoregressive, rows_at_once
 from banel_envs.policies.protocol import Policy
 from banel_envs.policies.storage import checks
 
@@ -188,7 +188,7 @@ class _Excluding:
         excluded = reader.take(f"{prefix}excluded", exactly=True)[""]
         vocabulary, horizon, _ = reader.sizes(inner)
         checks.sequences("excluded", excluded, 2, vocabulary, horizon)
-        checks.work(len(excluded), reader.parts - before, horizon, vocabulary, CHUNK)
+        checks.work(len(excluded), reader.parts - before, horizon, vocabulary, rows_at_once(vocabulary))
         return made(inner, excluded)
 
     def member(self, policy: Any) -> Any:

@@ -37,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "guided": Kind("banel_envs.policies.guided:Guided", forms.GUIDED),
     "onnx": Kind("banel_envs.policies.onnx_models.policy:OnnxPolicy", forms.ONNX),
     "filtered": Kind("banel_envs.policies.filtered:Filtered", forms.FILTERED),
+    "language": Kind("banel_envs.policies.language.hf_policy:HFPolicy", forms.LEAF),
 }
 
 
@@ -46,4 +47,5 @@ def class_of(kind: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[torch]'") from error
+        extra = "llm" if kind == "language" else "torch"
+        raise MissingExtra(f"a {kind} policy needs {error.name}: pip install 'banel-envs[{extra}]'") from error

@@ -35,7 +35,7 @@ EXAMPLES = {
     "site": ("banel site --out site",),
     "plot": ("banel plot out --out figures",),
     "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
-    "data": ("banel data mnist --out data",),
+    "data": ("banel data mnist --out data", "banel data gsm8k --out data"),
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
     "submit": ('banel submit out --name "My method" --author Me --licence MIT',),
@@ -150,7 +150,7 @@ def parser() -> Parser:
     show.set_defaults(command=commands.show)
 
     data = _command(subparsers, "data", "fetch raw data that is not shipped, and check it")
-    data.add_argument("name", choices=["mnist"])
+    data.add_argument("name", choices=["mnist", "gsm8k"])
     data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
     data.set_defaults(command=commands.data)
 

@@ -244,13 +244,14 @@ def show(options: argparse.Namespace) -> int:
 
 def data(options: argparse.Namespace) -> int:
     """Fetch raw data that is not shipped."""
+    from banel_leaderboard.command.fetch_gsm8k import fetch_gsm8k
     from banel_leaderboard.command.fetch_mnist import fetch_mnist
 
     folder = options.out or (Path(os.environ["BANEL_DATA"]) if os.environ.get("BANEL_DATA") else None)
     if folder is None:
         raise BadValue("no folder to put the data in: give --out DIR, and set BANEL_DATA to it")
-    path = fetch_mnist(folder)
-    print(f"{path} is MNIST; tasks find it with BANEL_DATA={folder.resolve()}")
+    what, fetch = {"mnist": ("is MNIST", fetch_mnist), "gsm8k": ("holds GSM8K", fetch_gsm8k)}[options.name]
+    print(f"{fetch(folder)} {what}; tasks find it with BANEL_DATA={folder.resolve()}")
     return 0
 
 

@@ -20,11 +20,11 @@ from banel_agents import make_agent
 from banel_envs import Oracle, Problem
 from banel_envs.automaton import Automaton
 from banel_envs.errors import BadPolicy, BadTokens, BadValue, BudgetExhausted
+from banel_envs.files.frames import Frames
 from banel_envs.meter.oracle import stands_in
 from banel_envs.policies import COST, Policy, load_policy_file, save_policy
 from banel_envs.policies.grammar import automaton_of
 from banel_envs.problem import FailureType, Tokens
-from banel_leaderboard.running.isolation_server import Pipe
 from banel_leaderboard.running.machine import Clock, peak_memory_mb
 
 
@@ -32,7 +32,7 @@ from banel_leaderboard.running.machine import Clock, peak_memory_mb
 class RemoteOracle:
     """Stands in for the Oracle: it asks over the pipe, and gives the same answers and raises the same errors."""
 
-    def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Pipe) -> None:
+    def __init__(self, problem: Problem, budget: int, feedback: str, pipe: Frames) -> None:
         self.problem, self.budget, self.feedback = problem, budget, feedback
         self.count = self.errors = 0
         self._pipe = pipe
@@ -83,7 +83,7 @@ def main() -> None:
     os.dup2(2, 1)
     with open(os.devnull) as nothing:  # noqa: PTH123 (a device)
         os.dup2(nothing.fileno(), 0)
-    pipe = Pipe(incoming, outgoing)
+    pipe = Frames(incoming, outgoing)
     order, _ = pipe.receive()
     sys.path += [entry for entry in order["path"] if entry not in sys.path]
     torch.set_num_threads(order["threads"])
@@ -94,7 +94,7 @@ def main() -> None:
         pipe.send({"event": "error", "error": message, "traceback": traceback.format_exc()})
 
 
-def _learn(order: dict[str, Any], pipe: Pipe, scratch: Path) -> None:
+def _learn(order: dict[str, Any], pipe: Frames, scratch: Path) -> None:
     problem = _problem(order, pipe)
     oracle = RemoteOracle(problem, order["budget"], order["feedback"], pipe)
     agent = make_agent(order["spec"]["agent"], order["spec"]["settings"])
@@ -132,7 +132,7 @@ def _tally(agent: Any, clock: Clock) -> dict[str, Any]:
     }
 
 
-def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
+def _problem(order: dict[str, Any], pipe: Frames) -> Problem:
     def allowed(prefix: Tokens) -> NDArray[np.int8]:
         pipe.send({"event": "mask", "shape": prefix.shape}, np.ascontiguousarray(prefix).tobytes())
         return np.frombuffer(pipe.receive()[1], np.int8).reshape(len(prefix), -1).copy()
@@ -147,7 +147,8 @@ def _problem(order: dict[str, Any], pipe: Pipe) -> Problem:
 
     given = order["problem"]
     types = tuple(FailureType(*one) for one in given["failure_types"])
-    fields = given | {"vocabulary": tuple(given["vocabulary"]), "failure_types": types}
+    words = given["vocabulary"]  # a number stays one; its decoder is code, and stays in the other process
+    fields = given | {"vocabulary": words if isinstance(words, int) else tuple(words), "failure_types": types}
     return Problem(
         **fields, base=base, allowed=allowed if order["masked"] else None, grammar=grammar if order["grammar"] else None
     )

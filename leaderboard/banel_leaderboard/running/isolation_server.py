@@ -1,10 +1,10 @@
 """The harness's side of `--isolate`: the agent learns in a process of its own, and the reward stays in this one.
 
 The agent's process holds the Problem and a pipe. The Task, its reward and the ledger are only in this process. The two
-exchange frames over two pipes: a frame is a JSON header, which gives the number of raw bytes that follow it, and these
-bytes. Tokens and rewards travel as raw arrays and policies as safetensors files, so nothing is ever unpickled. The
-agent's process imports the agent and sends its questions. This process answers them from the one Oracle and measures
-the policies that come back. The questions, the ledger and the record are the same as without `--isolate`.
+exchange frames over two pipes (banel_envs.files.frames). Tokens and rewards travel as raw arrays and policies as
+safetensors files, so nothing is ever unpickled. The agent's process imports the agent and sends its questions. This
+process answers them from the one Oracle and measures the policies that come back. The questions, the ledger and the
+record are the same as without `--isolate`.
 Where the operating system can do it (see isolation_wall.py), the agent's process also cannot open the files that hold
 answers.
 """
@@ -12,7 +12,6 @@ answers.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -20,13 +19,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from banel_agents.base import Agent
 from banel_envs import Oracle
-from banel_envs.errors import BadTokens, BanelError, BudgetExhausted
+from banel_envs.errors import BadTokens, BanelError, BudgetExhausted, FrameBroken
+from banel_envs.files.frames import Frames
 from banel_envs.policies import COST, Excluding, Policy, UniformGrammar, load_policy_file, save_policy
 from banel_envs.policies.grammar import table_of
 from banel_leaderboard.records.spec import Spec
@@ -36,35 +36,6 @@ from banel_leaderboard.running.machine import threads
 
 class AgentFailed(BanelError):
     """The agent's process raised or ended before its run did."""
-
-
-class PipeBroken(AgentFailed):
-    """The other side of the pipe has gone."""
-
-
-class Pipe:
-    """Sends and receives frames over a pair of byte streams."""
-
-    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
-        self._incoming, self._outgoing = incoming, outgoing
-
-    def send(self, header: dict[str, Any], raw: bytes = b"") -> None:
-        """Send one frame: a line of JSON that gives the number of raw bytes, and then these bytes."""
-        try:
-            self._outgoing.write(json.dumps({**header, "bytes": len(raw)}).encode() + b"\n" + raw)
-            # The other side waits for this frame and this side for its answer, so nothing may stay in the buffer.
-            self._outgoing.flush()
-        except BrokenPipeError as error:
-            raise PipeBroken("the other process ended before the run did") from error
-
-    def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame; PipeBroken where the other side has gone."""
-        line = self._incoming.readline()
-        if not line.endswith(b"\n"):
-            raise PipeBroken("the other process ended before the run did")
-        header = json.loads(line)
-        raw = self._incoming.read(header.pop("bytes"))
-        return header, raw
 
 
 def isolated_policies(
@@ -95,11 +66,11 @@ def isolated_policies(
         process = _start([*hidden(spec, folder), *closed], scratch)
         if process.stdin is None or process.stdout is None:  # cannot happen with PIPE; the type checker does not know
             raise AgentFailed("the agent's process has no pipes")
-        pipe = Pipe(process.stdout, process.stdin)
+        pipe = Frames(process.stdout, process.stdin)
         try:
             pipe.send(order)
             yield from _serve(pipe, agent, oracle, clock)
-        except PipeBroken as error:
+        except FrameBroken as error:
             with contextlib.suppress(subprocess.TimeoutExpired):  # the process may still live, with its pipe closed
                 process.wait(timeout=5)
             raise AgentFailed(
@@ -141,7 +112,7 @@ def _told(spec: Spec) -> dict[str, Any]:
     return {"agent": spec.agent, "settings": dict(spec.settings), "device": spec.device}
 
 
-def _serve(pipe: Pipe, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
+def _serve(pipe: Frames, agent: Agent, oracle: Oracle, clock: Any) -> Iterator[Policy]:
     policy: Policy | None = None
     while True:
         header, raw = pipe.receive()

@@ -1,0 +1,1 @@
+"""Policies that a causal language model of Hugging Face computes (extra `llm`)."""
