@@ -2,8 +2,8 @@
 
 Every window of WINDOW consecutive sequences of a ledger is hashed. Two independent agents share a window by chance only
 where their policies write next to nothing else, and such ledgers have few different windows: below LEAST they are not
-compared. Two ledgers are near-copies if at least SHARE of the windows that one of them has from its first success on stand in
-the other, wherever they stand there. So rows that were added, left out or moved in blocks do not hide a copy. Before its first
+compared. Two ledgers are near-copies if at least SHARE of the windows that one of them has behind its first success stand in the
+other, wherever they stand there. So rows that were added, left out or moved in blocks do not hide a copy. Up to its first
 success many an honest agent asks what the base policy would ask with the same seed, so nothing follows from that part. A run of
 the same agent with the same settings is the same experiment and is not named; neither are twins and runs without a success,
 which learnt nothing to copy, nor shipped controls that read no answer, which an agent that learns nothing equals.
@@ -42,7 +42,9 @@ class Sketch:
     record: RunRecord
     where: str
     windows: Hashes  # different, sorted
-    learnt: Hashes  # those from the first success on
+    learnt: (
+        Hashes  # those behind the question that held the first success: no answer before it differs from another run's
+    )
 
 
 def windows_of(tokens: NDArray[np.int64]) -> Hashes:
@@ -76,9 +78,10 @@ def sketches(folder: Path, tasks: set[str] | None = None) -> Iterator[Sketch]:
                 tokens = np.concatenate([ledger.tokens(ask) for ask in ledger.asks])
             except (BanelError, ValueError, IndexError):
                 continue  # it is named where runs are checked
-            first = int(np.flatnonzero(np.concatenate([ask.rewards for ask in ledger.asks]) == 1)[0])
+            ends = np.cumsum([ask.n for ask in ledger.asks])
+            told = int(ends[[bool((ask.rewards == 1).any()) for ask in ledger.asks].index(True)])
             where = f"{folder.name}/{shown_place(place_of(record))}"
-            yield Sketch(record, where, windows_of(tokens), windows_of(tokens[first:]))
+            yield Sketch(record, where, windows_of(tokens), windows_of(tokens[told:]))
 
 
 def _can_be_copied(record: RunRecord) -> bool:
