@@ -27,6 +27,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from banel_envs.errors import BadValue
+from banel_envs.files import visible
 from banel_envs.names import shown
 
 # What an agent may report about itself: names of ASCII letters, because two names could look the same with others.
@@ -166,7 +167,9 @@ def check_reported(agent: str, nre: int, values: Mapping[str, Any]) -> None:
     """Raise BadValue unless a record can hold what an agent reports about itself at an NRE: numbers by name."""
     for name, value in values.items():
         if not isinstance(name, str) or not re.fullmatch(SERIES, name):
-            raise BadValue(f"{agent} reports {shown(name)}; a name is of at most 100 letters, digits and ' _.:/()%+-'")
+            raise BadValue(
+                f"{agent} reports {visible.shown(name)}; a name is of at most 100 letters, digits and ' _.:/()%+-'"
+            )
         if not math.isfinite(float(value)):
             raise BadValue(f"{agent} reports {name} = {float(value)} at NRE {nre}; leave it out where it is not finite")
     if len(values) > MOST_SERIES:
