@@ -5,8 +5,9 @@ const regimes = [...new Set(DATA.boards.map(board => board.regime))];
 const names = [...new Set(DATA.boards.map(board => board.name))];
 const kinds = [...new Set(DATA.entries.map(entry => entry.kind))].sort();
 
-// All tasks at first, or the first set of tasks on which some agent has ranks throughout.
-const usual = DATA.boards.flatMap(board => board.sets).filter(set => set.lines)[0];
+// All tasks at first, or the largest set of tasks on which some agent has ranks throughout.
+const usual = DATA.boards.flatMap(board => board.sets).filter(set => set.lines)
+  .reduce((best, set) => best && best.tasks.length >= set.tasks.length ? best : set, null);
 const DEFAULTS = {
   regime: regimes[0] || "failures", settings: names[0] || "fixed", tasks: usual ? usual.key : "all", step: STEPS, rank: "", kind: "", tier: "",
   standing: "", find: "", sort: "rank", dir: "ascending", figure: "curve", pick: [], open: [], tsort: "", rows: "",
