@@ -20,7 +20,7 @@ import dataclasses
 import math
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
@@ -163,8 +163,11 @@ def _as_type(value: Any, wanted: type) -> Any:
     return wanted(value) if wanted in TYPES else value
 
 
-def check_reported(agent: str, nre: int, values: Mapping[str, Any]) -> None:
-    """Raise BadValue unless a record can hold what an agent reports about itself at an NRE: numbers by name."""
+def check_reported(agent: str, nre: int, values: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+    """Raise BadValue unless a record can hold what an agent reports about itself at an NRE: numbers by name.
+
+    `known` are the names that it reported before.
+    """
     for name, value in values.items():
         if not isinstance(name, str) or not re.fullmatch(SERIES, name):
             raise BadValue(
@@ -172,8 +175,9 @@ def check_reported(agent: str, nre: int, values: Mapping[str, Any]) -> None:
             )
         if not math.isfinite(float(value)):
             raise BadValue(f"{agent} reports {name} = {float(value)} at NRE {nre}; leave it out where it is not finite")
-    if len(values) > MOST_SERIES:
-        last = list(values)[MOST_SERIES]
+    names = list(dict.fromkeys([*known, *values]))
+    if len(names) > MOST_SERIES:
+        last = names[MOST_SERIES]
         raise BadValue(
             f"{agent} reports more than {MOST_SERIES} names, the last is {last!r}; keep the others in a file"
         )

@@ -63,10 +63,9 @@ class DeskClient:
 
         The feedback is looked at first, so that nothing is charged for a question that cannot be answered.
         """
-        if self.state()["feedback"] != "typed":
-            raise BadValue(
-                f"types are told under the feedback 'typed', and this desk's is {self.state()['feedback']!r}"
-            )
+        feedback = self.state()["feedback"]
+        if feedback != "typed":
+            raise BadValue(f"types are told under the feedback 'typed', and this desk's is {feedback!r}")
         rewards, types = self._asked(tokens, key)
         return rewards, np.zeros(len(rewards), np.int8) if types is None else types
 

@@ -168,9 +168,9 @@ class Desk:
     def reply(self, tokens: object, key: str, *, timeout: float | None = None) -> Reply:
         """The same, with the types of the failures under the feedback `typed`."""
         future, begun = self.submit(tokens, key), time.monotonic()
-        while not wait([future], min(_ALIVE, self._left(timeout, begun))).done:
+        while not wait([future], min(_ALIVE, self._to_wait(timeout, begun))).done:
             self._check_owner(future)
-            if self._left(timeout, begun) <= 0:
+            if self._to_wait(timeout, begun) <= 0:
                 what = (
                     "was withdrawn and not charged" if future.cancel() else "is being answered and stays under its key"
                 )
@@ -262,7 +262,7 @@ class Desk:
         raise OracleMoved("a desk cannot be copied or pickled: ask from another process by DeskServer and DeskClient")
 
     @staticmethod
-    def _left(timeout: float | None, begun: float) -> float:
+    def _to_wait(timeout: float | None, begun: float) -> float:
         return _ALIVE if timeout is None else max(0.0, begun + timeout - time.monotonic())
 
     def _check_owner(self, future: Future[Reply]) -> None:

@@ -45,7 +45,6 @@ _last_set: tuple[str | None, Tokens, Floats] = (None, np.empty((0, 0), np.int64)
 """The excluded set that was scored last: the digest of its inner policy, the set, and its log-probabilities."""
 
 WALK = ("log_prob", "next_log_probs", "watched_log_prob", "_score_from", "_score_sorted")
-OURS = (("banel_envs.policies.torch_policy", "TorchPolicy"), ("banel_envs.policies.language.hf_policy", "HFPolicy"))
 
 
 class Watched(Watch):
@@ -202,10 +201,8 @@ def _slack(policy: Policy) -> float:
 
 def walks(policy: Any) -> bool:
     """Whether the policy's log_prob is this package's own walk along the prefixes, whatever its distributions are."""
-    ours: list[type] = [Autoregressive]
-    for module, name in OURS:  # not imported here, because they would load PyTorch
-        if (loaded := sys.modules.get(module)) is not None:
-            ours.append(getattr(loaded, name))
+    network = sys.modules.get("banel_envs.policies.torch_policy")  # not imported here, because it would load PyTorch
+    ours = [Autoregressive] if network is None else [Autoregressive, network.Fitted]
     return isinstance(policy, Autoregressive) and all(
         name not in vars(policy) and getattr(type(policy), name) in [vars(cls).get(name) for cls in ours]
         for name in WALK

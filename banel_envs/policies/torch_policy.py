@@ -74,12 +74,16 @@ class Network(Protocol):
 
 
 class Fitted(Autoregressive):
-    """What policies that PyTorch trains have in common: their loss, in micro-batches where the logits would be large."""
+    """What policies that PyTorch trains share: scores of few sequences in one pass, a loss in parts where logits are large."""
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
         """The device that holds the weights."""
+
+    @abstractmethod
+    def _log_probs(self, batch: Tensor) -> Tensor:
+        """Next-token log-probabilities [n, t, V], in float64, at every position of sequences [n, t], from one pass."""
 
     @abstractmethod
     def _differentiable(self, batch: Tensor, live: Tensor) -> Tensor:
@@ -101,6 +105,18 @@ class Fitted(Autoregressive):
         live[:, 1:] = batch[:, :-1] != self.end
         width = int(live.sum(dim=1).max())
         return batch[:, :width], live[:, :width]
+
+    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
+        """Score few sequences at all positions at once, unless the kernel computes: this costs less than T small steps."""
+        state = self.start()
+        if state is not None or len(tokens) > FEW or tokens.size * self.vocabulary > NUMBERS:
+            return self._score_from(state, tokens, watch)
+        batch, live = self._written(tokens)
+        COST.scored += int(live.sum())
+        COST.in_torch += int(live.sum())
+        with torch.inference_mode():
+            own = self._log_probs(batch).gather(2, batch[..., None])[..., 0]
+            return torch.where(live, own, 0.0).sum(dim=1).cpu().numpy()
 
     def loss(self, tokens: Ints, weights: NDArray[np.floating] | None = None) -> Tensor:
         """The mean over the batch of weight x negative log-likelihood: a differentiable scalar, in nats per sequence.
@@ -192,17 +208,8 @@ class TorchPolicy(Fitted):
             return state
         return self.network.select(state, torch.from_numpy(rows).to(self.device))
 
-    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
-        """Score few sequences at all positions at once, unless the kernel computes: this costs less than T small steps."""
-        state = self.start()
-        if state is not None or len(tokens) > FEW or tokens.size * self.vocabulary > NUMBERS:
-            return self._score_from(state, tokens, watch)
-        batch, live = self._written(tokens)
-        COST.scored += int(live.sum())
-        COST.in_torch += int(live.sum())
-        with torch.inference_mode():
-            log_probs = self._normalised(self.network(batch))  # [n, t, V]
-            return (log_probs.gather(2, batch[..., None])[..., 0] * live).sum(dim=1).cpu().numpy()
+    def _log_probs(self, batch: Tensor) -> Tensor:
+        return self._normalised(self.network(batch))
 
     def parameters(self) -> Iterator[Tensor]:
         """The network's weights."""

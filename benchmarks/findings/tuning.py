@@ -91,9 +91,11 @@ def score(kept: Kept, agent: str, settings: Line, seed: int) -> float | None:
 
 
 def best_other(kept: Kept, agent: str, seed: int) -> Line:
-    """The best configuration beside the defaults."""
+    """The best configuration beside the defaults; the defaults where none has run on all tasks."""
     found = [(score(kept, agent, settings, seed), settings) for settings in OTHERS[agent]]
-    return max(((s, settings) for s, settings in found if s is not None), key=lambda pair: pair[0])[1]
+    return max(((s, settings) for s, settings in found if s is not None), key=lambda pair: pair[0], default=(0.0, {}))[
+        1
+    ]
 
 
 def chosen(kept: Kept, agent: str, seeds: list[int]) -> Line:
@@ -101,7 +103,7 @@ def chosen(kept: Kept, agent: str, seeds: list[int]) -> Line:
     other = best_other(kept, agent, seeds[0])
     gains = [_difference(score(kept, agent, other, seed), score(kept, agent, {}, seed)) for seed in seeds]
     known = [gain for gain in gains if gain is not None]
-    return other if float(np.mean(known)) > MARGIN else {}
+    return other if known and float(np.mean(known)) > MARGIN else {}
 
 
 def _difference(a: float | None, b: float | None) -> float | None:

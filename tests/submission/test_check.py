@@ -23,6 +23,7 @@ from tests.shared.runs import make_run
 
 TASK = "banel/Gaussian1D-v0"
 RUN = "table/full/seed-0"
+FIRST = "table/failures/seed-0"  # the first line of the packed records
 
 
 def findings(folder: Path) -> list[str]:
@@ -205,6 +206,24 @@ def test_what_is_alike_before_the_first_success_only_is_no_copy(tmp_path: Path) 
     assert shared_by(first, second) == shared_by(second, first) == 0
     copied = sketch("three", np.concatenate((one[2_500:], one[:2_500], two)), 0, record)  # moved, and more behind it
     assert shared_by(first, copied) == shared_by(copied, first) > 0.95
+
+
+def test_a_ledger_that_contradicts_its_record_is_passed_over(submission: Path, tmp_path: Path) -> None:
+    """Near-copies are looked for before anybody has verified the other submission."""
+    other = Path(shutil.copytree(submission, submission.parent / "2026-11-29-liar"))
+
+    def no_success(forged: Forged) -> None:
+        forged.asks = [(rows, np.zeros_like(answers)) for rows, answers in forged.asks]
+
+    def claims(line: dict[str, Any]) -> None:
+        assert line["run"] == FIRST
+        line["record"] = json.dumps(json.loads(line["record"]) | {"successes_asked": 5})  # as text: so it was written
+
+    resealed(other, tmp_path, FIRST, no_success)
+    edit_lines(other / TASK, claims)
+    assert len(list(sketches(other))) == 3  # the twin's runs are left out too
+    report, _ = check_submission(submission, [other])
+    assert report.passed and not report.flagged
 
 
 def test_a_control_that_reads_no_answer_is_never_copied(submission: Path, tmp_path: Path) -> None:

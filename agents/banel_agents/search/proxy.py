@@ -84,9 +84,10 @@ class Proxy:
     def learn(self, problem: Problem, oracle: Oracle, rng: np.random.Generator) -> Iterator[Policy]:
         """Yield the base policy, then the policy after each round in which it moved. End when nothing new is left to ask."""
         c = self.config
-        base = base_trainable(problem)
+        network = base_network(problem) if c.hidden else None
+        base = base_trainable(problem) if network is None else network
         yield base.clone()
-        hidden = HiddenStates(problem, base_network(problem), rng) if c.hidden else None
+        hidden = None if network is None else HiddenStates(problem, network, rng)
         rungs, asked, learner = ladder(problem), Asked(), Learner(problem, c, rng, hidden=hidden)
         theta, asking, learnt, dry = base, within_grammar(problem, base), 0, 0
         while oracle.left and dry < PATIENCE:

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.files.visible import shown
-from banel_envs.policies.autoregressive import NUMBERS, Floats, Ints, Watch
+from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.cost import COST
 from banel_envs.policies.language.base_model import LanguageModel, find
 from banel_envs.policies.storage import checks
-from banel_envs.policies.torch_policy import FEW, Fitted
+from banel_envs.policies.torch_policy import Fitted
 
 ROUGH = 0.3  # nats: the tolerance that a policy states where its model is not in float32
 STRUCTURE = ("kind", "base", "prompt", "ends", "horizon", "temperature", "rank", "alpha")
@@ -179,16 +179,8 @@ class HFPolicy(Fitted):
         logits: Tensor = self.model(input_ids=given, use_cache=False, logits_to_keep=batch.shape[1]).logits
         return logits
 
-    def _score_sorted(self, tokens: Ints, watch: Watch | None = None) -> Floats:
-        """Few sequences are scored at all positions at once."""
-        if len(tokens) > FEW or tokens.size * self.vocabulary > NUMBERS:
-            return self._score_from(self.start(), tokens, watch)
-        batch, live = self._written(tokens)
-        COST.scored += int(live.sum())
-        COST.in_torch += int(live.sum())
-        with torch.inference_mode():
-            own = self._normalised(self._logits(batch)).gather(2, batch[..., None])[..., 0]
-            return torch.where(live, own, 0.0).sum(dim=1).cpu().numpy()
+    def _log_probs(self, batch: Tensor) -> Tensor:
+        return self._normalised(self._logits(batch))
 
     def _rows(self, width: int) -> int:
         return min(self.rows, super()._rows(width))

@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from banel_leaderboard.running.lookup import Known
+    from banel_leaderboard.site.gather import Gathered
 
 SUBMISSIONS = Path("leaderboard/submissions")
 ATTESTATIONS = "attestations"  # the folder of them, beside that of the submissions
@@ -13,18 +18,10 @@ FORMATS = ("pdf", "svg", "png")
 
 def site(options: argparse.Namespace) -> int:
     """Write the site of all submissions below a folder."""
-    from banel_leaderboard.proving.standing import read_attestations
     from banel_leaderboard.running.lookup import own_code
-    from banel_leaderboard.site.gather import gather
-    from banel_leaderboard.site.write import write_site
 
     known = own_code(options.task, options.agent)
-    beside = options.submissions.resolve().parent / ATTESTATIONS
-    folder = options.attestations or (beside if beside.is_dir() else None)
-    # Whoever submits may write attestations into the submission, so none inside the folder is believed.
-    told = [] if folder is None else read_attestations(folder, options.submissions)
-    gathered = gather(options.submissions, known, told, folder if folder is not None and folder.is_dir() else None)
-    files = write_site(gathered, options.out)
+    gathered, files = write(options.submissions, options.out, options.attestations, known)
     size = sum(path.stat().st_size for path in files)
     count = len(gathered.handed)
     index = options.out / "index.html"
@@ -33,17 +30,32 @@ def site(options: argparse.Namespace) -> int:
         f", of {count} submission{'s' * (count != 1)}{f'; {len(gathered.unread)} could not be read' if gathered.unread else ''}"
     )
     if options.open:
-        webbrowser.open(index.resolve().as_uri())
+        show(options.out)
     return 0
 
 
-def show(submissions: Path, out: Path) -> None:
-    """Write the site of some submissions into a folder, and open it in a browser."""
+def write(
+    submissions: Path, out: Path, attestations: Path | None = None, known: Known | None = None
+) -> tuple[Gathered, list[Path]]:
+    """Write the site of some submissions into a folder; what was gathered, and the files.
+
+    Attestations are those of the folder beside the submissions, unless others are named.
+    """
+    from banel_leaderboard.proving.standing import read_attestations
     from banel_leaderboard.site.gather import gather
     from banel_leaderboard.site.write import write_site
 
-    write_site(gather(submissions), out)
-    webbrowser.open((out / "index.html").resolve().as_uri())
+    beside = submissions.resolve().parent / ATTESTATIONS
+    folder = attestations or (beside if beside.is_dir() else None)
+    # Whoever submits may write attestations into the submission, so none inside the folder is believed.
+    told = [] if folder is None else read_attestations(folder, submissions)
+    gathered = gather(submissions, known, told, folder if folder is not None and folder.is_dir() else None)
+    return gathered, write_site(gathered, out)
+
+
+def show(site: Path) -> None:
+    """Open a site that was written in a browser."""
+    webbrowser.open((site / "index.html").resolve().as_uri())
 
 
 def plot(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from banel_envs.errors import BadValue
 from banel_envs.files.visible import terminal
 from banel_leaderboard.command.commands import EXIT_RUN_FAILED
-from banel_leaderboard.command.publish import SUBMISSIONS, show
+from banel_leaderboard.command.publish import SUBMISSIONS, show, write
 
 
 def check(options: argparse.Namespace) -> int:
@@ -58,7 +58,9 @@ def submit(options: argparse.Namespace) -> int:
     for line in git_lines(done.folder, given.name):
         print(f"    {line}")
     if options.open:
-        show(submissions, Path(tempfile.mkdtemp(prefix="banel-")))
+        site = Path(tempfile.mkdtemp(prefix="banel-"))
+        write(submissions, site)
+        show(site)
     return 0
 
 

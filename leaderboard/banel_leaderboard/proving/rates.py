@@ -8,7 +8,6 @@ from banel_envs.errors import BanelError
 from banel_envs.measure.success import SuccessRate
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.policies import Policy
-from banel_envs.policies.filtered import Filtered
 from banel_leaderboard.records.record import Rate
 from banel_leaderboard.running.evaluator import Questions
 from banel_leaderboard.running.lookup import CannotTell
@@ -54,9 +53,9 @@ def compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
 
 def compare_unasked(recorded: float, policy: Policy, questions: Questions) -> None:
     """Compare the log10 mass that a final policy leaves unasked with the one that was computed again; Disproved if it differs."""
-    if isinstance(policy, Filtered):
-        raise Disproved("it says how much of a filtered policy is unasked, which is no exact number")
     here = log10_unasked(policy, questions.tokens, questions.problem)
+    if here is None:
+        raise Disproved("it says how much of a filtered policy is unasked, which is no exact number")
     if abs(10**recorded - 10**here) > TOLERANCE_MASS:
         raise Disproved(f"10^{recorded:.6f} of the final policy is unasked in the record, recomputed 10^{here:.6f}")
 

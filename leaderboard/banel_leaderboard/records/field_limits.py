@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from banel_agents.limits import MOST_SERIES, SERIES, check_reported
+from banel_agents.limits import SERIES, check_reported
 from banel_envs.errors import BadValue
 from banel_envs.files import strict_json
 from banel_envs.files.visible import shown, visible
@@ -113,15 +113,11 @@ class Reported:
 
     def note(self, agent: str, nre: int, values: Mapping[str, Any]) -> None:
         """Keep what the agent reports at this NRE; BadValue for a name or a value that a record cannot hold."""
-        check_reported(agent, nre, values)
+        check_reported(agent, nre, values, self.series)
         for name, value in values.items():
-            self._keep(agent, name, (nre, float(value)))
+            self._keep(name, (nre, float(value)))
 
-    def _keep(self, agent: str, name: str, point: tuple[int, float]) -> None:
-        if name not in self.series and len(self.series) == MOST_SERIES:
-            raise BadValue(
-                f"{agent} reports more than {MOST_SERIES} names, the last is {name!r}; keep the others in a file"
-            )
+    def _keep(self, name: str, point: tuple[int, float]) -> None:
         kept, told = self.series.setdefault(name, []), self._noted.setdefault(name, 0)
         self._noted[name] += 1
         every = self._every.setdefault(name, 1)

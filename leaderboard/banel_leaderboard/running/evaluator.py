@@ -22,7 +22,6 @@ from banel_envs.measure.probability import FALSE_ALARM, agree
 from banel_envs.measure.success import Scored, score
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.policies import COST, Policy, save_policy
-from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.mark import Mark
 from banel_envs.policies.protocol import has_own_model
 from banel_envs.policies.storage.store import as_stored
@@ -149,8 +148,7 @@ class Evaluator:
                 asked = Questions.of(self.task.problem, ledger, self._read)
                 free = self.task.free_evaluation
                 rates = self._rates(nre, policy, asked.successes(nre)) if free else (self._asked(asked, nre),) * 2
-                # The probabilities of a filtered policy are estimates, even where it has no success and that is exact.
-                if nre >= self.last and rates[0].method == "exact" and not isinstance(policy, Filtered):
+                if nre >= self.last and rates[0].method == "exact":
                     self.unasked = log10_unasked(policy, asked.tokens, self.task.problem)
         except PolicyChanged as error:
             raise error.of(f"{current.where} is another one at NRE {nre}") from error

@@ -76,10 +76,10 @@ def sketches(folder: Path, tasks: set[str] | None = None) -> Iterator[Sketch]:
                     continue
                 ledger = Ledger.read(place.folder / LEDGER, below=place.below)
                 tokens = np.concatenate([ledger.tokens(ask) for ask in ledger.asks])
-            except (BanelError, ValueError, IndexError):
+                held = [bool((ask.rewards == 1).any()) for ask in ledger.asks].index(True)  # the first success
+                told = sum(ask.n for ask in ledger.asks[: held + 1])
+            except (BanelError, ValueError):
                 continue  # it is named where runs are checked
-            ends = np.cumsum([ask.n for ask in ledger.asks])
-            told = int(ends[[bool((ask.rewards == 1).any()) for ask in ledger.asks].index(True)])
             where = f"{folder.name}/{shown_place(place_of(record))}"
             yield Sketch(record, where, windows_of(tokens), windows_of(tokens[told:]))
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 from banel_agents import AGENTS, make_agent
 from banel_agents.base import AsksFrom, asks_from
@@ -37,16 +39,20 @@ def declared(record: RunRecord) -> AsksFrom | None:
     """Which policy the run's agent says it asks samples of; old records of shipped agents do not hold it."""
     if record.asks_from is not None or record.agent not in AGENTS:
         return record.asks_from
-    return asks_from(make_agent(record.agent))
+    return _of_registry(record.agent)
+
+
+@cache
+def _of_registry(agent: str) -> AsksFrom | None:
+    return asks_from(make_agent(agent))
 
 
 def check_speed(runs: Iterable[Run]) -> tuple[list[Finding], int]:
     """Flags for runs and rows that found successes too fast, and how many runs could be tested."""
     tested = [run for run in runs if not run.record.twin and declared(run.record) is not None]
-    rows: dict[tuple[str, str, str, str], list[Run]] = {}
+    rows: dict[tuple[Any, ...], list[Run]] = {}
     for run in tested:
-        record = run.record
-        rows.setdefault((record.task, record.agent, str(record.config), regime_of(record)), []).append(run)
+        rows.setdefault((*run.identity, regime_of(run.record)), []).append(run)
     several = [row for row in rows.values() if len(row) > 1]
     level = LEVEL / max(1, 2 * len(tested) + len(several))
     found = []
