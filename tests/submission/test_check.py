@@ -16,8 +16,8 @@ from banel_leaderboard.records.pack import pack
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.unpack import unpack
 from banel_leaderboard.submission.check import check_submission, submissions_in
-from banel_leaderboard.submission.copies import WINDOW, Sketch, shared_by, sketches, windows_of
 from banel_leaderboard.submission.metadata import NAME
+from banel_leaderboard.submission.steps.copies import WINDOW, Sketch, shared_by, sketches, windows_of
 from benchmarks.forgeries.forging import Forged, edit_lines
 from tests.shared.runs import make_run
 

@@ -11,8 +11,8 @@ import pytest
 from banel_envs.errors import BadValue, BanelError
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.records.find_runs import valid_records
-from banel_leaderboard.submission.completeness import suite_of
 from banel_leaderboard.submission.metadata import load_submission
+from banel_leaderboard.submission.steps.completeness import suite_of
 from banel_leaderboard.submission.submit import Given, git_lines, slug, submit
 from banel_leaderboard.sweeping.suites import SUITES, Suite
 from banel_leaderboard.sweeping.sweep import lanes_of

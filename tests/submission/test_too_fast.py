@@ -17,7 +17,7 @@ from banel_leaderboard.proving.load import Proved, Run
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.records.record import Point, Rate, RunRecord
 from banel_leaderboard.running.harness import run as make
-from banel_leaderboard.submission.too_fast import (
+from banel_leaderboard.submission.steps.too_fast import (
     LEVEL,
     SLACK,
     check_speed,

@@ -21,13 +21,13 @@ from banel_leaderboard.ranking.seed_sets import without_copies
 from banel_leaderboard.records.find_runs import valid_records
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.running.lookup import Known
-from banel_leaderboard.submission.completeness import Place, check_suite, place_of, shown_place
-from banel_leaderboard.submission.copies import check_copies
-from banel_leaderboard.submission.cost import check_cost
-from banel_leaderboard.submission.findings import Finding, Report, Step
-from banel_leaderboard.submission.layout import check_layout
 from banel_leaderboard.submission.metadata import NAME, SubmissionError, load_submission
-from banel_leaderboard.submission.too_fast import check_speed
+from banel_leaderboard.submission.steps.completeness import Place, check_suite, place_of, shown_place
+from banel_leaderboard.submission.steps.copies import check_copies
+from banel_leaderboard.submission.steps.cost import check_cost
+from banel_leaderboard.submission.steps.findings import Finding, Report, Step
+from banel_leaderboard.submission.steps.layout import check_layout
+from banel_leaderboard.submission.steps.too_fast import check_speed
 
 SILENT = "no agent here says which policy it asks samples of"
 

@@ -22,9 +22,9 @@ from banel_leaderboard.ranking.rows import Board, Question, Row
 from banel_leaderboard.records.find_runs import valid_records
 from banel_leaderboard.records.pack import pack
 from banel_leaderboard.submission.check import check_submission, refuse, submissions_in
-from banel_leaderboard.submission.completeness import suite_of
-from banel_leaderboard.submission.findings import Report
 from banel_leaderboard.submission.metadata import Submission, Tuning
+from banel_leaderboard.submission.steps.completeness import suite_of
+from banel_leaderboard.submission.steps.findings import Report
 from banel_leaderboard.sweeping.suites import SUITES
 
 MOST_SLUG = 40  # characters of a name in a folder's name

@@ -20,8 +20,8 @@ from banel_envs.files.visible import shown
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.served import serves_all
-from banel_leaderboard.submission.findings import Finding, missing_text
 from banel_leaderboard.submission.metadata import NAME, Submission
+from banel_leaderboard.submission.steps.findings import Finding, missing_text
 from banel_leaderboard.sweeping.suites import SUITES, Suite
 from banel_leaderboard.sweeping.sweep import learns_from_successes, parts_for
 

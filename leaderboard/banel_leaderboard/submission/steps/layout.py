@@ -11,8 +11,8 @@ from pathlib import Path
 from banel_envs.files.visible import shown
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.run_folder import LINES
-from banel_leaderboard.submission.findings import Finding
 from banel_leaderboard.submission.metadata import MOST_FILE, NAME
+from banel_leaderboard.submission.steps.findings import Finding
 
 SPACE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 TASK = r"[A-Za-z0-9_][A-Za-z0-9_.]{0,99}-v[0-9]{1,9}"

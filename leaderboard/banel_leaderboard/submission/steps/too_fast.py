@@ -27,8 +27,8 @@ from banel_agents.base import AsksFrom, asks_from
 from banel_leaderboard.proving.load import Run
 from banel_leaderboard.ranking.boards import regime_of
 from banel_leaderboard.records.record import Point, RunRecord
-from banel_leaderboard.submission.completeness import place_of, shown_place
-from banel_leaderboard.submission.findings import Finding
+from banel_leaderboard.submission.steps.completeness import place_of, shown_place
+from banel_leaderboard.submission.steps.findings import Finding
 
 LEVEL = 1e-4  # of honest submissions are flagged, at most
 SLACK = 10.0  # how much better than at both ends of a stretch of the grid a policy in between may be

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from banel_leaderboard.proving.load import Run
-from banel_leaderboard.submission.completeness import place_of, shown_place
-from banel_leaderboard.submission.findings import Finding
+from banel_leaderboard.submission.steps.completeness import place_of, shown_place
+from banel_leaderboard.submission.steps.findings import Finding
 
 FASTEST = 1e8  # tokens a second and thread; the compiled kernel samples about 1e6
 SLACK_CPU = 1.5  # CPU seconds over seconds times threads: other threads than the stated ones load libraries

@@ -25,8 +25,8 @@ from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.records.find_runs import opened
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import LEDGER, RECORD
-from banel_leaderboard.submission.completeness import place_of, shown_place
-from banel_leaderboard.submission.findings import Finding
+from banel_leaderboard.submission.steps.completeness import place_of, shown_place
+from banel_leaderboard.submission.steps.findings import Finding
 
 WINDOW = 8  # sequences
 LEAST = 100  # different windows

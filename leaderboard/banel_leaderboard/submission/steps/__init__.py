@@ -1,0 +1,1 @@
+"""The steps of a check, from (a) to (h), and what they find."""
