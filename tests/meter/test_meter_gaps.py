@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_a_thread_that_changes_the_question_changes_nothing_that_was_accepted():
         witnessed.append(tokens.copy())
         return truth(tokens)
 
-    oracle, tokens, stop = Oracle(Task(PROBLEM, reward)), rows(4, 1), threading.Event()
+    oracle, tokens, stop = Oracle(Task(PROBLEM, reward), budget=1_000_000), rows(4, 1), threading.Event()
     forms = [rows(4, 1), rows(4, 2), np.array([[END, 0, 0]] * 4)]
 
     def flip():
@@ -150,7 +151,9 @@ def test_a_thread_that_changes_the_question_changes_nothing_that_was_accepted():
     thread.start()
     answers, refused = [], 0
     try:
-        for _ in range(2_000):
+        # How often the threads meet depends on the machine: a busy one needs more turns, so the count ends the loop.
+        deadline = time.monotonic() + 60
+        while min(len(answers), refused) < 500 and time.monotonic() < deadline and oracle.left >= 4:
             try:
                 answers.append(oracle(tokens))
             except BadTokens:
