@@ -19,7 +19,7 @@ What a failure can teach: every sample of the base policy is feasible, so a fail
 which one. Successes are rare samples of the chain, so most failures are its common samples. Rejecting these moves
 probability to rarer transitions, towards the motifs or away from them. The answers tell the two apart only if a run meets
 successes, which are then missing from the failures. At a base success of 1e-2 that is so (one seed: BaNEL ends at
-10^-2.05 and its oracle-free twin at 10^-3.85). At 1e-4 and below a run may meet no success, and then it equals its twin.
+10^-2.07 and its oracle-free twin at 10^-3.85). At 1e-4 and below a run may meet no success, and then it equals its twin.
 """
 
 from __future__ import annotations

@@ -154,6 +154,34 @@ class Silent(Steps):
         yield from ()
 
 
+class Early(Steps):
+    """Asks before its first yield."""
+
+    name = "early"
+
+    def learn(self, problem, oracle, rng):
+        oracle(np.zeros((2, T), int))
+        yield problem.base_policy()
+
+
+class Unmade(Steps):
+    """Fails before its first question, unless it asks six at once."""
+
+    name = "unmade"
+
+    def learn(self, problem, oracle, rng):
+        yield problem.base_policy()
+        if self.config.batch != 6:
+            raise ValueError("it asks six at once")
+        yield from super().learn(problem, oracle, rng)
+
+
+class Banel(Steps):
+    """Has the name of an agent that ships."""
+
+    name = "banel"
+
+
 class Scripted(Steps):
     """Asks SCRIPT and stops."""
 
@@ -210,6 +238,17 @@ class Twice(Steps):
         while oracle.left:
             yield base
             oracle(base.sample(5, rng))
+
+
+class Rough(Steps):
+    """Its policies compute a little differently in batches of other sizes, and say so."""
+
+    name = "rough"
+
+    def learn(self, problem, oracle, rng):
+        for k, policy in enumerate(super().learn(problem, oracle, rng)):
+            policy.tolerance = (0.1, 0.3, 0.2)[k % 3]
+            yield policy
 
 
 class Catches(Steps):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import banel_envs
 from banel_envs import Problem, Task
-from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.errors import BadValue, MissingExtra, RewardNotAsked
 from banel_envs.policies import Repeating, Uniform
 from banel_envs.reward_checks import neighbours
 from banel_envs.testing import ContractBroken, check_policy, check_task
@@ -65,7 +65,8 @@ def test_the_task_that_the_readme_shows():
     (code,) = re.findall(r"Save as `my_task.py`:\n\n```python\n(.*?)```", text, re.DOTALL)
     module: dict = {}
     exec(code, module)
-    check_task(module["build"]())
+    with pytest.warns(RewardNotAsked):
+        check_task(module["build"]())
     check_task(module["build"](), spend=30)
     check_task(dataclasses.replace(module["build"](), free_evaluation=True), needs_witness=False)
 
@@ -135,7 +136,28 @@ def test_a_paid_reward_is_not_asked():
     def paid(tokens):
         raise AssertionError("evaluated")
 
-    check_task(task(reward=paid, free_evaluation=False))
+    with pytest.warns(
+        RewardNotAsked, match=r"was not asked, so nothing of it was checked; check_task\(task, spend=300\)"
+    ):
+        check_task(task(reward=paid, free_evaluation=False))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda t: np.full(len(t), 0.5), "give int8"),
+        (lambda t: np.full(len(t), np.nan), "give int8"),
+        (lambda t: np.random.default_rng().integers(2, size=len(t)).astype(np.int8), "differently the second time"),
+        (reward, "has no witness, and all else is sound.*needs_witness=False"),
+    ],
+)
+def test_a_reward_is_checked_before_a_missing_witness(answer, message):
+    unknown = task(reward=answer, successes=lambda: None, witness=lambda: None)
+    with pytest.raises(ContractBroken, match=message):
+        check_task(unknown)
+    if answer is not reward:
+        with pytest.raises(ContractBroken, match=message):
+            check_task(dataclasses.replace(unknown, free_evaluation=False), spend=300)
 
 
 class Moody:

@@ -7,7 +7,8 @@ and `####  18`, which have no answer at all.
 
 `lenient` is a variant of ours that reads numbers as numbers. It looks at what follows each `####` up to the end of its line,
 takes signs (the Unicode minus too), `$`, `%`, commas between groups of three digits and decimals, leaves out words such as
-units, and compares exact decimals. If there are no numbers there, or two different ones, there is no answer.
+units, and compares exact decimals. If there are no numbers there, or two different ones, there is no answer; nor where a number
+goes on in a form that is not read, such as `5,5` and `1e1`.
 
 | after `#### `      | reference | lenient |
 |--------------------|-----------|---------|
@@ -19,6 +20,7 @@ units, and compares exact decimals. If there are no numbers there, or two differ
 | `$18`, `−18`       | none      | 18, -18 |
 | `50%`              | `50`      | 50      |
 | `18 or 19`         | `18`      | none    |
+| `5,5`, `1e1`       | `55`, `1` | none    |
 | `eighteen`         | none      | none    |
 """
 
@@ -44,6 +46,8 @@ _NUMBER = re.compile(
     "(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:[.][0-9]+)?|[0-9]+(?:[.][0-9]+)?|[.][0-9]+)"
 )
 
+_GOES_ON = re.compile("(?:,|[.]|[eE][-+\u2212]?)[0-9]")
+
 
 def reference(text: str) -> str | None:
     """The answer in a solution as a text without commas; None where there is none."""
@@ -52,15 +56,17 @@ def reference(text: str) -> str | None:
 
 
 def lenient(text: str) -> Decimal | None:
-    """The answer in a solution as an exact number; None where there is none, or two that differ."""
-    numbers = {_value(number) for line in _AFTER_MARK.findall(text) for number in _NUMBER.finditer(line)}
-    return numbers.pop() if len(numbers) == 1 else None
+    """The answer in a solution as an exact number; None where there is none, or two that differ, or one not read whole."""
+    found = [number for line in _AFTER_MARK.findall(text) for number in _NUMBER.finditer(line)]
+    numbers = {_value(number) for number in found}
+    read = len(numbers) == 1 and not any(_GOES_ON.match(number.string, number.end()) for number in found)
+    return numbers.pop() if read else None
 
 
 def _value(number: re.Match[str]) -> Decimal:
     value = Decimal(number["digits"].replace(",", ""))
     negative = (number["sign"] in {"-", "\u2212"}) != bool(number["inner"])
-    return -value if negative and value else value
+    return value.copy_negate() if negative and value else value  # unlike -value it rounds nothing
 
 
 Rule = Callable[[str], Any]
