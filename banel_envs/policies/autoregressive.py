@@ -90,9 +90,8 @@ class Autoregressive(ABC):
         node = np.zeros(n, np.int64)  # the distinct prefix that each of them stands at
         last, state = np.array([V]), self.start()
         for position in range(T):
-            log_probs, state = self.step(last, position, state)  # [m, V]
             try:
-                chosen = invert(log_probs, node, uniform[position, alive])
+                chosen, state = self._draw(last, position, state, node, uniform[position, alive])
             except BadPolicy as error:
                 raise BadPolicy(f"{error}, at position {position}{blame(self)}") from None
             tokens[alive, position] = chosen
@@ -104,9 +103,14 @@ class Autoregressive(ABC):
                 if len(going) == 0:
                     break
                 alive, node, chosen = alive[going], node[going], chosen[going]
-            parents, last, node = _children(node, chosen, len(log_probs), V)
+            parents, last, node = _children(node, chosen, len(last), V)
             state = self.select(state, parents)
         return tokens
+
+    def _draw(self, last: Ints, position: int, state: Any, node: Ints, uniform: Floats) -> tuple[Ints, Any]:
+        """One step, and the tokens [k] that uniform numbers [k] choose after the prefixes `node` [k]; and the new state."""
+        log_probs, state = self.step(last, position, state)  # [m, V]
+        return invert(log_probs, node, uniform), state
 
     def log_prob(self, tokens: Ints) -> Floats:
         """Log-probability [n] of sequences [n, T], each distinct prefix computed once."""

@@ -211,6 +211,12 @@ class TorchPolicy(Fitted):
     def _log_probs(self, batch: Tensor) -> Tensor:
         return self._normalised(self.network(batch))
 
+    def to_network(
+        self, tokens: Ints, weights: NDArray[np.floating] | None
+    ) -> tuple[Ints, NDArray[np.floating] | None]:
+        """What the network is trained on for sequences [n, T] with these weights: the same."""
+        return tokens, weights
+
     def parameters(self) -> Iterator[Tensor]:
         """The network's weights."""
         weights: Iterator[Tensor] = self.network.parameters()

@@ -13,6 +13,7 @@ from banel_envs.errors import BadValue
 from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.cost import COST
 from banel_envs.policies.gradient_step import Adam, descend
+from banel_envs.policies.language.prompted_policy import PromptedPolicy
 from banel_envs.policies.protocol import Trainable
 from banel_envs.policies.steps.compiled_training import CompiledTraining
 from banel_envs.policies.steps.kernel_supports import trains
@@ -35,8 +36,13 @@ class Trainer:
             raise BadValue(f"the learning rate is {lr!r}; it must be a number above 0")
         self.policy, self.lr = policy, lr
         self._compiled: CompiledTraining | None = None
-        if isinstance(policy, TorchPolicy) and trains(policy.network) and policy.vocabulary <= KERNEL_VOCABULARY:
+        if (
+            isinstance(policy, TorchPolicy | PromptedPolicy)
+            and trains(policy.network)
+            and policy.vocabulary <= KERNEL_VOCABULARY
+        ):
             self._compiled = CompiledTraining(policy.network, policy.end, policy.temperature)
+            self._to_network = policy.to_network
         else:
             self._optimiser = Adam(policy.parameters(), lr)
 
@@ -54,8 +60,9 @@ class Trainer:
             loss = self.policy.loss(tokens, weights)
             descend(self._optimiser, loss)
             return float(loss.detach())
-        trie = self._compiled.trie(tokens, weights)
-        COST.trained += trie.positions
+        whole, given = self._to_network(tokens, weights)
+        trie = self._compiled.trie(whole, given)
+        COST.trained += trie.positions - len(tokens) * (whole.shape[1] - tokens.shape[1])  # prompts are not trained
         value = self._compiled.likelihood(trie)
         self._compiled.descend(self.lr)
         return value

@@ -11,6 +11,7 @@ from banel_envs import Problem
 from banel_envs.policies import Excluding, Masked, Mixture, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies.filtered import Filtered
 from banel_envs.policies.guided import Guided
+from banel_envs.policies.language.prompted_policy import PromptedPolicy
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.torch_policy import TorchPolicy
@@ -39,6 +40,12 @@ def network(end, seed=0, temperature=1.0):
     return TorchPolicy(net.eval(), end, temperature)
 
 
+def prompted(end, prompts=((0, 2, 1),), temperature=1.0):
+    net = Transformer(TransformerConfig(V, len(prompts[0]) + T, width=16, layers=2, heads=2))
+    net.initialise(np.random.default_rng(4))
+    return PromptedPolicy(net.eval(), end, prompts, T, temperature)
+
+
 def excluding(policy, end, k=9):
     rows = np.random.default_rng(5).choice(len(space(end)), k, replace=False)
     return Excluding(policy, space(end)[rows])
@@ -64,6 +71,9 @@ KINDS = {
     "repeating": lambda end: Repeating(space(end)[17], V),
     "uniform over a grammar": lambda end: UniformGrammar(FOLLOWING, T, end),
     "masked": lambda end: Masked(network(end), FOLLOWING),
+    "prompted": prompted,
+    "several prompts": lambda end: prompted(end, ((0, 1), (2, 0), (1, 1)), 0.7),
+    "excluding after a prompt": lambda end: excluding(prompted(end), end),
     "guided": lambda end: Guided(network(end), network(end, 1), 0.7),
     "guided within a grammar": lambda end: Masked(Guided(network(end), network(end, 1), 2.0), FOLLOWING),
     "mixture with a grammar": lambda end: Mixture([Masked(network(end), FOLLOWING), UniformGrammar(FOLLOWING, T, end)]),

@@ -1,1 +1,1 @@
-"""Policies that a causal language model of Hugging Face computes (extra `llm`)."""
+"""Policies that answer a prompt: a causal language model of Hugging Face (extra `llm`), or a transformer of this package."""

@@ -9,31 +9,31 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import operator
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 import torch
 
-from banel_envs.errors import BadValue, MissingExtra, ModelMissing
+from banel_envs.errors import BadValue, ModelMissing
+from banel_envs.files.visible import shown
 from banel_envs.policies.autoregressive import Ints
+from banel_envs.policies.language.reading import first_line, read
 
 VARIABLE = "BANEL_MODEL"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 # What a configuration says of the file and not of the function that the model computes.
 OF_THE_FILE = {
     *("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"),
     *("bos_token_id", "eos_token_id", "pad_token_id"),
 }
 
-_loaded: WeakValueDictionary[str, LanguageModel] = WeakValueDictionary()
-"""The models of this process by their digests, for policies that are read from files."""
+_loaded: WeakSet[LanguageModel] = WeakSet()
+"""The models of this process, for policies that are read from files. Two of them may be the same model, loaded twice."""
 
 
 @dataclass(eq=False)
@@ -54,36 +54,21 @@ class LanguageModel:
         dtype: torch.dtype | None = None,
         ends: Sequence[int] | None = None,
     ) -> LanguageModel:
-        """The model of a local folder or of the hub.
+        """The model of a local folder, of a GGUF file or of the hub.
 
         Args:
-            source: the folder, or an id such as "Qwen/Qwen2.5-0.5B-Instruct". Only safetensors are read, and no code.
+            source: the folder, the .gguf file (its weights are no longer quantised then), or an id such as
+                "Qwen/Qwen2.5-0.5B-Instruct". Of a folder only safetensors are read, and no code.
             device: where it computes.
             dtype: float32 on a CPU and bfloat16 elsewhere, if it is None.
-            ends: the ids that end a text; by default all that the folder names.
+            ends: the ids that end a text; by default all that the source names.
 
         Raises:
-            MissingExtra: transformers is not installed.
-            ModelMissing: there is no such folder, or it holds no model.
-            BadValue: no id ends a text.
+            MissingExtra: transformers, or gguf for a GGUF file, is not installed.
+            ModelMissing: there is no such folder or file, it holds no model, or the model or its tokenizer is damaged.
+            BadValue: no id ends a text, or what is said to end one is no id.
         """
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ModuleNotFoundError as error:
-            raise MissingExtra("a language model needs transformers: pip install 'banel-envs[llm]'") from error
-        if not Path(source).is_dir() and (isinstance(source, Path) or not HUB_ID.fullmatch(source)):
-            raise ModelMissing(
-                f"{source} is no folder; give that of a model (config.json, model.safetensors) or a hub id"
-            )
-        dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-        safe = {"trust_remote_code": False}
-        with torch.random.fork_rng(devices=[]):
-            try:
-                model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
-            except (OSError, ValueError, KeyError) as error:
-                first = str(error).strip().partition("\n")[0]
-                raise ModelMissing(f"{source} holds no causal language model that can be read: {first}") from error
-            tokenizer = AutoTokenizer.from_pretrained(source, **safe) if _has_tokenizer(Path(source)) else None
+        model, tokenizer = read(source, dtype or (torch.float32 if device == "cpu" else torch.bfloat16))
         return cls.of(model.to(device), tokenizer, ends=ends, name=str(source))
 
     @classmethod
@@ -93,17 +78,17 @@ class LanguageModel:
         """A model that is in memory. It is frozen from now on.
 
         Raises:
-            BadValue: no id ends a text, or one of them is not of the vocabulary.
+            BadValue: no id ends a text, or one of them is no id, or not of the vocabulary.
         """
         model.eval().requires_grad_(False)
         found = cls(model, tokenizer, (), name)
-        named = _named_ends(model, tokenizer) if ends is None else ends
-        found.ends = tuple(dict.fromkeys(int(k) for k in named if ends is not None or 0 <= k < found.vocabulary))
+        named = [_id(k, name) for k in (_named_ends(model, tokenizer) if ends is None else ends)]
+        found.ends = tuple(dict.fromkeys(k for k in named if ends is not None or 0 <= k < found.vocabulary))
         if not found.ends:
             raise BadValue(f"{name} names no id that ends a text; give ends=[...]")
         if wrong := [k for k in found.ends if not 0 <= k < found.vocabulary]:
             raise BadValue(f"{name}: the end id {wrong[0]} is outside 0..{found.vocabulary - 1}")
-        _loaded[found.digest] = found
+        _loaded.add(found)
         return found
 
     @property
@@ -134,16 +119,76 @@ class LanguageModel:
         return found.hexdigest()
 
     def ids(self, text: str) -> list[int]:
-        """A text as ids, with what the tokenizer puts before every text; BadValue without a tokenizer."""
+        """A text as ids, with what the tokenizer puts before every text.
+
+        Raises:
+            BadValue: there is no tokenizer, the text is no str or holds half of a surrogate pair, the tokenizer cannot
+                write it, or writes an id that is no row of the head.
+        """
+        return self._encoded(text, "the text")
+
+    def plain_ids(self, text: str) -> list[int]:
+        """A text as ids and nothing before or after them; BadValue as for `ids`."""
+        return self._encoded(text, "the text", add_special_tokens=False)
+
+    def _encoded(self, text: str, what: str, **how: bool) -> list[int]:
+        """A text as ids of the head; `what` is its name in an error."""
+        words = self._words
+        _check_text(text, what)
+        try:
+            ids = [int(k) for k in words.encode(text, **how)]
+        except Exception as error:  # such as a tokenizer without a token for what it does not know
+            raise BadValue(
+                f"{self.name}: its tokenizer cannot write {what}: {first_line(error)}; give the prompt as ids"
+            ) from error
+        if wrong := [k for k in ids if not 0 <= k < self.vocabulary]:
+            token = words.convert_ids_to_tokens(wrong[0])
+            raise BadValue(
+                f"{self.name}: {what} holds the token {token!r}, whose id {wrong[0]} is outside 0..{self.vocabulary - 1}: "
+                f"the tokenizer has more ids than the head has rows; write it without, or give the model its own tokenizer"
+            )
+        return ids
+
+    @property
+    def _words(self) -> Any:
+        """The tokenizer; BadValue where there is none."""
         if self.tokenizer is None:
             raise BadValue(f"{self.name} has no tokenizer; give the prompt as ids")
-        return [int(k) for k in self.tokenizer.encode(text)]
+        return self.tokenizer
+
+    def chat(self, question: str, system: str | None = None) -> list[int]:
+        """The ids of a conversation that ends where the model's answer to a question begins, by the tokenizer's chat template.
+
+        The template writes what begins a text itself, so it is not written a second time.
+
+        Args:
+            question: the user's message.
+            system: what comes before it; by default what the template puts there.
+
+        Raises:
+            BadValue: there is no tokenizer, it has no chat template, or the template refuses these messages; or a text is
+                none, as for `ids`.
+        """
+        if not getattr(self._words, "chat_template", None):
+            raise BadValue(f"{self.name} has no chat template; write the prompt as plain text, and give it to `ids`")
+        _check_text(question, "the question")
+        if system is not None:
+            _check_text(system, "the system's message")
+        told = [] if system is None else [{"role": "system", "content": system}]
+        messages = [*told, {"role": "user", "content": question}]
+        try:
+            text = str(self._words.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        except Exception as error:  # a template is a program of the model's, and raises what it likes
+            raise BadValue(
+                f"{self.name}: its chat template refuses the messages: {first_line(error)}; write a plain prompt"
+            ) from error
+        return self._encoded(text, "what its chat template writes", add_special_tokens=False)
 
     def text(self, tokens: Ints) -> str:
         """Ids [t] as text. An id that the tokenizer lacks is written as its number: <id 151700>."""
         known = 0 if self.tokenizer is None else len(self.tokenizer)
         parts = []
-        for is_known, run in itertools.groupby((int(k) for k in tokens), lambda k: k < known):
+        for is_known, run in itertools.groupby((int(k) for k in tokens), lambda k: 0 <= k < known):
             ids = list(run)
             if is_known and self.tokenizer is not None:
                 parts.append(str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)))
@@ -152,31 +197,49 @@ class LanguageModel:
         return "".join(parts)
 
 
-def _has_tokenizer(source: Path) -> bool:
-    """Whether a folder holds a tokenizer; of the hub it is taken for granted. Ids can be used without one."""
-    return not source.is_dir() or any((source / name).exists() for name in TOKENIZERS)
+def _check_text(text: Any, what: str) -> None:
+    """BadValue unless it is a text that UTF-8 can hold, which is what a tokenizer reads."""
+    if not isinstance(text, str):
+        raise BadValue(f"{what} is a {type(text).__name__}; it is a str")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadValue(
+            f"{what} holds {text[error.start]!r} at position {error.start} (from 0), half of a surrogate pair, which is no "
+            f"character; replace it, as by text.encode(errors='replace').decode()"
+        ) from None
 
 
-def _named_ends(model: Any, tokenizer: Any | None) -> list[int]:
+def _id(value: Any, name: str) -> int:
+    """A whole number as an int; BadValue otherwise."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise BadValue(f"{name}: {shown(value)} is said to end a text, and is no id; give ends=[...], whole numbers")
+
+
+def _named_ends(model: Any, tokenizer: Any | None) -> list[Any]:
     """The ids that end a text, by the generation's configuration, the model's and the tokenizer, in this order."""
-    found: list[int] = []
+    found: list[Any] = []
     for owner in (getattr(model, "generation_config", None), model.config, tokenizer):
         ends = getattr(owner, "eos_token_id", None)
-        found += [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        found += [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [ends]
     return found
 
 
 def find(digest: str) -> LanguageModel:
-    """The model with this digest: one that this process has loaded, or that of the folder which BANEL_MODEL names.
+    """The model with this digest: one that this process has loaded, or the one that BANEL_MODEL names.
 
     Raises:
         ModelMissing: there is none.
     """
-    if (known := _loaded.get(digest)) is not None:
+    if (known := next((model for model in _loaded if model.digest == digest), None)) is not None:
         return known
     folder = os.environ.get(VARIABLE)
     if folder:
-        model = LanguageModel.load(Path(folder) if Path(folder).is_dir() else folder)
+        model = LanguageModel.load(folder)
         if model.digest == digest:
             _kept.append(model)
             return model

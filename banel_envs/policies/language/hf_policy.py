@@ -7,13 +7,16 @@ finds there or by its own top_k of 50. Dropout is off, in training too, so that 
 
 What is trained is a LoRA adapter (Hu et al. 2021, arXiv 2106.09685) on all linear layers but the head. Each policy has its own,
 and all share the frozen tensors of the model, so a copy costs no more than its adapter, and so does a stored policy. The adapter
-of a new policy changes nothing: its second factor is 0.
+of a new policy changes nothing: its second factor is 0. As long as it is, samples and scores are computed without it, which
+gives the same bits sooner.
 """
 
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +24,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.errors import BadValue
 from banel_envs.files.visible import shown
 from banel_envs.policies.autoregressive import Floats, Ints
 from banel_envs.policies.cost import COST
+from banel_envs.policies.language.adapter import adapted, draw, is_drawn, sharing
 from banel_envs.policies.language.base_model import LanguageModel, find
+from banel_envs.policies.language.cache import selected
+from banel_envs.policies.language.inversion import drawn
 from banel_envs.policies.storage import checks
 from banel_envs.policies.torch_policy import Fitted
 
 ROUGH = 0.3  # nats: the tolerance that a policy states where its model is not in float32
 STRUCTURE = ("kind", "base", "prompt", "ends", "horizon", "temperature", "rank", "alpha")
 MOST_RANK = 1_024
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a network has read of some prefixes."""
+
+    network: Any  # that with the adapter, or the frozen one
+    cache: Any  # of transformers, prompt and prefixes
 
 
 class HFPolicy(Fitted):
@@ -48,7 +62,8 @@ class HFPolicy(Fitted):
         ends: the ids that end a text, the first of them for all; those of the model by default.
 
     Raises:
-        BadValue: the prompt is empty, or with the sequences longer than what the model reads; or a number is out of range.
+        BadValue: the model is no LanguageModel; the prompt is neither text nor ids, is empty, or with the sequences longer than
+            what the model reads; or a number is out of range.
         MissingExtra: peft is not installed.
     """
 
@@ -66,35 +81,41 @@ class HFPolicy(Fitted):
         temperature: float = 1.0,
         ends: Sequence[int] | None = None,
     ) -> None:
+        if not isinstance(base, LanguageModel):
+            raise BadValue(f"the model is {shown(base)}; give a LanguageModel, such as LanguageModel.load(folder)")
         self.base, self.horizon, self.vocabulary = base, horizon, base.vocabulary
-        self.prompt = tuple(base.ids(prompt) if isinstance(prompt, str) else map(int, prompt))
-        self.ends = base.ends if ends is None else tuple(ends)
-        self.end: int | None = self.ends[0]
+        self._follow(prompt)
+        named = base.ends if ends is None else _ids(ends, "ends", "ids, or None for those of the model")
+        self.ends = tuple(dict.fromkeys(named))  # an id that is named twice counts once
+        self.end: int | None = next(iter(self.ends), None)
         self.temperature, self.rank, self.alpha, self.rows = temperature, rank, alpha, rows
         self._check()
         self.tolerance = 1e-3 if base.model.dtype == torch.float32 else ROUGH
-        self._given = torch.tensor([self.prompt], device=base.device)  # [1, P]
         self._ends = torch.tensor(self.ends, device=base.device)
         self.model = adapted(base.model, rank, alpha)
         draw(self.adapter(), np.random.default_rng(0))
 
+    def _follow(self, prompt: str | Sequence[int]) -> None:
+        """Take this prompt."""
+        self.prompt = (
+            tuple(self.base.ids(prompt)) if isinstance(prompt, str) else _ids(prompt, "the prompt", "text or ids")
+        )
+        self._given = torch.tensor([self.prompt], dtype=torch.long, device=self.base.device)  # [1, P]
+
     def _check(self) -> None:
         """Raise BadValue unless the arguments can be a policy's."""
-        if not self.temperature > 0:
-            raise BadValue(f"temperature is {self.temperature!r}; it must be a number above 0")
+        check_temperature(self.temperature)
+        if not np.isfinite(self.alpha):
+            raise BadValue(f"alpha is {self.alpha!r}; it is a finite number")
         if not self.prompt:
             raise BadValue("the prompt has no token; give at least one, such as the one that begins a text")
+        if not self.ends:
+            raise BadValue("no id ends a text; give at least one in ends, or None for those of the model")
         if wrong := [k for k in (*self.prompt, *self.ends) if not 0 <= k < self.vocabulary]:
             raise BadValue(f"the id {wrong[0]} is outside 0..{self.vocabulary - 1}")
-        for name, value, most in (
-            ("horizon", self.horizon, None),
-            ("rank", self.rank, MOST_RANK),
-            ("rows", self.rows, None),
-        ):
-            if value < 1 or (most is not None and value > most):
-                raise BadValue(
-                    f"{name} is {value}; it is a whole number of at least 1{f' and at most {most:,}' if most else ''}"
-                )
+        check_whole("horizon", self.horizon)
+        check_whole("rank", self.rank, MOST_RANK)
+        check_whole("rows", self.rows)
         most = self.base.context
         if most is not None and len(self.prompt) + self.horizon > most:
             whole = f"a prompt of {len(self.prompt)} tokens and sequences of {self.horizon}"
@@ -104,6 +125,13 @@ class HFPolicy(Fitted):
     def device(self) -> torch.device:
         """Where the model computes."""
         return self.base.device
+
+    def to(self, device: str | torch.device) -> HFPolicy:
+        """Move the model, which all its policies share, and this policy's adapter, in place; give this policy."""
+        self.base.model.to(device)
+        self.model.to(device)
+        self._given, self._ends = self._given.to(device), self._ends.to(device)
+        return self
 
     def adapter(self) -> dict[str, torch.nn.Parameter]:
         """The adapter's weights by name."""
@@ -123,33 +151,46 @@ class HFPolicy(Fitted):
     @torch.inference_mode()
     def step(self, last: Ints, position: int, state: Any) -> tuple[Floats, Any]:
         """Next-token log-probabilities [m, V] in float64, and the cache of prompt and prefixes, which grows in place."""
-        COST.in_torch += len(last)
-        if position == 0:
-            logits, state = self._read(self._given, None)
-            if len(last) > 1:
-                rows = np.zeros(len(last), np.int64)
-                logits, state = logits.expand(len(last), -1), self.select(state, rows)
-        else:
-            logits, state = self._read(torch.from_numpy(last).to(self.device)[:, None], state)
+        logits, state = self._stepped(last, position, state)
         return self._normalised(logits).cpu().numpy(), state
+
+    def _stepped(self, last: Ints, position: int, state: Any) -> tuple[Tensor, Any]:
+        """The model's logits [m, V] and the cache."""
+        COST.in_torch += len(last)
+        if position:
+            return self._read(torch.from_numpy(last).to(self.device)[:, None], state)
+        logits, state = self._read(self._given, Read(self._network(), None))
+        if len(last) > 1:
+            logits, state = logits.expand(len(last), -1), self.select(state, np.zeros(len(last), np.int64))
+        return logits, state
+
+    @torch.inference_mode()
+    def _draw(self, last: Ints, position: int, state: Any, node: Ints, uniform: Floats) -> tuple[Ints, Any]:
+        logits, state = self._stepped(last, position, state)
+        probabilities = torch.softmax(self._folded(logits.float()) / self.temperature, dim=-1)
+        places = (torch.from_numpy(given).to(self.device) for given in (node, uniform))
+        return drawn(probabilities, *places).cpu().numpy(), state
 
     @torch.inference_mode()
     def select(self, state: Any, rows: Ints) -> Any:
         """The cache of the prefixes `rows` [k]."""
         if state is None:
             return None
-        m = state.layers[0].keys.shape[0]
+        m = state.cache.layers[0].keys.shape[0]
         if len(rows) == m and (rows == np.arange(m)).all():
             return state
-        chosen = copy.copy(state)
-        chosen.layers = [copy.copy(layer) for layer in state.layers]
-        chosen.batch_select_indices(torch.from_numpy(rows).to(self.device))
-        return chosen
+        most = len(self.prompt) + self.horizon
+        return replace(state, cache=selected(state.cache, torch.from_numpy(rows).to(self.device), most))
 
-    def _read(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Logits [m, V] after the last of the tokens [m, t], which follow what is in the cache, and the grown cache."""
-        made = self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return made.logits[:, -1], made.past_key_values
+    def _network(self) -> Any:
+        """What computes samples and scores: the frozen model as long as the adapter changes nothing."""
+        changes = any(bool(w.any()) for name, w in self.adapter().items() if not is_drawn(name))
+        return self.model if changes else self.base.model
+
+    def _read(self, tokens: Tensor, state: Read) -> tuple[Tensor, Read]:
+        """Logits [m, V] after the last of the tokens [m, t], which follow what was read, and what is read then."""
+        made = state.network(input_ids=tokens, past_key_values=state.cache, use_cache=True, logits_to_keep=1)
+        return made.logits[:, -1], replace(state, cache=made.past_key_values)
 
     @torch.inference_mode()
     def _after(self, prefix: Ints) -> Floats:
@@ -174,13 +215,20 @@ class HFPolicy(Fitted):
         return logits.index_fill(-1, self._ends, -torch.inf).index_copy(-1, self._ends[:1], total)
 
     def _logits(self, batch: Tensor) -> Tensor:
-        """The model's logits [n, t, V] of sequences [n, t], from one pass over prompt and sequences."""
+        """The logits [n, t, V] of sequences [n, t], from one pass over prompt and sequences."""
         given = torch.cat((self._given.expand(len(batch), -1), batch[:, :-1]), dim=1)
         logits: Tensor = self.model(input_ids=given, use_cache=False, logits_to_keep=batch.shape[1]).logits
         return logits
 
     def _log_probs(self, batch: Tensor) -> Tensor:
-        return self._normalised(self._logits(batch))
+        # The prompt is read once. With gradients it cannot be, because the adapter changes what is read of it.
+        first, state = self._read(self._given, Read(self._network(), None))
+        logits = first.expand(len(batch), -1)[:, None]
+        if batch.shape[1] > 1:
+            state = self.select(state, np.zeros(len(batch), np.int64))
+            rest = state.network(input_ids=batch[:, :-1], past_key_values=state.cache, use_cache=True).logits
+            logits = torch.cat((logits, rest), dim=1)
+        return self._normalised(logits)
 
     def _rows(self, width: int) -> int:
         return min(self.rows, super()._rows(width))
@@ -204,10 +252,16 @@ class HFPolicy(Fitted):
         draw(twin.adapter(), rng)
         return twin
 
+    def after(self, prompt: str | Sequence[int]) -> HFPolicy:
+        """A copy that follows another prompt; errors as for a new policy."""
+        twin = self.clone()
+        twin._follow(prompt)
+        twin._check()
+        return twin
+
     def tempered(self, temperature: float) -> HFPolicy:
         """A copy whose temperature is multiplied by `temperature`."""
-        if not temperature > 0:
-            raise BadValue(f"temperature is {temperature!r}; it must be a number above 0")
+        check_temperature(temperature)
         twin = self.clone()
         twin.temperature = self.temperature * temperature
         return twin
@@ -252,33 +306,23 @@ class HFPolicy(Fitted):
         return made
 
 
-def adapted(model: Any, rank: int, alpha: float) -> Any:
-    """A copy of a frozen model, sharing its tensors, with a LoRA adapter in float32 on every linear layer but the head."""
+def _ids(values: Any, what: str, takes: str) -> tuple[int, ...]:
+    """Whole numbers, as they stand in a list, an array or a tensor; BadValue, naming the value, for anything else."""
     try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ModuleNotFoundError as error:
-        raise MissingExtra("a policy of a language model needs peft: pip install 'banel-envs[llm]'") from error
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, bias="none")
-    with torch.random.fork_rng(devices=[]):  # peft draws from the process's generator; `draw` draws again
-        made = inject_adapter_in_model(config, sharing(model)).eval()
-    for weight in made.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    return made
+        return tuple(operator.index(k) for k in values)
+    except TypeError:
+        raise BadValue(f"{what} is {shown(values)}; give {takes}, which are whole numbers") from None
 
 
-def sharing(model: Any) -> Any:
-    """A copy of a model that shares the tensors which are not trained."""
-    tensors = (*model.parameters(), *model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors if not tensor.requires_grad})
+def check_temperature(value: float) -> None:
+    """BadValue unless it is a finite number above 0."""
+    if not 0 < value < np.inf:
+        raise BadValue(f"temperature is {value!r}; it must be a finite number above 0")
 
 
-def draw(adapter: Mapping[str, torch.nn.Parameter], rng: np.random.Generator) -> None:
-    """Make an adapter untrained, in place: the first factors uniform as in torch.nn.Linear, the second ones 0."""
-    with torch.no_grad():
-        for name, weight in adapter.items():
-            if ".lora_A." not in name:
-                weight.zero_()
-                continue
-            bound = 1 / np.sqrt(weight.shape[1])
-            weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(weight.shape))))
+def check_whole(name: str, value: Any, most: int | None = None) -> None:
+    """BadValue unless it is a whole number of at least 1, and at most `most` where that is given."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
+        limit = f" and at most {most:,}" if most else ""
+        raise BadValue(f"{name} is {value!r}; it is a whole number of at least 1{limit}")

@@ -37,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "guided": Kind("banel_envs.policies.guided:Guided", forms.GUIDED),
     "onnx": Kind("banel_envs.policies.onnx_models.policy:OnnxPolicy", forms.ONNX),
     "filtered": Kind("banel_envs.policies.filtered:Filtered", forms.FILTERED),
+    "prompted": Kind("banel_envs.policies.language.prompted_policy:PromptedPolicy", forms.LEAF),
     "language": Kind("banel_envs.policies.language.hf_policy:HFPolicy", forms.LEAF),
 }
 
