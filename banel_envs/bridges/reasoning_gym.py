@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.bridges.asker import Asker, OneByOne
+from banel_envs.bridges.desk.asker import Asker, OneByOne
 from banel_envs.bridges.texts import question_of, row_of
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.names import shown
@@ -137,7 +137,7 @@ def reasoning_dataset(
         problem: the public half of the task that the desk's oracle judges.
         desk: a Desk, or a DeskClient.
         size: how many entries it says it has.
-        question: what is asked; by default the problem's prompt, or a sentence that names its vocabulary.
+        question: what is asked; by default the problem's prompt, its words and an example of the form.
         name: begins the keys; see `OneByOne`.
 
     Raises:

@@ -6,37 +6,48 @@ The observation is the question, the action is the whole answer as a text, and t
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from banel_envs.bridges.asker import Asker, OneByOne
+from banel_envs.bridges.desk.asker import Asker, OneByOne
 from banel_envs.bridges.texts import question_of, row_of
 from banel_envs.errors import BadValue
 from banel_envs.names import shown
 from banel_envs.problem import Problem
+
+LONGEST = 50  # characters of a token, where tokens have no printed forms; string.printable has twice as many
 
 
 class TextEnv(gym.Env[str, str]):
     """Asks at a desk; each step is an evaluation, repeats too.
 
     The reward is 1.0 for a success and 0.0 for a failure. A withheld success has the reward 0.0 and `info["withheld"]`. A text
-    that is no sequence of the problem has the reward 0.0 and `info["unwritten"]`, and is not charged.
+    that is no sequence of the problem has the reward 0.0 and `info["unwritten"]`, and is not charged. Such texts may come for
+    ever, since they spend nothing: a loop that waits for the budget to be spent should count them and stop.
+
+    Where the problem has an `encoder`, any text may be written, and `action_space` is what its samples are drawn of: printable
+    ASCII, at most LONGEST characters a token. Where its vocabulary is a number and it has none, texts cannot be read.
 
     Args:
         problem: the public half of the task that the desk's oracle judges.
         desk: a Desk, or a DeskClient.
-        question: what is observed; by default the problem's prompt, or a sentence that names its vocabulary.
+        question: what is observed; by default `banel_envs.bridges.texts.question_of(problem)`: the problem's prompt, the words
+            that an answer is made of, and an example of the form.
         name: begins the keys; see `OneByOne`.
+
+    Raises:
+        BadValue: the problem's tokens have no printed forms, and it has no encoder.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(self, problem: Problem, desk: Asker, question: str | None = None, name: str | None = None) -> None:
         self.problem, self.question = problem, question_of(problem) if question is None else question
-        words = [word for index, word in enumerate(problem.words) if index != problem.end]
+        words = _writable(problem)
         longest = problem.T * max(map(len, words))
         self.observation_space = spaces.Text(
             max(len(self.question), 1), min_length=0, charset=_letters([self.question])
@@ -68,6 +79,13 @@ class TextEnv(gym.Env[str, str]):
         self._asked = True
         info = {"unwritten": True} if row is None else {"withheld": True} if np.isnan(told) else {}
         return self.question, 0.0 if np.isnan(told) else told, True, False, info
+
+
+def _writable(problem: Problem) -> list[str]:
+    """Texts that one token may stand for; of a problem that takes any text, one that is as long as most, of all of ASCII."""
+    if problem.encoder is not None:
+        return [string.printable[:LONGEST], string.printable[LONGEST:]]
+    return [word for index, word in enumerate(problem.words) if index != problem.end]
 
 
 def _letters(texts: list[str]) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.bridges.asker import Asker
-from banel_envs.bridges.keys import digest
+from banel_envs.bridges.desk.asker import Asker
+from banel_envs.bridges.desk.keys import digest
 from banel_envs.bridges.texts import row_of, row_of_ids
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.problem import Problem, Tokens

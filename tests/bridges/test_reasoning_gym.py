@@ -9,12 +9,12 @@ import pytest
 
 from banel_envs import TASKS, Oracle
 from banel_envs.bridges import Desk
-from banel_envs.bridges.asker import OneByOne
+from banel_envs.bridges.desk.asker import OneByOne
 from banel_envs.bridges.reasoning_gym import reasoning_dataset, reasoning_task
 from banel_envs.bridges.texts import row_of
 from banel_envs.errors import BadValue, BudgetExhausted, MissingExtra, OpenQuestion
 from banel_envs.testing import check_task
-from tests.bridges.test_desk import Flaky, batch, sums, task_of
+from tests.bridges.desk.test_desk import Flaky, batch, sums, task_of
 
 HERE = importlib.util.find_spec("reasoning_gym") is not None
 needed = pytest.mark.skipif(not HERE, reason="reasoning-gym is not installed")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from banel_envs import Problem, Task
 from banel_envs.bridges import Desk
 from banel_envs.bridges.text_env import TextEnv
 from banel_envs.errors import BadValue, BudgetExhausted
-from tests.bridges.test_desk import Flaky, sums, task_of
+from banel_envs.policies import Uniform
+from tests.bridges.desk.test_desk import Flaky, sums, task_of
 
 
 def test_an_episode_is_one_step():
@@ -54,6 +59,22 @@ def test_bad_input_and_errors_leave_the_episode_open():
             env.step("333")
         flaky.broken = False
         assert env.step("333")[1] == 1.0 and desk.count == 1
+
+
+def test_a_task_over_a_language_model_takes_any_text():
+    """Its vocabulary is a number, so an encoder reads what is written."""
+    plain = Problem("me/Ids-v0", 128, 3, 10, lambda: Uniform(128, 3, 0), end=0, prompt="Which?")
+    task = Task(
+        replace(plain, encoder=lambda text: list(text.encode())), lambda tokens: np.int8(tokens[:, 0] == ord("7"))
+    )
+    with Desk.open(task) as desk:
+        env = TextEnv(desk.problem, desk)
+        assert env.reset()[0] == "Which?" and "7" in env.action_space
+        assert env.step("7")[1] == 1.0
+        env.reset()
+        assert env.step("7777")[4] == {"unwritten": True} and desk.count == 1
+        with pytest.raises(BadValue, match="give the Problem an encoder"):
+            TextEnv(plain, desk, question="Which?")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:gymnasium")

@@ -10,7 +10,7 @@ import pytest
 from banel_envs.bridges import Desk, DeskClient, DeskServer
 from banel_envs.bridges.trl import MeteredReward, by_ids, stop_at_budget
 from banel_envs.errors import BadValue, BudgetExhausted, MissingExtra
-from tests.bridges.test_desk import Flaky, sums, task_of
+from tests.bridges.desk.test_desk import Flaky, sums, task_of
 
 
 def at(step):

@@ -33,8 +33,8 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.bridges.keyed import KeyedOracle, Reply
-from banel_envs.bridges.keys import Entry, digest
+from banel_envs.bridges.desk.keyed import KeyedOracle, Reply
+from banel_envs.bridges.desk.keys import Entry, digest
 from banel_envs.errors import BadValue, DeskClosed, DeskTimeout, OracleMoved
 from banel_envs.meter.oracle import Feedback, Oracle
 from banel_envs.names import shown

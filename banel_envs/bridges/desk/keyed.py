@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.bridges.keys import Entry, KeyFile, digest
+from banel_envs.bridges.desk.keys import Entry, KeyFile, digest
 from banel_envs.errors import BadValue, KeyReused, OpenQuestion, OracleBusy
 from banel_envs.meter.ledger_format import Ask
 from banel_envs.meter.oracle import Oracle, check_meter
@@ -112,6 +112,9 @@ class KeyedOracle:
         return reply
 
     def _told(self, tokens: Tokens) -> Reply:
+        if len(tokens) == 0:  # clients may ask empty batches as often as they wish: that is no loop of one agent
+            typed = self.oracle.feedback == "typed"
+            return Reply(np.empty(0, np.float32), np.empty(0, np.int8) if typed else None)
         if self.oracle.feedback == "typed":
             return Reply(*self.oracle.typed(tokens))
         return Reply(self.oracle(tokens), None)

@@ -22,9 +22,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from banel_envs.bridges import link
-from banel_envs.bridges.desk import Desk
-from banel_envs.bridges.link import Address
+from banel_envs.bridges.desk import link
+from banel_envs.bridges.desk.desk import Desk
+from banel_envs.bridges.desk.link import Address
 from banel_envs.errors import BadTokens, BadValue, FrameBroken
 
 MOST_CONNECTIONS = 256  # at a time; further ones are closed

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from banel_envs.bridges import Desk, DeskClient, DeskServer, link
+from banel_envs.bridges import Desk, DeskClient, DeskServer
+from banel_envs.bridges.desk import link
 from banel_envs.errors import (
     BadTokens,
     BadValue,
@@ -28,9 +29,9 @@ from banel_envs.errors import (
 )
 from banel_envs.files.frames import Frames
 from banel_envs.meter.ledger import Ledger
-from tests.bridges.test_desk import Flaky, Gate, batch, sums, task_of
+from tests.bridges.desk.test_desk import Flaky, Gate, batch, sums, task_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNIX = hasattr(socket, "AF_UNIX")
 ADDRESSES = [None, ("127.0.0.1", 0)]
 
@@ -207,7 +208,7 @@ def test_a_desk_that_was_killed_comes_back_with_its_keys(tmp_path):
     ledger, address, secret = tmp_path / "ledger.jsonl", str(tmp_path / "desk"), "a secret of this test"
     code = f"""
 import sys, time, threading
-from tests.bridges.test_desk import sums, task_of
+from tests.bridges.desk.test_desk import sums, task_of
 from banel_envs.bridges import Desk, DeskServer
 def reward(tokens):
     if sys.argv[1] == "slow" and (tokens == 3).all():

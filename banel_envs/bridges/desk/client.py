@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.bridges import link
-from banel_envs.bridges.link import Address
+from banel_envs.bridges.desk import link
+from banel_envs.bridges.desk.link import Address
 from banel_envs.errors import BadTokens, BadValue, DeskClosed, DeskUnreachable, FrameBroken
 from banel_envs.files.frames import Frames
 

@@ -26,6 +26,7 @@ from banel_envs.errors import (
     OracleBusy,
     OracleMoved,
 )
+from banel_envs.meter import empty_questions
 from banel_envs.meter.ledger import Ledger
 from banel_envs.policies import Uniform
 from banel_envs.problem import FailureType
@@ -127,6 +128,14 @@ def test_the_budget_ends_and_what_was_paid_for_stays():
         assert desk.ask(batch("111"), "b").tolist() == [0]  # the refused batch did not use up its key
         assert desk.left == 0
         assert desk.ask(batch("333", "012"), "a").tolist() == [1, 0]
+
+
+def test_clients_may_come_with_empty_batches_for_ever(monkeypatch):
+    """What an oracle takes for an agent's endless loop are many clients that have nothing to ask just now."""
+    monkeypatch.setattr(empty_questions, "MOST_EMPTY", 2)
+    for feedback in ("full", "failures"):
+        with Desk.open(task_of(sums), feedback=feedback) as desk:
+            assert all(len(desk.ask(np.empty((0, 3), int), f"{k}")) == 0 for k in range(9))
 
 
 def test_bad_input_is_charged_nothing():
