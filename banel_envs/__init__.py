@@ -15,7 +15,7 @@ from banel_envs.meter.ledger import Ledger
 from banel_envs.meter.oracle import Oracle
 from banel_envs.problem import Problem
 from banel_envs.task import TASKS, Task, register_task
-from banel_envs.tasks import SHIPPED
+from banel_envs.tasks import BROUGHT, SHIPPED
 from banel_envs.version import __version__
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 for _id, _builder in SHIPPED.items():
     register_task(_id, _builder)
+for _id, _builder in BROUGHT.items():
+    register_task(_id, _builder, brought=True)
 
 __all__ = [
     "TASKS",

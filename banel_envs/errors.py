@@ -80,6 +80,10 @@ class BudgetExhausted(BanelError):
         return type(self), (self.asked, self.left, self.budget)
 
 
+class NothingAsked(BanelError):
+    """Very many questions in a row had no sequence in them, which costs nothing: a loop of them would never end."""
+
+
 class OracleMoved(BanelError):
     """An oracle was copied, pickled, forked or called from a thread that did not make it; nothing was charged."""
 
@@ -170,6 +174,10 @@ class ReplayDiverged(LedgerError):
 
     def __reduce__(self) -> tuple[type[ReplayDiverged], tuple[str, str]]:
         return type(self), (self.found, self.way_out)
+
+
+class RewardNotAsked(UserWarning):
+    """check_task asked a paid reward nothing, so nothing of it was checked; the message says how to let it ask."""
 
 
 class SeveralBudgets(UserWarning):

@@ -1,5 +1,8 @@
 """Pool: what a task ships where its successes are too rare to be met and too many to be enumerated.
 
+A pool may have no proposals. It then says how many samples are drawn from a policy that is measured, such as a language model,
+whose samples take long; the successes that a run asked still raise the lower end of its rate.
+
 It is data only. How a success rate is estimated with it, and when such an estimate is believed, is said in
 banel_envs/measure/importance.py.
 """

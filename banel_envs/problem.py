@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,9 @@ class Problem:
     """What the codes 1, 2, ... of `Task.failure_type` mean, in the order of their stages; empty where no types are told."""
     decoder: Callable[[Tokens], str] | None = field(default=None, repr=False)
     """Tokens [t] to text, where a sequence's text is not its tokens' texts put together. A V without one prints the numbers."""
+    encoder: Callable[[str], Sequence[int]] | None = field(default=None, repr=False)
+    """Text to tokens, without end tokens behind them: such as `LanguageModel.plain_ids`. With it a problem whose vocabulary is
+    a number takes answers as texts (banel_envs.bridges.texts). BadValue from it says that no tokens write the text."""
 
     def __post_init__(self) -> None:
         if isinstance(self.vocabulary, bool) or self.V < 2:
@@ -72,11 +75,18 @@ class Problem:
         """Tokens a policy may emit, the end token included."""
         return self.vocabulary if isinstance(self.vocabulary, int) else len(self.vocabulary)
 
+    def facts(self) -> dict[str, Any]:
+        """What it says of its sequences, as JSON can hold it: id, vocabulary, horizon, budget, end token and prompt."""
+        return {name: getattr(self, name) for name in ("id", "vocabulary", "horizon", "budget", "end", "prompt")}
+
     @property
     def words(self) -> tuple[str, ...]:
         """The printed form of each token; BadValue where the vocabulary is a number, as that of a language model is."""
         if isinstance(self.vocabulary, int):
-            raise BadValue(f"{self.id}: its {self.V:,} tokens have no printed forms; hand in ids, not text")
+            raise BadValue(
+                f"{self.id}: its {self.V:,} tokens have no printed forms; hand in ids, not text, or give "
+                f"the Problem an encoder, such as encoder=model.plain_ids of a LanguageModel"
+            )
         return self.vocabulary
 
     @property

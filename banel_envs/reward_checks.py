@@ -33,6 +33,38 @@ def check_spend(task: Task, spend: int) -> None:
         )
 
 
+def check_rewards(task: Task, known: Tokens, samples: int, rng: np.random.Generator, spend: int) -> None:
+    """Check what the reward answers to known successes [k, T], to what is beside them and to samples of the base policy."""
+    problem = task.problem
+    known = known[:1_000] if task.free_evaluation else known[:1]
+    tried = (known, neighbours(problem, known[:1], rng), problem.base_policy().sample(min(samples, 1_000), rng))
+    # What may be spent goes to the witness and to samples. Neighbours of a success tell less for the price.
+    if spend:
+        tried = (known, known[:0], tried[2][: spend // ASKED - len(known)])
+    tokens = np.concatenate(tried)
+    successful = check_reward(task, tokens, rng)
+    check_types(task, tokens, successful, rng)
+    check_telling(task, successful, *map(len, tried))
+    check_complete(task, tokens[successful])
+
+
+def unasked(task: Task) -> str:
+    """What check_task says where nothing of a reward was checked."""
+    return (
+        f"{task.problem.id}: its reward is paid (free_evaluation=False) and was not asked, so nothing of it was checked; "
+        f"check_task(task, spend=300) asks it at most 300 times, off the meter"
+    )
+
+
+def check_witness(task: Task, needed: bool) -> None:
+    """ContractBroken where a success is needed and none is known."""
+    if needed and task.witness() is None:
+        raise ContractBroken(
+            f"{task.problem.id}: it has no witness, and all else is sound; give the Task a witness, one success that proves that "
+            f"it can be solved, or leave this out by check_task(task, needs_witness=False)"
+        )
+
+
 def judged(task: Task, tokens: Tokens) -> NDArray[np.bool_]:
     """Which rows succeed [n], once the reward has been found to be one number a row that decides it."""
     id = task.problem.id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from banel_envs.errors import BadValue, MissingExtra
 from banel_envs.names import unknown
+from banel_envs.own_digest import digest_of, sources
 from banel_envs.pool import Pool
 from banel_envs.problem import Problem, Tokens
 
@@ -68,7 +70,8 @@ class Task:
     negative_control: str | None = None
     """What a negative control controls for. In the mean, no method can beat `without_replacement` on such a task."""
     digest: str = ""
-    """SHA-256 over what decides the reward and the base policy. It is written into every ledger."""
+    """SHA-256 over what decides the reward and the base policy. It is written into every ledger. A task that is run or registered
+    without one gets one of its source file, its problem and its base policy (`banel_envs.own_digest`)."""
     family: str = ""
     """The family, in one word, for lists. Tasks of one family share a structure."""
     judges: tuple[str, ...] = ()
@@ -142,18 +145,51 @@ class Task:
         )
 
 
+def with_digest(task: Task, function: Callable[[], Any], module: str | None = None) -> Task:
+    """The task with a digest: its own, or one of what can be known of it. A seeded task has the same one for every seed.
+
+    Args:
+        task: what the function returned.
+        function: the task's function.
+        module: the name of the module that the function was found in, where another one may define it.
+
+    Raises:
+        BadValue, BanelError: as in `own_digest.digest_of`.
+    """
+    if task.digest:
+        return task
+    digest = digest_of(task.problem, function, task.reward, sources(function, task.reward, module))
+    seeded = None if task.seeded is None else partial(_of_seed, task.seeded, digest)
+    return replace(task, digest=digest, seeded=seeded)
+
+
+def _of_seed(seeded: Callable[[int], Task], digest: str, seed: int) -> Task:
+    task = seeded(seed)
+    return task if task.digest else replace(task, digest=digest)
+
+
 class Registry(Mapping[str, Task]):
     """Task ids to tasks. To register a task loads nothing; the task is built when it is first asked for."""
 
     def __init__(self) -> None:
         self._builders: dict[str, str | Callable[[], Task]] = {}
         self._built: dict[str, Task] = {}
+        self._brought: set[str] = set()
 
-    def register(self, id: str, builder: str | Callable[[], Task]) -> None:
-        """Add a task. The builder is a function without arguments that returns it, or "module:function"."""
+    def register(self, id: str, builder: str | Callable[[], Task], *, brought: bool = False) -> None:
+        """Add a task. The builder is a function without arguments that returns it, or "module:function".
+
+        A task is *brought* if its model or its data are not shipped: to build it takes long, and fails where they are missing.
+        """
         if id in self._builders:
             raise BadValue(f"the task {id!r} is registered already; choose another id")
         self._builders[id] = builder
+        if brought:
+            self._brought.add(id)
+
+    def at_hand(self, id: str) -> Task | None:
+        """The task; None if it is not registered, or is brought. Whoever only shows runs does not load a model for them."""
+        return None if id not in self._builders or id in self._brought else self[id]
 
     def __getitem__(self, id: str) -> Task:
         if id not in self._builders:
@@ -164,8 +200,14 @@ class Registry(Mapping[str, Task]):
             if isinstance(builder, str):
                 module, name = builder.split(":")
                 builder = getattr(importlib.import_module(module), name)
-            self._built[id] = builder()
+            self._built[id] = with_digest(builder(), builder)
         return self._built[id]
+
+    def builds(self, id: str, function: object) -> bool:
+        """Whether a function is the one that builds the task of this id, which is not built for that."""
+        builder = self._builders.get(id)
+        named = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+        return builder is function or builder == named
 
     def __contains__(self, id: object) -> bool:
         return id in self._builders
@@ -180,16 +222,17 @@ class Registry(Mapping[str, Task]):
 TASKS = Registry()
 
 
-def register_task(id: str, builder: str | Callable[[], Task]) -> None:
+def register_task(id: str, builder: str | Callable[[], Task], *, brought: bool = False) -> None:
     """Make a task known by its id to `TASKS`, to `gym.make` and `gym.make_vec`, and to the `banel` command.
 
     Args:
         id: `namespace/Name-v<k>`.
         builder: a function without arguments that returns a Task, or "module:function".
+        brought: whether its model or its data have to be brought, so that it is built only by who runs or checks it.
     """
     from gymnasium.envs.registration import register
 
-    TASKS.register(id, builder)
+    TASKS.register(id, builder, brought=brought)
     register(
         id,
         entry_point="banel_envs.environments.env:make_env",

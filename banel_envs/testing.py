@@ -13,6 +13,7 @@ import functools
 import random
 import re
 import types
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,22 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs.binomial import clopper_pearson
-from banel_envs.errors import BadPolicy, BanelError, ContractBroken
+from banel_envs.errors import BadPolicy, BanelError, ContractBroken, RewardNotAsked
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM, checked_log_prob
 from banel_envs.policies.protocol import METHODS, Policy
 from banel_envs.problem import Problem, Tokens
-from banel_envs.reward_checks import (
-    ASKED,
-    FEWEST,
-    check_complete,
-    check_reward,
-    check_spend,
-    check_telling,
-    check_types,
-    judged,
-    neighbours,
-)
+from banel_envs.reward_checks import FEWEST, check_rewards, check_spend, check_witness, judged, unasked
 from banel_envs.task import Task
 
 __all__ = ["ContractBroken", "check_policy", "check_task", "sequences"]
@@ -61,15 +52,20 @@ def check_task(
 
     Of the reward it is checked that it decides every sequence, the same way whenever and beside whatever it is asked;
     that the known successes succeed; that it is not the same for everything tried; and that the base policy does not
-    always succeed. A paid reward (`task.free_evaluation` is False) is not asked at all, unless `spend` says how often.
+    always succeed. Of a paid reward (`task.free_evaluation` is False) none of this is checked, which a warning says, unless
+    `spend` says how often it may be asked: then less is tried, and no known success but the witness.
 
     Args:
         task: what is checked.
         samples: sequences drawn from the base policy, fewer where V x T is large.
         rng: draws them; a fixed stream by default.
-        needs_witness: whether a task without a known success is broken; by default where evaluation is free.
+        needs_witness: whether a task without a known success is broken; by default where evaluation is free. It is the last
+            thing that is checked, so all else that is wrong is named first.
         spend: evaluations that may be asked of a paid reward, each of them off the meter: three a sequence, the
             witness's first.
+
+    Warns:
+        RewardNotAsked: the reward is paid, and spend is 0.
 
     Raises:
         ContractBroken: names what broke.
@@ -84,20 +80,13 @@ def check_task(
     _check_hidden(task)
     _check_copies(problem)
     check_policy(problem.base_policy(), problem, samples, rng)
-    known = _check_successes(task, task.free_evaluation if needs_witness is None else needs_witness)
+    known = _check_successes(task)
     _check_mask(problem, known)
-    if not (task.free_evaluation or spend):
-        return
-    known = known[:1_000] if task.free_evaluation else known[:1]
-    tried = (known, neighbours(problem, known[:1], rng), problem.base_policy().sample(min(samples, 1_000), rng))
-    # What may be spent goes to the witness and to samples. Neighbours of a success tell less for the price.
-    if spend:
-        tried = (known, known[:0], tried[2][: spend // ASKED - len(known)])
-    tokens = np.concatenate(tried)
-    successful = check_reward(task, tokens, rng)
-    check_types(task, tokens, successful, rng)
-    check_telling(task, successful, *map(len, tried))
-    check_complete(task, tokens[successful])
+    if task.free_evaluation or spend:
+        check_rewards(task, known, samples, rng, spend)
+    else:
+        warnings.warn(unasked(task), RewardNotAsked, stacklevel=2)
+    check_witness(task, task.free_evaluation if needs_witness is None else needs_witness)
 
 
 def check_policy(
@@ -265,11 +254,9 @@ def _check_copies(problem: Problem) -> None:
         raise ContractBroken(f"{problem.id}: two base policies share their weights; give a new copy")
 
 
-def _check_successes(task: Task, needs_witness: bool) -> Tokens:
+def _check_successes(task: Task) -> Tokens:
     """The known successes [k, T]: legal, distinct, the witness first and among them."""
     problem, witness, successes = task.problem, task.witness(), task.successes()
-    if witness is None and needs_witness:
-        raise ContractBroken(f"{problem.id}: it has no witness; every task proves that it can be solved")
     known = np.empty((0, problem.T), np.int64) if witness is None else np.asarray(witness)[None]
     if successes is not None:
         if len(np.unique(successes, axis=0)) != len(successes):

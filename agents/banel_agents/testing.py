@@ -15,7 +15,7 @@ from banel_agents.declared import not_samples, questions_of
 from banel_agents.limits import check_reported
 from banel_agents.shared.silence import AgentSilent, asking
 from banel_envs import BudgetExhausted, Oracle, Problem, Task
-from banel_envs.errors import BadPolicy, BadValue, PolicyChanged
+from banel_envs.errors import BadPolicy, BadValue, NothingAsked, PolicyChanged
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import at_most_one, checked_log_prob
 from banel_envs.meter.oracle import Feedback
@@ -108,6 +108,8 @@ def _policies(agent: Agent, problem: Problem, oracle: Oracle, seed: int) -> Iter
         raise ContractBroken(f"{agent.name} at NRE {oracle.count}: {error}") from error
     except AgentSilent as error:
         raise ContractBroken(str(error)) from error
+    except NothingAsked as error:
+        raise ContractBroken(f"{agent.name}: {error}") from error
 
 
 def _checked(agent: Agent, policy: Policy, problem: Problem, probe: Tokens, nre: int) -> Mark:

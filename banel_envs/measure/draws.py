@@ -98,6 +98,7 @@ def check_draws(
     alarm: float = FALSE_ALARM,
     *,
     normalisers_only: bool = False,
+    most: int | None = None,
 ) -> None:
     """Refuse a policy that draws, twice, what by its own distributions it would hardly ever draw.
 
@@ -108,11 +109,12 @@ def check_draws(
         alarm: an honest policy is refused with at most this probability.
         normalisers_only: check only the normalisers of filtered policies. This is enough where the rate is computed from
             log-probabilities that are known to be a probability's, and not from draws.
+        most: draw at most so many sequences at once, as where the rate itself rests on so few; None for DRAWS.
 
     Raises:
         BadPolicy: says what was drawn and what should have been drawn.
     """
-    tests = list(_tests(policy, normalisers_only))
+    tests = list(_tests(policy, normalisers_only, most))
     for test in tests:
         for _ in range(2):
             doubt = test(problem, rng, alarm / len(tests), len(tests))
@@ -122,22 +124,25 @@ def check_draws(
             raise BadPolicy(f"{doubt}; for an honest policy this happens less than once in {1 / alarm:.0e} times")
 
 
-def _tests(policy: Policy, normalisers_only: bool) -> Iterator[Test]:
+def _tests(policy: Policy, normalisers_only: bool, most: int | None) -> Iterator[Test]:
     """The tests of a policy, one or more for each of its parts."""
     if is_plainly(policy, Mixture):
         for member in policy.members:
-            yield from _tests(member, normalisers_only)
+            yield from _tests(member, normalisers_only, most)
     elif is_plainly(policy, Excluding):
-        yield from _tests(policy.policy, normalisers_only)
+        yield from _tests(policy.policy, normalisers_only, most)
     elif is_plainly(policy, Filtered):
         yield partial(_normaliser_doubt, policy)
-        yield from _tests(policy.policy, normalisers_only)
+        yield from _tests(policy.policy, normalisers_only, most)
     elif not normalisers_only:
-        yield partial(_draws_doubt, policy)
+        yield partial(_draws_doubt, policy, most)
 
 
-def _draws_doubt(policy: Policy, problem: Problem, rng: np.random.Generator, alarm: float, parts: int) -> str | None:
+def _draws_doubt(
+    policy: Policy, most: int | None, problem: Problem, rng: np.random.Generator, alarm: float, parts: int
+) -> str | None:
     n = max(LEAST, min((DRAWS if walks(policy) else FEWER) // parts, NUMBERS // problem.V))
+    n = n if most is None else min(n, most)
     seen = Scores(policy, problem, rng)
     along(policy, problem.check_tokens(policy.sample(n, rng)), problem, seen)
     if seen.impossible:

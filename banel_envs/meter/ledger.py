@@ -90,6 +90,8 @@ class Ledger:
     def open(cls, path: str | Path, header: Mapping[str, Any]) -> Ledger:
         """Create a ledger, or open one of the same run to replay and continue it.
 
+        One of another run that holds no question is begun anew.
+
         Raises:
             LedgerMismatch: the file belongs to another run; names the first difference.
             LedgerLocked: someone has it open for writing.
@@ -102,9 +104,9 @@ class Ledger:
         try:
             content = store.read()
             events = ledger_format.parse(content, path)
+            if _is_begun_anew(path, events, header):
+                content, events = b"", Events()
             ledger = cls(store, events, path)
-            if events.lines:
-                _check_header(path, events.header, header)
             ledger._repair(content)
             if not events.lines:
                 events.header = dict(header)
@@ -269,6 +271,21 @@ def _first_line(header: Mapping[str, Any]) -> str:
     return body
 
 
+def _is_begun_anew(path: Path, events: Events, header: Mapping[str, Any]) -> bool:
+    """Whether a ledger of another run can make room for this one; LedgerMismatch if it is another's and holds a question.
+
+    Where nothing was asked nothing can be lost, so a run that failed before its first question does not bar its folder.
+    """
+    try:
+        if events.lines:
+            _check_header(path, events.header, header)
+    except LedgerMismatch:
+        if events.asks:
+            raise
+        return True
+    return False
+
+
 def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(dict(wanted)))
     for key in [*wanted, *found]:
@@ -279,6 +296,8 @@ def _check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
                 raise LedgerMismatch(_bits_differ(path, found.get("bits", 1), wanted.get("bits", 1)))
             if key == "judges":
                 raise _judges_differ(path, found.get(key), wanted.get(key))
+            if key == "digest" and found.get("task") == wanted.get("task"):
+                raise LedgerMismatch(_version_differs(path, wanted.get("task"), found.get(key), wanted.get(key)))
             raise LedgerMismatch(
                 f"{path} belongs to another run: its {visible(key)} is {shown(found.get(key))}, "
                 f"this run's is {shown(wanted.get(key))}; "
@@ -291,6 +310,15 @@ def _bits_differ(path: Path, found: Any, wanted: Any) -> str:
         f"{path} was begun by a package whose random numbers, sampling or training give other bits (number {shown(found)}) "
         f"than those installed here (number {shown(wanted)}): the same seed would ask other questions; "
         f"install the version that began it, or choose another folder"
+    )
+
+
+def _version_differs(path: Path, task: Any, found: Any, wanted: Any) -> str:
+    return (
+        f"{path} belongs to another version of the task {shown(task)}: its digest is {shown(found)}, this run's is "
+        f"{shown(wanted)}. A Task that states no digest has one of its source file, its problem and its base policy: restore "
+        f"those to go on with the run, state the former digest if what was changed decides nothing, or choose another folder. "
+        f"Where nothing was changed, the base policy is another one each time that it is made: seed it, or state a digest"
     )
 
 

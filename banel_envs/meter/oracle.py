@@ -33,6 +33,7 @@ from banel_envs.errors import (
     ReplayDiverged,
 )
 from banel_envs.meter.answers import Answer, answers
+from banel_envs.meter.empty_questions import EmptyQuestions
 from banel_envs.meter.ledger import Ledger, divergence
 from banel_envs.meter.ledger_format import Ask
 from banel_envs.problem import Problem, Tokens, check_budget
@@ -74,6 +75,7 @@ class Oracle:
         "_binding",
         "_budget",
         "_closed",
+        "_empty",
         "_feedback",
         "_home",
         "_ledger",
@@ -114,6 +116,7 @@ class Oracle:
         # as one, so that an interrupt finds it before or after a change and never in between.
         self._meter = (0, 0, 0)
         self._answering = False  # whether the reward is being asked at this moment
+        self._empty = EmptyQuestions()
 
     def __init_subclass__(cls, **_: Any) -> NoReturn:
         raise OracleSubclassed(
@@ -182,6 +185,7 @@ class Oracle:
             OracleBusy: called by the reward that is being asked; nothing is charged, the question goes on.
             OpenQuestion: an earlier question was interrupted and has to be asked again first.
             ReplayDiverged: resuming from a ledger, this is not the question it holds.
+            NothingAsked: n was 0 more than 10,000 times in a row; one such question is free, its answer an empty array.
         """
         return self._told(tokens)[0]
 
@@ -205,6 +209,7 @@ class Oracle:
         """The rewards of sequences [n, T] as the feedback tells them, and the question; None where nothing was asked."""
         self._check_home()
         clean = self._problem.check_tokens(tokens)
+        self._empty.note(len(clean), self.count, self._budget)
         if len(clean) == 0:
             return np.empty(0, np.float32), None
         ledger = self._open()

@@ -18,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_agents import AGENTS, limits, make_agent
+from banel_agents.base import ask
 from banel_agents.limits import OneOf, Range, Rule, check_settings, rules
 from banel_agents.shared import silence
 from banel_agents.shared.silence import AgentSilent, asking
 from banel_agents.testing import check_agent
 from banel_envs import Ledger, Oracle, Problem, Task
 from banel_envs.errors import BadValue
+from banel_envs.meter import empty_questions
 from banel_envs.policies import Uniform
 from banel_envs.testing import ContractBroken
 from banel_leaderboard import run
@@ -344,6 +346,19 @@ def test_a_value_that_cannot_be_written_out_is_still_refused():
 
 def test_the_snippet_in_the_docstring_runs():
     assert doctest.testmod(limits).failed == 0
+
+
+def test_check_agent_ends_with_an_agent_that_asks_nothing(monkeypatch):
+    monkeypatch.setattr(empty_questions, "MOST_EMPTY", 20)
+
+    class Empty(small.Small):
+        def learn(self, problem, oracle, rng):
+            yield problem.base_policy()
+            while oracle.left:
+                ask(oracle, problem.base_policy().sample(0, rng))
+
+    with pytest.raises(ContractBroken, match=r"21 questions in a row had no sequence in them, at NRE 0 of 200"):
+        check_agent(Empty, small.task())
 
 
 def test_check_agent_ends_with_an_agent_that_only_yields(monkeypatch):

@@ -22,8 +22,7 @@ from banel_leaderboard.command.settings import read_settings
 from banel_leaderboard.proving.load import load_runs
 from banel_leaderboard.records.find_runs import find, finished_runs
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import load_policy, read_status
-from banel_leaderboard.running.evaluator import file_sha256
+from banel_leaderboard.records.run_folder import file_sha256, load_policy, read_status
 from banel_leaderboard.sweeping.plan import _medians
 from tests.shared.hostile import ODD, put, within
 from tests.shared.runs import make_run, tiny

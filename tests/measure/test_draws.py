@@ -192,3 +192,5 @@ def test_a_large_vocabulary_is_drawn_in_small_numbers(monkeypatch):
 
     check_draws(Counts(V, T, None), problem(None), np.random.default_rng(0))
     assert sizes == [100]
+    check_draws(Counts(V, T, None), problem(None), np.random.default_rng(0), most=7)
+    assert sizes == [100, 7]

@@ -16,6 +16,7 @@ from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadValue
 from banel_envs.measure.success import exact_rate
 from banel_envs.policies import Repeating, Uniform
+from banel_envs.pool import Pool
 
 T = 4
 PROBLEM = Problem("test/Success-v0", ("a", "b"), T, 1, partial(Uniform, 2, T, None))
@@ -143,3 +144,20 @@ def test_a_paid_reward_is_never_evaluated_off_the_meter():
         success_rate(Task(PROBLEM, reward, free_evaluation=False), PROBLEM.base_policy(), np.random.default_rng(0))
     with pytest.raises(BadValue, match="give rng, a numpy Generator"):
         success_rate(Task(PROBLEM, reward), PROBLEM.base_policy())
+
+
+@pytest.mark.parametrize("hits", [True, False])
+def test_a_pool_without_proposals_says_how_many_samples_are_drawn(hits):
+    reward = enough if hits else lambda tokens: np.zeros(len(tokens), np.int8)
+    task = Task(PROBLEM, reward, pool=lambda: Pool((), 20, 40))
+    rate = success_rate(task, Uniform(2, T, None), np.random.default_rng(0))
+    assert rate.samples == 20 and rate.method == "certified" and rate.log10 is None
+    if not hits:
+        assert rate.low is None and 10**rate.high == pytest.approx(1 - 0.025 ** (1 / 20))
+        return
+    assert 10**rate.low <= 5 / 16 <= 10**rate.high < 1
+    # The mass of the successes that are known is the lower end, to the last digit where they are all.
+    known = success_rate(task, Uniform(2, T, None), np.random.default_rng(0), known=np.array([*THREE_BS, [0, 0, 0, 0]]))
+    assert 10**known.low == pytest.approx(5 / 16) and 5 / 16 < 10**known.high < 1
+    many = success_rate(task, Uniform(2, T, None), np.random.default_rng(0), samples=2_000)
+    assert many.method == "monte_carlo" and many.samples == 2_000

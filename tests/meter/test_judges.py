@@ -12,6 +12,7 @@ from banel_envs import TASKS, Ledger, Oracle, Problem, Task, task
 from banel_envs.errors import BadValue, JudgesDiffer, LedgerMismatch, MissingExtra
 from banel_envs.meter.file_reward import answered_by_files
 from banel_envs.policies import Uniform
+from banel_envs.tasks import SHIPPED
 from banel_leaderboard.running.machine import versions
 
 PROBLEM = Problem("test/Judged-v0", ("a", "b"), 3, 20, partial(Uniform, 2, 3, None))
@@ -43,7 +44,7 @@ def installed(monkeypatch, **found):
 
 
 def test_which_tasks_are_judged_by_a_library():
-    assert {id: TASKS[id].judges for id in TASKS if TASKS[id].judges} == JUDGED
+    assert {id: TASKS[id].judges for id in SHIPPED if TASKS[id].judges} == JUDGED
     assert all(TASKS[id].blind().judges == judges for id, judges in JUDGED.items())
 
 

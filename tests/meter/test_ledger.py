@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banel_envs import Ledger, Oracle, Problem, Task
-from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerWriteError
+from banel_envs.errors import LedgerCorrupt, LedgerLocked, LedgerMismatch, LedgerWriteError
 from banel_envs.meter import ledger_format
 from banel_envs.policies import Uniform
 from tests.shared.fuzz_meter import END, T, legal, truth
@@ -378,3 +378,17 @@ def test_a_row_is_answered_once():
             ledger.answer(start, np.zeros(n, np.int8))
     assert ledger.head == head
     assert ledger.asks[0].rewards.tolist() == [-1, 1, 0, -1]
+
+
+def test_a_ledger_of_another_run_without_a_question_is_begun_anew(tmp_path):
+    path, other = tmp_path / "l", {**HEADER, "task": "another/Task-v0"}
+    Ledger.open(path, other).close()
+    ledger = Ledger.open(path, HEADER)
+    assert (ledger.header, ledger.lines) == (HEADER, 1)
+    ledger.ask(np.zeros((1, HEADER["horizon"]), np.int64))
+    ledger.close()
+    assert Ledger.read(path).header["task"] == HEADER["task"]
+    content = path.read_bytes()
+    with pytest.raises(LedgerMismatch, match="belongs to another run: its task is"):
+        Ledger.open(path, other)
+    assert path.read_bytes() == content

@@ -19,11 +19,13 @@ from banel_envs.errors import (
     BadTokens,
     BadValue,
     LedgerMismatch,
+    NothingAsked,
     OpenQuestion,
     OracleClosed,
     OracleMoved,
     ReplayDiverged,
 )
+from banel_envs.meter import empty_questions
 from banel_envs.policies import Uniform
 from tests.shared.fuzz_meter import BAD, END, T, fuzz, legal, truth
 from tests.shared.fuzz_processes import fuzz_processes, hammer, in_child
@@ -54,6 +56,23 @@ def make(answer=truth, **kwargs):
 def assert_sound(tally):
     assert {name: tally[name] for name in BAD} == dict.fromkeys(BAD, 0)
     assert tally["evaluated"] == tally["charged"] > 0
+
+
+def test_a_loop_of_empty_questions_ends(monkeypatch):
+    """They cost nothing, so without an end the run of an agent whose batch size is 0 would never end."""
+    monkeypatch.setattr(empty_questions, "MOST_EMPTY", 5)
+    oracle, reward = make()
+    none = np.empty((0, T), np.int64)
+    for _ in range(3):  # only those in a row are counted
+        assert all(oracle(none).shape == (0,) for _ in range(5))
+        oracle(rows(2))
+    for _ in range(5):
+        oracle(none)
+    for number in (6, 7):
+        with pytest.raises(NothingAsked, match=f"{number} questions in a row had no sequence in them, at NRE 6 of 20"):
+            oracle(none)
+    oracle(rows(1))
+    assert oracle(none).shape == (0,) and oracle.count == len(reward.rows) == 7
 
 
 def test_fuzz_in_process():

@@ -4,12 +4,14 @@ Each round: 1. ask samples of p_theta; 2. fit a failure model p_phi to the failu
 candidates with p_theta(x) / p_phi(x) >= tau, tau being set so that 1 in `f` passes; 4. distil them into p_theta
 (`form="distil"`), or keep p_theta as it is and accumulate the regions of all rounds (`form="regions"`).
 
-What it does here: from failures alone it climbs to nearly 1 on both addition attacks, two decades above its oracle-free
-twin, and ends on a handful of successes; one seed in ten falls below the base. What made it work: p_phi starts from the
-current policy and is fitted to the round's own failures, so that the ratio compares like with like (fitted to all
-failures from the base it drifts into malformed strings), and a light touch in every step. A tie at tau (one sequence
-with much of the mass) must not pass whole. f = 2, the paper's, is slower and loses some seeds; dropping malformed
-candidates helps little.
+What it does here: from failures alone it climbs to nearly 1 on both addition attacks, two decades above its oracle-free twin,
+and ends on a handful of successes; on v0 one seed in ten falls below the base. What made it work: p_phi starts from the
+current policy and is fitted to the round's own failures, so that the ratio compares like with like, and a light touch in
+every step. A tie at tau (one sequence with much of the mass) must not pass whole. What each setting does, by ten seeds on six
+tasks (`python -m benchmarks.findings.ablation`, docs/findings.md, 3): f = 2, the paper's, arrives in fewer seeds and drifts
+less where nothing is gained; p_phi on all failures does as well on the attacks and loses 1 to 8 decades elsewhere; malformed
+candidates, if kept, cost 1.6 decades on the Hard attack and none on v0. On the other four tasks no setting gains over its
+twin.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from banel_envs.problem import Tokens
 
 @dataclass(frozen=True)
 class BaNELConfig(DistilConfig):
-    """BaNEL's knobs; the defaults are what the ablation (`python -m benchmarks.findings.ablation`) left standing."""
+    """BaNEL's knobs; the defaults suit the addition attacks (docs/findings.md, 3, has what each of them does)."""
 
     form: Annotated[str, OneOf("distil", "regions")] = "distil"
     phi_init: Annotated[str, OneOf("base", "current", "fresh")] = "current"  # where p_phi starts; fresh: new weights

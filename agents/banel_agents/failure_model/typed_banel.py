@@ -11,13 +11,14 @@ Without types there is no near miss, so that p_near is p_theta: the round is `ba
 `form` has what else was tried: "imitate" fits p_theta to the near misses themselves (the cross-entropy method, Rubinstein 1999),
 and "gradient" takes REINFORCE's step on the stage, its mean subtracted, in units of its deviation (Williams 1992).
 
-What it does here (`python -m benchmarks.findings.typed --out FILE`, seeds 100 to 109): told types, it asks its first success on
-ListProgram at NRE 1,353 (10 of 10 runs; told failures 3,924, 6 of 10) and on Proof at 4,160 (9 of 10; 2 of 10), with a policy a
-decade above the base by then, and ends at 10^-0.50 and 10^-1.58. On ProofHard it meets none; on Countdown types teach nothing
-before the first success. `imitate` is behind it, and `gradient` ends below the twin on all four. How it was set (seeds 1 to 3):
-passed-over stages with fewer than 30 or 8 near misses made it slow, and without `enough` it went on to narrow on Countdown.
-Proof's types were chosen among five by what they gave on seeds 1 and 2. On instances of ListProgram and Proof that nobody had
-looked at it meets a success in 10 of 10 runs each, against 4 and 1 told failures (docs/findings.md has the command).
+What it does here (`python -m benchmarks.findings.typed --out FILE`, seeds 100 to 109): told types, it asks its first success
+on ListProgram at NRE 1,353 (10 of 10 runs; told failures 3,924, 6 of 10) and on Proof at 4,160 (9 of 10; 2 of 10), with a
+policy a decade above the base by then, and ends at 10^-0.50 and 10^-1.58. On ProofHard it meets none; on Countdown types
+teach nothing before the first success. `imitate` is behind it, and `gradient` ends below the twin on all four (medians). How
+it was set (seeds 1 to 3): passed-over stages with fewer than 30 or 8 near misses made it slow, and without `enough` it went
+on to narrow on Countdown. Proof's types were chosen among five by what they gave on seeds 1 and 2. On instances of
+ListProgram and Proof that nobody had looked at it meets a success in 10 of 10 runs each, against 4 and 1 told failures
+(docs/findings.md has the command).
 Source: the rounds of Lee, Amos, Fanti 2025 (arXiv 2510.09596, section 4); the ratio of two models is ours.
 """
 

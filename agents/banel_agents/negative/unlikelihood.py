@@ -8,9 +8,11 @@ objective).
 The gradient of -log(1 - p) is p / (1 - p) times that of log p: it is large where the policy is sure and fades as the token
 becomes unlikely. So the loss flattens the policy, also where every answer is the same.
 
-What it does here: from failures alone the rate stays at the base policy's. A token that leaves the grammar is unlikely, so
-hardly anything pushes it down, and there are many of them: with the paper's alpha of 1 half of all strings are malformed,
-with 0.1 one in ten. Successes told lift the rate within a few rounds, and it keeps more than a thousand different ones.
+What it does here: from failures alone the rate stays at the base policy's on most tasks of the board, and rises to 10^-3.52
+[-3.65, -2.97] on AdditionAttackHard (base 10^-5.09), as that of any flatter policy would. A token that leaves the grammar is
+unlikely, so hardly anything pushes it down, and there are many of them: with the paper's alpha of 1 half of all strings are
+malformed, with 0.1 one in ten. Successes told lift the rate within a few rounds, and it keeps more than a thousand different
+ones.
 """
 
 from __future__ import annotations

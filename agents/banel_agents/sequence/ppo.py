@@ -6,11 +6,12 @@ reward, at its end. A rollout has at most a twentieth of the budget in steps, ho
 is yielded after each update. When the budget ends, the last rollout is incomplete: its sequences were charged, but the
 agent does not learn from them.
 
-What it does here: once successes are told, it is the most reliable learner, but it ends with few different successes (its
-fresh success is small). It explores by the entropy bonus. Adam scales every gradient to the same size, however small the
-bonus is. So without successes the policy becomes nearly uniform within a third of the budget. On AdditionAttackHard the
-uniform policy succeeds far more often than the base policy, and this brings the first successes. From failures alone
-nothing else happens, and nearly every string is malformed.
+What it does here: once successes are told, it climbs on both addition attacks and ends with few different successes (its
+fresh success is small); on Countdown it ends at 10^-5.56, below the base policy (the board of all agents). It explores by the
+entropy bonus. Adam scales every gradient to the same size, however small the bonus is. So without successes the policy
+becomes nearly uniform within a third of the budget. On AdditionAttackHard the uniform policy succeeds far more often than the
+base policy, and this brings the first successes. From failures alone nothing else happens, and nearly every string is
+malformed.
 
 How it was set: with three times the entropy, half of the runs were lost to the uniform policy. Without entropy the
 policy stays exactly at the base policy until the first success. SB3 divides the advantages by their spread. In a rollout

@@ -37,7 +37,7 @@ class DistilConfig:
     """The settings that all agents with these rounds have; the defaults are those of `banel`."""
 
     batch: BatchSize = 500  # sequences asked a round: 15 rounds of the addition attack's budget, as in the paper
-    f: FilterFactor = 3.0  # 1 in f candidates is kept; the paper has 2 on this task, see the ablation
+    f: FilterFactor = 3.0  # 1 in f candidates is kept; the paper has 2 on the addition attack (docs/findings.md, 3)
     pool: BatchSize = 10_000  # candidates a round
     well_formed: bool = True  # drop candidates that leave the problem's public grammar (its action mask)
     distil_epochs: Epochs = 1.0  # passes over the kept candidates

@@ -1,7 +1,8 @@
 """Stop an agent that goes on without asking. Its budget would never be spent, so its run would never end.
 
 What is counted are the policies that it yields without a question between them. What happens between two yields is not
-counted: an agent that loops there without asking is stopped only by `--timeout`. The agents of this package do not loop
+counted here: an agent that loops there and asks empty batches is stopped by the oracle (`NothingAsked`), one that does not ask
+at all only by `--timeout`. The agents of this package do not loop
 there: each of their rounds asks at least one sequence (`base.ask_samples`), and PPO writes every sequence to its end.
 """
 

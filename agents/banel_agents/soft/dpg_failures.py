@@ -9,9 +9,10 @@ The target is ours. With p_phi proportional to p_theta(x) P(x fails) it is p_the
 the share that the base policy gives it, and what does not gains. Unlike in BaNEL nothing compounds: however many rounds, the
 target is tied to p_theta. What the public grammar excludes has no mass in it.
 
-What it does here: on the addition attack it asks five times as many successes as the base policy, and its final rate is where it
-began: p_phi is fitted to what pi asked, so the target moves on from wherever pi has been, as a bonus for novelty would. Its
-oracle-free twin asks somewhat fewer. With b from 1 to 5 it finds fewer.
+What it does here: on AdditionAttack-v0 it asks five times as many successes as the base policy, and its final rate is near
+where it began (10^-2.37 [-3.05, -1.83] on the board, base 10^-2.89; on Hard 10^-2.81, base 10^-5.09): p_phi is fitted to what
+pi asked, so the target moves on from wherever pi has been, as a bonus for novelty would. Its oracle-free twin asks somewhat
+fewer. With b from 1 to 5 it finds fewer.
 """
 
 from __future__ import annotations
