@@ -17,13 +17,13 @@ from banel_leaderboard.board import overall as table_of
 from banel_leaderboard.board.chart import panel_of
 from banel_leaderboard.board.write import write_figure, write_markdown, write_page
 from banel_leaderboard.proving.asked import Asked
-from banel_leaderboard.proving.load import Proved, load_runs
+from banel_leaderboard.proving.load import Proved, Run, load_runs
 from banel_leaderboard.proving.standing import Standing
 from banel_leaderboard.ranking.across import FLOOR, overall
 from banel_leaderboard.ranking.answers import at_first, mean_distinct
 from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.marks import marks
-from benchmarks.pairs import COMMITTED, pairs
+from benchmarks.pairs import COMMITTED, Pair, gains, pairs
 from tests.shared.boards import boards, rows
 from tests.shared.runs import FAILURE, HIT_AT_5, MISS, make_run, tiny
 
@@ -215,6 +215,34 @@ def test_who_is_not_on_every_task_is_left_out_by_name(tmp_path: Path) -> None:
     assert "part (on 1 of 2 tasks)" in table_of.note(made)
 
 
+def certified(run: Run) -> Run:
+    """The run, its final rates known as an interval only."""
+    *before, last = run.record.points
+    ends = {"log10": None, "low": -4.0, "high": -0.5, "method": "certified", "samples": 1_000, "effective": None}
+    rate = last.success.model_copy(update=ends)
+    points = [*before, last.model_copy(update={"success": rate, "fresh": rate})]
+    return dataclasses.replace(run, record=run.record.model_copy(update={"points": points}))
+
+
+def test_a_task_whose_rates_are_intervals_is_left_out_of_the_third_question(tmp_path: Path) -> None:
+    fill(tmp_path)
+    runs = load_runs(tmp_path).runs
+    exact = overall(make_boards([run for run in runs if run.record.task == "test/Task0-v0"])[0])
+    some = [certified(r) if (r.record.task, r.record.agent) == ("test/Task1-v0", "finds") else r for r in runs]
+    (board,) = make_boards(some)
+    made = overall(board)
+    assert exact is not None and made is not None and made.unscored == ("test/Task1-v0",)
+    worth = [{line.agent: line.scores["worth"].value for line in table.lines} for table in (exact, made)]
+    assert worth[0] == worth[1] and len(worth[0]) == 3
+    assert all(line.scores["first"].high is not None for line in made.lines)  # of both tasks
+    assert "The final rate is scored over the other 1: on test/Task1-v0 a rate is known" in table_of.note(made)
+
+    (board,) = make_boards([certified(run) for run in runs])
+    made = overall(board)
+    assert made is not None and [list(line.scores) for line in made.lines] == [["first", "distinct"]] * 3
+    assert "The final rate has no score" in table_of.note(made)
+
+
 def test_a_row_that_is_only_reported_has_ranks_in_the_first_two_questions(tmp_path: Path) -> None:
     fill(tmp_path)
     made = load_runs(tmp_path)
@@ -255,6 +283,17 @@ def test_pairs_are_compared_up_to_the_first_success(tmp_path: Path) -> None:
     make_run(tmp_path, "alone", ask=HIT_AT_5)
     found = {pair.agent: (pair.to_first, pair.to_question, pair.to_end) for pair in pairs(tmp_path)}
     assert found == {"base": (True, True, True), "other": (False, False, False)}
+
+
+def test_pairs_have_no_gain_where_a_rate_is_an_interval() -> None:
+    pair = Pair("a", "b", "failures", 0, True, True, False, 1.5)
+    assert gains([pair, dataclasses.replace(pair, gain=0.5)]).startswith("+1.00")
+    assert gains([pair, dataclasses.replace(pair, gain=None)]) == "-"
+
+
+def test_pairs_of_reasoning_have_no_gain() -> None:
+    folder = COMMITTED.parent / "2026-11-30-six-word-problems"
+    assert {pair.gain for pair in pairs(folder)} == {None}
 
 
 @pytest.mark.slow

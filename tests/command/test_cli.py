@@ -388,11 +388,30 @@ def test_run_makes_a_run_and_a_second_time_keeps_it(done, capsys):
     assert tree(done) == before
 
 
+def test_a_twin_is_said_to_be_told_nothing(tmp_path, capsys):
+    code, out, err = banel(capsys, *RUN, "--seeds", "3", "--twin", "--out", tmp_path)
+    assert not err
+    assert code == 0 and re.search(r"own/Tiny-v0 +steps +twin +seed 3: .*, told nothing, ", out)
+    assert "first success" not in out
+
+
 @pytest.mark.parametrize(("suffix", "holds"), [(".html", "<html"), (".md", "own/Tiny-v0"), (".png", "PNG")])
 def test_board_writes_what_the_suffix_says(done, tmp_path, capsys, suffix, holds):
     code, out, _ = banel(capsys, "board", done, "--out", tmp_path / f"board{suffix}")
     assert code == 0 and f"board{suffix}" in out
     assert holds in (tmp_path / f"board{suffix}").read_bytes().decode(errors="ignore")
+
+
+def test_board_says_how_many_runs_it_refused_and_fails_where_none_is_left(done, tmp_path, capsys):
+    out = Path(shutil.copytree(done, tmp_path / "runs"))
+    record = out / "other" / "record.json"
+    shutil.copytree(run_folder(out), record.parent)
+    record.write_text("{")
+    code, said, _ = banel(capsys, "board", out, "--out", tmp_path / "board.md")
+    assert code == 0 and said.endswith("board.md; runs: 1 shown, 1 refused\n")
+    shutil.rmtree(next(path for path in out.rglob("ledger.jsonl") if path.parent != record.parent).parent)
+    code, said, _ = banel(capsys, "board", out, "--out", tmp_path / "board.md")
+    assert code == 1 and said.endswith("board.md; runs: 0 shown, 1 refused\n")
 
 
 def test_show_samples_the_final_policy_of_a_task_of_ones_own(done, capsys):

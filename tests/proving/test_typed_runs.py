@@ -14,8 +14,8 @@ from banel_leaderboard.proving.load import how_far, load_runs
 from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
 from banel_leaderboard.proving.standing import Standing
-from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.records.verify import RunRefused, verify
 from banel_leaderboard.running.harness import execute
 from banel_leaderboard.running.lookup import Known
 from tests.proving.forged import forged, parts

@@ -195,6 +195,13 @@ def test_a_policy_yielded_again_is_measured_once(tmp_path):
     assert len(files) == 1
 
 
+def test_a_record_states_how_rough_its_policies_say_they_are(tmp_path):
+    plain, rough = steps(tmp_path), steps(tmp_path, agent=HERE + "Rough")
+    assert (plain.tolerance, rough.tolerance) == (None, 0.3)
+    assert '"tolerance"' not in plain.canonical()  # it is what it was before records had this field
+    assert RunRecord.load(folder_of(tmp_path, rough) / "record.json").tolerance == 0.3
+
+
 def test_a_paid_reward_is_asked_on_the_meter_only(tmp_path):
     record = steps(tmp_path, task=HERE + "paid")
     ledger = Ledger.read(folder_of(tmp_path, record) / "ledger.jsonl")
@@ -294,6 +301,61 @@ def test_going_on_pays_for_nothing_twice(tmp_path):
 def test_an_agent_that_yields_nothing_is_told_so(tmp_path):
     with pytest.raises(RunFailed, match="silent yielded no policy; yield the base policy before the first question"):
         steps(tmp_path, agent=HERE + "Silent")
+
+
+def test_an_agent_that_asks_before_its_first_yield_is_told_so(tmp_path):
+    with pytest.raises(
+        RunFailed, match=r"early asked 2 sequences before its first yield.*yield the base policy before"
+    ):
+        steps(tmp_path, agent=HERE + "Early")
+
+
+def test_a_run_that_failed_before_its_first_question_bars_no_folder(tmp_path):
+    with pytest.raises(RunFailed, match="six at once"):
+        steps(tmp_path, agent=HERE + "Unmade", settings={"batch": 5})
+    record = steps(tmp_path, agent=HERE + "Unmade")
+    assert record.config == {"batch": 6} and record.ledger.count == BUDGET
+
+
+def test_a_finished_run_without_a_question_is_left_as_it_is(tmp_path):
+    record = steps(tmp_path, agent=HERE + "Scripted")
+    assert record.ledger.count == 0
+    before = tree(tmp_path)
+    with pytest.raises(LedgerMismatch, match="belongs to another run"):
+        steps(tmp_path, agent=HERE + "Scripted", settings={"batch": 5})
+    assert tree(tmp_path) == before
+    assert steps(tmp_path, agent=HERE + "Scripted") == record
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("record.json", b"", "record.json is not a record"),
+        ("record.json", b'{"schema_number": 1, "ta', "record.json is not a record"),
+        ("final.safetensors", b"cut", "policy_sha256 is .* final.safetensors has"),
+    ],
+    ids=["an empty record", "a cut record", "a cut policy"],
+)
+def test_a_finished_run_that_was_damaged_is_not_kept_and_can_be_made_again(tmp_path, name, content, says):
+    record = steps(tmp_path)
+    folder = folder_of(tmp_path, record)
+    (folder / "grid").rename(tmp_path / "grid")  # the final policy is a link to one of these
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(BanelError, match=f"{says}.*restore the file, or remove .*record.json"):
+        steps(tmp_path)
+    (folder / "record.json").unlink()
+    own.HEARD.clear()
+    again = steps(tmp_path)
+    assert again.canonical() == record.canonical() and steps(tmp_path) == again
+
+
+def test_a_record_of_another_seed_is_not_kept(tmp_path):
+    record = steps(tmp_path)
+    path = folder_of(tmp_path, record) / "record.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(LedgerMismatch, match="seed is 1 in the record and 0 in its ledger; restore"):
+        steps(tmp_path)
 
 
 @pytest.mark.parametrize(

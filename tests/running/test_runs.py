@@ -27,8 +27,8 @@ from banel_leaderboard import RunRecord, load_policy, run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving.rates import Disproved
 from banel_leaderboard.proving.replay import prove
-from banel_leaderboard.proving.verify import RunRefused
 from banel_leaderboard.records.field_limits import Reported
+from banel_leaderboard.records.verify import RunRefused
 from banel_leaderboard.running.evaluator import grid
 from banel_leaderboard.running.harness import RunFailed
 from banel_leaderboard.running.isolation_server import AgentFailed

@@ -39,7 +39,7 @@ def resealed(submission: Path, tmp_path: Path, run: str, change: Callable[[Forge
     forged.write(tmp_path / "back" / TASK / run)
     said = (submission / NAME).read_bytes()
     shutil.rmtree(submission)
-    pack(tmp_path / "back", submission)
+    pack(tmp_path / "back", submission, check=False)
     (submission / NAME).write_bytes(said)
 
 
@@ -100,12 +100,22 @@ def test_files_and_descriptions(submission: Path, change: Callable[[Path], Any],
     assert found in findings(submission)
 
 
+@pytest.mark.parametrize("change", [lambda f: (f / NAME).unlink(), put(f"{TASK}/records.jsonl", b"{")])
+def test_what_was_not_checked_is_not_ok(submission: Path, change: Callable[[Path], Any]) -> None:
+    change(submission)
+    report, loaded = check_submission(submission)
+    assert len(report.refused) == 1 and report.refused[0].step == "a" and not loaded.runs
+    first, *others = (line for line in report.lines() if line.startswith("("))
+    assert "REFUSED (1)" in first and len(others) == 7
+    assert all(line.endswith("not checked: a file is not what it must be") for line in others)
+
+
 def test_a_missing_seed_is_named(submission: Path, tmp_path: Path) -> None:
     unpack(submission, tmp_path / "back")
     shutil.rmtree(tmp_path / "back" / TASK / "table" / "failures" / "seed-1")
     said = (submission / NAME).read_bytes()
     shutil.rmtree(submission)
-    pack(tmp_path / "back", submission)
+    pack(tmp_path / "back", submission, check=False)
     (submission / NAME).write_bytes(said)
     assert findings(submission) == [f"b {TASK}/table/failures/seed-1 seed"]
 
@@ -181,7 +191,7 @@ def test_a_copy_under_another_name_is_flagged(submission: Path, tmp_path: Path) 
         forged.write(folder)
     said = (submission / NAME).read_bytes()
     shutil.rmtree(submission)
-    pack(tmp_path / "back", submission)
+    pack(tmp_path / "back", submission, check=False)
     (submission / NAME).write_bytes(said)
     report, _ = check_submission(submission, submissions_in(submission.parent))
     flagged = [f for f in report.flagged if f.step == "h"]

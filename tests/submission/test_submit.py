@@ -10,10 +10,11 @@ import pytest
 
 from banel_envs.errors import BadValue, BanelError
 from banel_leaderboard.command.cli import main
+from banel_leaderboard.proving.load import Run, load_runs
 from banel_leaderboard.records.find_runs import valid_records
 from banel_leaderboard.submission.metadata import load_submission
 from banel_leaderboard.submission.steps.completeness import suite_of
-from banel_leaderboard.submission.submit import Given, git_lines, slug, submit
+from banel_leaderboard.submission.submit import Given, git_lines, row_lines, slug, submit
 from banel_leaderboard.sweeping.suites import SUITES, Suite
 from banel_leaderboard.sweeping.sweep import lanes_of
 from tests.submission.conftest import AGENT, GIVEN, TINY
@@ -59,6 +60,19 @@ def test_what_check_refuses_is_not_written(runs: Path, tmp_path: Path) -> None:
     assert not any((tmp_path / "subs").iterdir())
 
 
+def test_a_rate_that_is_known_as_an_interval_is_shown_as_one(runs: Path) -> None:
+    def certified(run: Run) -> Run:
+        *before, last = run.record.points
+        rate = last.fresh.model_copy(update={"log10": None, "low": None, "high": -3.5})
+        points = [*before, last.model_copy(update={"fresh": rate, "success": rate})]
+        return replace(run, record=run.record.model_copy(update={"points": points}))
+
+    loaded = load_runs(runs).runs
+    assert not any("[zero, " in line for line in row_lines(loaded, ()))
+    lines = row_lines(tuple(map(certified, loaded)), ())[2:]
+    assert lines and all("log10 final " in line and " [zero, -3.500]; ranks" in line for line in lines)
+
+
 def test_a_suite_is_found_by_its_runs(runs: Path, tmp_path: Path) -> None:
     records = list(valid_records(runs))
     assert suite_of(records, ("full", "failures")) == "tiny"
@@ -69,10 +83,13 @@ def test_a_suite_is_found_by_its_runs(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("name", "\u202e", "name: .*seen.*--name"),
-        ("link", "http://x", "link: .*https"),
-        ("date", "today", "date: "),
-        ("attempts", 0, "attempts: "),
+        ("name", "\u202e", "^--name: .*seen.*--name$"),
+        ("link", "http://x", "^--link: (?!Value).*https"),
+        ("date", "today", "^--date: "),
+        ("attempts", 0, "^--attempts: "),
+        ("nre", -5, "^--tuning-nre: .*, not -5; give another --tuning-nre$"),
+        ("configurations", -5, "give another --tuning-configurations$"),
+        ("authors", ("A", ""), "give another --author$"),
         ("suite", "none", "--suite is 'none'"),
     ],
 )

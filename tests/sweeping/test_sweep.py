@@ -49,6 +49,17 @@ def test_a_finished_run_is_verified_once(tmp_path: Path, verified: list[str], mo
         resolve.finished_record(Spec(**{**vars(LANES[0][0]), "settings": {"batch": 7}}), tmp_path)
 
 
+def test_where_no_bar_can_be_drawn_lines_say_how_far_a_sweep_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lanes = [(Spec(**{**vars(LANES[0][0]), "seed": seed}),) for seed in range(3)]
+    sweep(lanes, tmp_path)
+    assert "have ended" not in capsys.readouterr().err  # it took less than SAID_EVERY
+    monkeypatch.setattr("banel_leaderboard.sweeping.sweep.SAID_EVERY", 0.0)
+    sweep(lanes, tmp_path)
+    assert capsys.readouterr().err.splitlines() == [f"{n} of 3 runs have ended" for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("name", ["ledger.jsonl", "record.json"])
 def test_a_changed_file_is_found_though_its_size_and_time_are_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,11 @@ def note(table: Overall) -> str:
     """What a reader must know of the table."""
     n = len(table.tasks)
     said = f"{n} task{'s' * (n != 1)}, each with the same weight."
+    if table.unscored:
+        left = n - len(table.unscored)
+        score = f"is scored over the other {left}" if left else "has no score"
+        where = ", ".join(visible(task) for task in table.unscored)
+        said += f" The final rate {score}: on {where} a rate is known as an interval only, or the base policy's is not known."
     if table.left_out:
         said += " Left out: " + ", ".join(f"{agent} ({why})" for agent, why in table.left_out.items()) + "."
     return said

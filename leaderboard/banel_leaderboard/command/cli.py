@@ -17,7 +17,7 @@ from banel_envs import kernel
 from banel_envs.errors import BanelError
 from banel_envs.files.visible import terminal
 from banel_envs.version import __version__
-from banel_leaderboard.command import commands, publish, submitting
+from banel_leaderboard.command import commands, hard_questions, publish, submitting
 
 EXIT_BAD_INPUT = 2
 EXAMPLES = {
@@ -36,6 +36,10 @@ EXAMPLES = {
     "plot": ("banel plot out --out figures",),
     "show": ("banel show out/banel/AdditionAttack-v0/banel/failures/seed-0 -n 20",),
     "data": ("banel data mnist --out data", "banel data gsm8k --out data"),
+    "hard-questions": (
+        "banel hard-questions --model Qwen/Qwen2.5-0.5B-Instruct --n 100 --samples 64",
+        "banel hard-questions --model model.gguf --n 20 --out counts.json",
+    ),
     "replay": ("banel replay out",),
     "pack": ("banel pack out --out leaderboard/submissions/mine",),
     "submit": ('banel submit out --name "My method" --author Me --licence MIT',),
@@ -114,7 +118,9 @@ def parser() -> Parser:
     run.add_argument("--task", required=True, help="an id, or module:function that returns a Task of your own")
     run.add_argument("--agent", required=True, help="a name, or module:Class of your own")
     run.add_argument("--seeds", default="0", help="such as 0-4 or 0,3,7 (default 0)")
-    run.add_argument("--feedback", choices=["failures", "full", "typed", "both"], default="failures")
+    run.add_argument(
+        "--feedback", choices=["failures", "full", "typed", "both"], default="failures", help="(default failures)"
+    )
     _add_settings(run)
     run.add_argument("--budget", type=int, help="NRE; other than the task's own keeps the run off the board")
     run.add_argument("--twin", action="store_true", help="the oracle-free twin: told 'failure' for everything")
@@ -154,10 +160,29 @@ def parser() -> Parser:
     data.add_argument("--out", type=Path, help="where to put it (default: the folder BANEL_DATA names)")
     data.set_defaults(command=commands.data)
 
+    _add_hard_questions(subparsers)
     _add_replay(subparsers)
     _add_packing(subparsers)
     _add_submitting(subparsers)
     return top
+
+
+def _add_hard_questions(subparsers: Any) -> None:
+    """Add the command that finds a language model's hard questions."""
+    hard = _command(
+        subparsers, "hard-questions", "how often a language model solves each of the first questions of GSM8K"
+    )
+    hard.add_argument("--model", help="a folder, a .gguf file or a hub id (default: what BANEL_MODEL names)")
+    hard.add_argument("--n", type=int, required=True, help="questions, from the first on")
+    hard.add_argument("--samples", type=int, default=16, help="answers to each (default 16)")
+    hard.add_argument("--part", choices=["train", "test"], default="test", help="of GSM8K (default test)")
+    hard.add_argument("--rule", choices=["reference", "lenient"], default="reference", help="that the table is by")
+    hard.add_argument("--horizon", type=int, default=256, help="tokens of the longest answer (default 256)")
+    hard.add_argument("--plain", action="store_true", help="a plain prompt, for a model without a chat template")
+    hard.add_argument("--seed", type=int, default=0, help="of the answers (default 0)")
+    about = "the counts; it is gone on from (default hard-questions.json)"
+    hard.add_argument("--out", type=Path, default=Path("hard-questions.json"), metavar="FILE", help=about)
+    hard.set_defaults(command=hard_questions.hard_questions)
 
 
 def _add_replay(subparsers: Any) -> None:

@@ -40,9 +40,11 @@ def listing(options: argparse.Namespace) -> int:
         f"{'task':<30}{'family':<12}{'V':>4}{'T':>5}{'budget':>8}{'minutes':>9}  log10 base success; best without an oracle"
     )
     for name in TASKS:
-        task = TASKS[name]
+        if (task := TASKS.at_hand(name)) is None:
+            print(f"{name:<30}of a model and data that you bring: docs/language_models.md")
+            continue
         problem, known = task.problem, measured(task)
-        minutes = f"{known['minutes']:.1f}" if known else ""
+        minutes = f"{known['minutes']:.1f}" if known and known["minutes"] is not None else ""
         sizes = f"{problem.V:>4}{problem.T:>5}{problem.budget:>8,}{minutes:>9}"
         print(f"{name:<30}{task.family:<12}{sizes}  {_base(known)}{_control(known)}")
     print("\nminutes: of one BaNEL run on one core, its 16 evaluations included")
@@ -172,12 +174,12 @@ def _sweep(lanes: list[tuple[Any, ...]], options: argparse.Namespace, engine: En
         outcomes = sweep(lanes, options.out, **how, engine=engine)
     for record in sorted(records_of(lanes, options.out), key=lambda r: (r.task, r.feedback, r.agent, r.seed)):
         regime = "twin" if record.twin else record.feedback
-        first = record.first_success or f"> {record.ledger.count}"
+        first = f"first success at NRE {record.first_success or f'> {record.ledger.count}'}"
         errors = f", {record.errors:,} failures are errors of the reward" if record.errors else ""
         print(
             f"{record.task:<30} {record.agent:<20} {regime:<9} seed {record.seed}: log10 success "
             f"{_ends(record.points[0].success.at)} -> {_ends(partial(record.final, 'success'))} "
-            f"(best {_ends(partial(record.best, 'success'))}), first success at NRE {first}, "
+            f"(best {_ends(partial(record.best, 'success'))}), {'told nothing' if record.twin else first}, "
             f"{record.execution.wall_s:.1f} s{errors}"
         )
     counts = {
@@ -213,8 +215,9 @@ def board(options: argparse.Namespace) -> int:
     attestations = [] if options.attestations is None else read_attestations(options.attestations, options.folder)
     loaded = load_runs(options.folder, known, attestations)
     getattr(write, writers[options.out.suffix])(loaded, options.out)
-    print(f"wrote {options.out}")
-    return 0
+    refused = f", {len(loaded.refused):,} refused" if loaded.refused else ""
+    print(f"wrote {options.out}; runs: {len(loaded.runs):,} shown{refused}")
+    return EXIT_RUN_FAILED if loaded.refused and not loaded.runs else 0
 
 
 def show(options: argparse.Namespace) -> int:

@@ -29,10 +29,10 @@ from banel_leaderboard.proving.recompute import (
 )
 from banel_leaderboard.proving.shares import check_shares
 from banel_leaderboard.proving.standing import Attestation, Standing, digest_of
-from banel_leaderboard.proving.verify import RunRefused, verify
 from banel_leaderboard.records.field_limits import VERSION
 from banel_leaderboard.records.find_runs import Opened, many, opened
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.verify import RunRefused, verify
 from banel_leaderboard.running.lookup import CannotTell, Known
 
 Identity: TypeAlias = tuple[str, str, str, str, str, int, str]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from banel_agents.base import asks_from
 from banel_envs import Ledger, Task
-from banel_envs.errors import AssetError, BadPolicy, BadTokens, MissingExtra
+from banel_envs.errors import AssetError, BadPolicy, BadTokens, MissingExtra, ModelMissing
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import FALSE_ALARM
 from banel_envs.measure.success import Scored, SuccessRate, score
@@ -30,8 +30,9 @@ from banel_envs.tasks import SHIPPED
 from banel_leaderboard.proving import cache
 from banel_leaderboard.proving.rates import Disproved, compare_rates, compare_unasked
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import FINAL
-from banel_leaderboard.running.evaluator import Questions, as_json, file_sha256, grid
+from banel_leaderboard.records.run_folder import FINAL, file_sha256
+from banel_leaderboard.records.verify import RunRefused, check_policy
+from banel_leaderboard.running.evaluator import Questions, as_json, grid
 from banel_leaderboard.running.lookup import CannotTell, Known
 
 CHUNK = 50_000  # sequences whose rewards are computed at once
@@ -51,8 +52,8 @@ def recorded_task(record: RunRecord, ledger: Ledger, known: Known) -> Task:
         raise CannotTell("its answers came by files: the package has nothing to compare them with")
     if record.digest != task.digest:
         raise CannotTell(
-            f"it was run on other assets of {record.task} ({record.digest[:8]}) than are here ({task.digest[:8]}); "
-            f"BANEL_ASSETS names a folder with others"
+            f"it was run on another version of {record.task} ({record.digest[:8]}) than is here ({task.digest[:8]}); "
+            f"BANEL_ASSETS names a folder with other assets, and of a task of your own, restore the files"
         )
     sizes = {"vocabulary": task.problem.V, "horizon": task.problem.T}
     for name, size in sizes.items():
@@ -133,8 +134,10 @@ def _sequences(task: Task, ledger: Ledger, asks: list[Ask], start: int) -> Token
 def check_policy_file(record: RunRecord, folder: Path) -> str | None:
     """SHA-256 of the stored final policy; None if it is not in the folder; Disproved if the record has another one."""
     found = file_sha256(folder / FINAL)
-    if found is not None and record.policy_sha256 is not None and found != record.policy_sha256:
-        raise Disproved(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
+    try:
+        check_policy(record, found)
+    except RunRefused as error:
+        raise Disproved(str(error)) from error
     return found
 
 
@@ -196,9 +199,10 @@ def _scored(task: Task, path: Path) -> Scored:
                 "a filtered policy is sampled by rejection, and this task's rate is estimated from samples"
             )
         measured = score(task, policy, rng)
-        check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=measured.log_probs is not None)
+        exact = measured.log_probs is not None
+        check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=exact, most=measured.samples or None)
         return measured
-    except (AssetError, MissingExtra) as error:
+    except (AssetError, MissingExtra, ModelMissing) as error:
         raise CannotTell(f"its rates cannot be measured here: {error}") from error
     except (BadPolicy, BadTokens) as error:
         raise Disproved(f"its final policy is no probability over the task's sequences: {error}") from error

@@ -32,10 +32,10 @@ from banel_leaderboard.proving.recompute import (
     check_policy_file,
     recorded_task,
 )
-from banel_leaderboard.proving.verify import verify
 from banel_leaderboard.records.record import RunRecord
 from banel_leaderboard.records.run_folder import LEDGER, RECORD, device_of
 from banel_leaderboard.records.spec import Spec
+from banel_leaderboard.records.verify import verify
 from banel_leaderboard.running.harness import measure
 from banel_leaderboard.running.lookup import CannotTell, Known
 from banel_leaderboard.running.machine import NETWORKS, versions
@@ -141,7 +141,8 @@ def _task(record: RunRecord, known: Known) -> Task:
     # A task that is answered by files has a digest of its own, which follows from the task's.
     if record.digest != digest_by_files(task):
         raise CannotTell(
-            f"it was run on other assets of {record.task} than are here; BANEL_ASSETS names a folder with others"
+            f"it was run on another version of {record.task} than is here; BANEL_ASSETS names a folder with other assets, and "
+            f"of a task of your own, restore the files"
         )
     return Task(task.problem, task.reward, threshold=task.threshold, free_evaluation=False, digest=record.digest)
 

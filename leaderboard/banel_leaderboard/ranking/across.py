@@ -4,6 +4,8 @@
 2. *distinct*: log10 of (1 + distinct successes) / (1 + distinct successes of `without_replacement`, its median on the
    task); the interquartile mean.
 3. *worth*: decades of the final rate above the base policy's success rate, both floored at FLOOR; the interquartile mean.
+   A task where one of these rates is not known as a number, but as an interval or not at all, is left out of this question,
+   for all agents: the difference of the ends of two intervals is no gain.
 
 Every task has the same weight. Intervals are from a bootstrap that draws the runs of each task from that task.
 """
@@ -73,6 +75,7 @@ class Overall:
     tasks: tuple[str, ...]
     lines: tuple[Line, ...]  # best first, in the question that orders the board
     left_out: Mapping[str, str]  # agents that are not in the table, and why
+    unscored: tuple[str, ...] = ()  # tasks that the third question leaves out, because a rate is no number there
 
 
 def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Overall | None:
@@ -94,7 +97,10 @@ def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Over
     bases = Bases([run for table in tables for row in table.rows for run in row.runs])
     bars = [_bar(table, step) for table in tables]
     runs = {key: [[cut(run, step) for run in row.runs] for row in rows] for key, rows in groups.items()}
-    drawn = {key: _scores(runs[key], board.rate, bases, bars, resamples) for key in groups}
+    titles = [table.task for table in tables]
+    gains = {key: [[gain_over_base(r.record, board.rate, bases) for r in of] for of in runs[key]] for key in groups}
+    known = [all(None not in of[i] for of in gains.values()) for i in range(len(tables))]
+    drawn = {key: _scores(runs[key], gains[key], known, bars, resamples) for key in groups}
     # A question that cannot be answered for every line, for want of a base policy or a bar, is left out of the table.
     asked = [q for q in board.questions if all(q in scores for scores in drawn.values())]
     placed = {q: _places({key: scores[q] for key, scores in drawn.items() if _ranked(groups[key], q)}) for q in asked}
@@ -103,7 +109,8 @@ def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Over
         for key, rows in groups.items()
     ]
     lines.sort(key=lambda line: _order(line, board.question))
-    return Overall(board, tuple(t.task for t in tables), tuple(lines), left_out)
+    unscored = tuple(title for title, ok in zip(titles, known, strict=True) if not ok)
+    return Overall(board, tuple(titles), tuple(lines), left_out, unscored)
 
 
 def _order(line: Line, question: Question) -> tuple[Any, ...]:
@@ -150,9 +157,21 @@ def _bar(table: TaskTable, step: int) -> float | None:
 
 
 def _scores(
-    tasks: Sequence[Sequence[Run]], rate: RateName, bases: Bases, bars: Sequence[float | None], resamples: int
+    tasks: Sequence[Sequence[Run]],
+    gains: Sequence[Sequence[float | None]],
+    known: Sequence[bool],
+    bars: Sequence[float | None],
+    resamples: int,
 ) -> Scores:
-    """The scores of a line, whose runs are given task by task, in the data and in each resample."""
+    """The scores of a line in the data and in each resample.
+
+    Args:
+        tasks: its runs, task by task.
+        gains: for each run its gain over the base policy.
+        known: for each task whether all runs of all lines have one.
+        bars: for each task the distinct successes of `without_replacement`.
+        resamples: of the bootstrap.
+    """
     sizes = [len(runs) for runs in tasks]
     first = tasks[0][0]
     name = json.dumps([first.record.agent, first.record.config, *filter(None, [first.submission])], sort_keys=True)
@@ -169,10 +188,10 @@ def _scores(
             for run in runs
         ]
         found["distinct"] = _split(across.interquartile_mean(np.array(ratios), weights))
-    gains = [gain_over_base(run.record, rate, bases) for runs in tasks for run in runs]
-    known = [gain for gain in gains if gain is not None]
-    if len(known) == len(gains):
-        found["worth"] = _split(across.interquartile_mean(np.array(known), weights))
+    if any(known):
+        inside = np.repeat(known, sizes)
+        scored = np.array([gain for ok, of in zip(known, gains, strict=True) if ok for gain in of], np.float64)
+        found["worth"] = _split(across.interquartile_mean(scored, weights[:, inside]))
     return found
 
 
@@ -189,9 +208,14 @@ def _share(record: RunRecord) -> tuple[float, bool]:
 
 
 def gain_over_base(record: RunRecord, rate: RateName, bases: Bases) -> float | None:
-    """How many decades the final rate is above the base policy's success, both floored at FLOOR; None without a base policy."""
+    """How many decades the final rate is above the base policy's success, both floored at FLOOR.
+
+    None without a base policy, or where one of the two rates is known as an interval only.
+    """
     base = bases.of(record)
-    return None if base is None else max(record.final(rate), FLOOR) - max(base[0], FLOOR)
+    if base is None or base[0] != base[1] or record.final(rate) != record.final(rate, "high"):
+        return None
+    return max(record.final(rate), FLOOR) - max(base[0], FLOOR)
 
 
 def _places(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Place]:

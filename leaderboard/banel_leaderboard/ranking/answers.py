@@ -36,8 +36,8 @@ class Bases:
         seeds = self._seeds.get(place, {})
         if place not in self._package:
             self._package[place] = _of_package(record)
-        shipped = record.task in TASKS
-        if record.seed in seeds and not (shipped and TASKS[record.task].seeded is None):
+        task = TASKS.at_hand(record.task)
+        if record.seed in seeds and (task is None or task.seeded is not None):
             return seeds[record.seed]
         if self._package[place] is not None or not seeds:
             return self._package[place]
@@ -46,9 +46,10 @@ class Bases:
 
 
 def _of_package(record: RunRecord) -> Span | None:
-    if record.task not in TASKS or TASKS[record.task].digest != record.digest:
+    task = TASKS.at_hand(record.task)
+    if task is None or task.digest != record.digest:
         return None
-    known = measured(TASKS[record.task])
+    known = measured(task)
     if known is None:
         return None
     base = known["base"]

@@ -80,8 +80,9 @@ def judge(differences: Sequence[Floats]) -> list[Verdict]:
 
 
 def controlled_for(table: TaskTable) -> str | None:
-    """Why no agent can beat chance on a negative control; None for any other task, and for one not registered here."""
-    return TASKS[table.task].negative_control if table.task in TASKS else None
+    """Why no agent can beat chance on a negative control; None for any other task, and for one not at hand here."""
+    task = TASKS.at_hand(table.task)
+    return None if task is None else task.negative_control
 
 
 def negative_control_note(table: TaskTable) -> str | None:

@@ -23,8 +23,10 @@ def incomplete(task: str, seeds: Sequence[int]) -> str | None:
     ordered = tuple(sorted(seeds))
     if ordered in (sets or [tuple(range(len(ordered)))]):
         return None
-    wanted = " or ".join(map(seeds_text, sets or [tuple(range(len(ordered)))]))
-    return f"its seeds are {seeds_text(ordered)}; a complete set is {wanted}"
+    wanted = (
+        f"a complete set is {' or '.join(map(seeds_text, sets))}" if sets else "they must be 0, 1, ... without a gap"
+    )
+    return f"its seeds are {seeds_text(ordered)}; {wanted}"
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
@@ -44,8 +46,8 @@ def without_copies(runs: Sequence[Run]) -> tuple[list[Run], dict[int, int]]:
     first: dict[str, Run] = {}
     copies: dict[int, int] = {}
     for run in runs:
-        task = run.record.task
-        if task in TASKS and TASKS[task].seeded is not None:
+        task = TASKS.at_hand(run.record.task)
+        if task is not None and task.seeded is not None:
             first[f"{run.asked.digest} {run.record.seed}"] = run
             continue
         earlier = first.setdefault(run.asked.digest, run)

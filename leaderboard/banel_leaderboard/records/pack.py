@@ -13,13 +13,15 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
-from banel_envs.errors import BadJson, BadValue, FileRefused
+from banel_envs.errors import BadJson, BadValue, BanelError, FileRefused
 from banel_envs.files import safe_files
 from banel_envs.files.visible import shown
+from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.records import packed
 from banel_leaderboard.records.packed import MOST_FILE
 from banel_leaderboard.records.record import RecordError, RunRecord
-from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS
+from banel_leaderboard.records.run_folder import FINAL, LEDGER, LINES, RECORD, STATUS, made_again
+from banel_leaderboard.records.verify import check_policy, verify
 
 TOGETHER = 12_000_000  # bytes of ledgers that one stream is started for; of base64, they take about 9 million
 FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24},)
@@ -36,7 +38,7 @@ class Packing:
     unfinished: int = 0  # runs without a record, which were left out
 
 
-def pack(folder: Path, out: Path, policies: bool = True) -> Packing:
+def pack(folder: Path, out: Path, policies: bool = True, *, check: bool = True) -> Packing:
     """Pack every finished run below a folder: its record, its ledger, run.json and its final policy.
 
     Progress (log.txt) and the policies of the grid stay behind: nothing of the board rests on them.
@@ -45,16 +47,18 @@ def pack(folder: Path, out: Path, policies: bool = True) -> Packing:
         folder: the one that was handed to --out; runs stand in `<namespace>/<Name>-v<k>/` in it.
         out: a new folder, or an empty one; it is made whole or not at all.
         policies: whether final policies are taken along.
+        check: whether each record is compared with its ledger and its policy. Only whoever tries out forged runs leaves it out.
 
     Raises:
-        BadValue: a limit of packed.py is passed, a run stands elsewhere, or `out` is not new; says which run and what to do.
+        BadValue: the files of a run contradict each other, a limit of packed.py is passed, a run stands elsewhere, or `out` is
+            not new; says which run and what to do.
         BanelError: a file of a run is missing, damaged or no regular file.
     """
     done = Packing()
     parts = _parts(folder, done)
     with new_folder(out) as draft:
         for task, runs in parts.items():
-            _pack_part(folder, task, runs, draft, policies, done)
+            _pack_part(folder, task, runs, draft, policies, check, done)
     return done
 
 
@@ -108,7 +112,9 @@ def _parts(folder: Path, done: Packing) -> dict[str, list[str]]:
     return {task: sorted(parts[task]) for task in sorted(parts)}
 
 
-def _pack_part(folder: Path, task: str, runs: Sequence[str], draft: Path, policies: bool, done: Packing) -> None:
+def _pack_part(
+    folder: Path, task: str, runs: Sequence[str], draft: Path, policies: bool, check: bool, done: Packing
+) -> None:
     part = draft / task
     part.mkdir(parents=True)
     ledgers, kept = _Ledgers(part, done), _Policies(part, done)
@@ -116,13 +122,15 @@ def _pack_part(folder: Path, task: str, runs: Sequence[str], draft: Path, polici
     for run in runs:
         place = folder / task / run
         content = safe_files.read(place / RECORD, safe_files.RECORD, below=folder)
-        named = RunRecord.parse(content, place / RECORD).task
-        if named != task:
-            raise BadValue(f"{place} is a run of {named}, not of {task}; put it into the folder of its task")
+        record = RunRecord.parse(content, place / RECORD)
+        if record.task != task:
+            raise BadValue(f"{place} is a run of {record.task}, not of {task}; put it into the folder of its task")
         line: dict[str, Any] = {"packed": packed.PACKED, "run": run}
         ledger = safe_files.read(place / LEDGER, packed.MOST_UNPACKED, below=folder)
         line["ledger"] = ledgers.add(place, ledger)
         policy = _optional(place / FINAL, safe_files.POLICY, folder) if policies else None
+        if check:
+            _check(place, folder, record, policy)
         line["policy"] = None if policy is None else kept.add(place, policy)
         status = _optional(place / STATUS, safe_files.STATUS, folder)
         lines.append((line, _value(place, status), packed.record_value(content)))
@@ -142,6 +150,18 @@ def _pack_part(folder: Path, task: str, runs: Sequence[str], draft: Path, polici
         packed.read_lines(part)  # two runs whose names differ in large and small letters only, one in another's folder
     except RecordError as error:
         raise BadValue(str(error).replace(str(part), str(folder / task))) from error
+
+
+def _check(place: Path, folder: Path, record: RunRecord, policy: bytes | None) -> None:
+    """BadValue if the files of a run contradict each other, as far as the board sees that without the task."""
+    try:
+        verify(record, Ledger.read(place / LEDGER, below=folder))
+        check_policy(record, None if policy is None else hashlib.sha256(policy).hexdigest())
+    except BanelError as error:
+        raise BadValue(
+            f"{place}: {str(error).removeprefix(f'{place}: ')}; nothing was packed. The board would refuse this run: "
+            f"{made_again(place)}"
+        ) from error
 
 
 def _optional(path: Path, most: int, below: Path) -> bytes | None:

@@ -172,6 +172,8 @@ class RunRecord(Strict):
     asks_from: AsksFrom | None = (
         None  # which policy the agent says it asks samples of; null where it does not say, or old
     )
+    tolerance: Amount | None = None
+    """Nats by which a log-probability of its policies may differ if it is computed again; null where it is no more than usual."""
     points: Annotated[list[Point], Field(max_length=MOST_POINTS)]
     unasked: Log10 | None = (
         None  # log10 of the final policy's mass not yet asked; null where its rate is not exact, or old
@@ -188,7 +190,7 @@ class RunRecord(Strict):
 
     def canonical(self) -> str:
         """The record without `execution`, as one text that is equal for equal runs, and for old records what it was."""
-        left_out = {"execution"} if self.asks_from else {"execution", "asks_from"}
+        left_out = {"execution", *(name for name in ("asks_from", "tolerance") if getattr(self, name) is None)}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
     def next_question(self) -> float | None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from banel_envs import kernel
-from banel_envs.errors import AssetError, BadJson, BadValue, FileRefused
+from banel_envs.errors import AssetError, BadJson, BadValue, FileMissing, FileRefused
 from banel_envs.files import safe_files, strict_json
 from banel_envs.policies import Policy, load_policy_file
 from banel_envs.problem import Problem
-from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.record import RecordError, RunRecord
 from banel_leaderboard.records.spec import Spec
 
 LINES = "records.jsonl"  # the records in a part of a packed submission, see packed.py
@@ -122,6 +122,22 @@ def load_policy(folder: str | Path, problem: Problem | None = None) -> Policy:
     return load_policy_file(path, problem=problem)
 
 
+def load_record(folder: Path) -> RunRecord:
+    """The record of a finished run; RecordError, which says how the record is made again, if it is damaged."""
+    try:
+        return RunRecord.load(folder / RECORD)
+    except RecordError as error:
+        raise RecordError(f"{error}; {made_again(folder)}") from error
+
+
+def made_again(folder: Path) -> str:
+    """What to do with a finished run whose files are damaged, in words."""
+    return (
+        f"restore the file, or remove {folder / RECORD} and run the same command: it makes the record and the policy again "
+        f"from the ledger and asks nothing a second time. If the ledger is damaged too, remove the folder"
+    )
+
+
 def why_no_policy(folder: Path) -> str:
     """Why the folder of a run holds no final policy, and what to do."""
     if not (folder / LEDGER).is_file():
@@ -131,3 +147,11 @@ def why_no_policy(folder: Path) -> str:
     if RunRecord.load(folder / RECORD).policy_sha256 is None:
         return "the run is finished, and its policy has no stored form; let the agent yield a policy that save_policy takes"
     return "the file was left out, as in committed runs; run the same command with another --out to make it again"
+
+
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a policy's file; None if there is no file; FileRefused if it is a link, a pipe or too large."""
+    try:
+        return safe_files.sha256(path, safe_files.POLICY)
+    except FileMissing:
+        return None

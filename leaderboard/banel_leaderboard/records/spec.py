@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from banel_agents import make_agent
+from banel_agents import AGENTS, make_agent
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.meter.oracle import Feedback
+from banel_envs.names import shown
 from banel_envs.problem import check_budget
+from banel_leaderboard.records.own_task import own_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,20 +71,7 @@ def load_task(name: str) -> Task:
 
     Only names that a person gave come here, on the command line or from Python. Names in files go through lookup.py.
     """
-    if ":" not in name:
-        return TASKS[name]
-    module, _, function = name.partition(":")
-    try:
-        task = getattr(importlib.import_module(module), function)()
-    except BanelError:
-        raise
-    except Exception as error:  # the user's own module may raise anything
-        raise BadValue(
-            f"task {name!r}: {type(error).__name__}: {error}; give an id, or module:function that returns a Task"
-        ) from error
-    if not isinstance(task, Task):
-        raise BadValue(f"task {name!r} returned a {type(task).__name__}; it must return a banel_envs.Task")
-    return task
+    return own_task(name) if ":" in name else TASKS[name]
 
 
 def load_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
@@ -99,4 +87,15 @@ def load_agent(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
     missing = [part for part in ("name", "Config", "config", "learn") if not hasattr(agent, part)]
     if missing:
         raise BadValue(f"agent {name!r} has no {', '.join(missing)}; banel_agents.base.Agent says what an agent has")
+    _check_name(name, agent)
     return agent
+
+
+def _check_name(name: str, agent: Agent) -> None:
+    """BadValue if an agent of one's own has the name of one that ships: the board would take it for that, and refuse its runs."""
+    where = f"{type(agent).__module__}:{type(agent).__qualname__}"
+    if ":" in name and isinstance(agent.name, str) and agent.name in AGENTS and AGENTS[agent.name].where != where:
+        raise BadValue(
+            f"agent {name!r}: its name is {shown(agent.name)}, and an agent of that name ships with the package; give yours "
+            f"another name"
+        )

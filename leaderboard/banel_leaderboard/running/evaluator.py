@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from banel_envs import Ledger, Problem, Task
 from banel_envs.binomial import clopper_pearson
-from banel_envs.errors import BadPolicy, BadValue, FileMissing, PolicyChanged
-from banel_envs.files import safe_files
+from banel_envs.errors import BadPolicy, BadValue, PolicyChanged
 from banel_envs.measure.draws import check_draws
-from banel_envs.measure.probability import FALSE_ALARM, agree
+from banel_envs.measure.probability import ABSOLUTE, FALSE_ALARM, agree, tolerance
 from banel_envs.measure.success import Scored, score
 from banel_envs.measure.unasked import log10_unasked
 from banel_envs.policies import COST, Policy, save_policy
@@ -126,6 +125,7 @@ class Evaluator:
     last: float = math.inf  # the last NRE of the grid; there, a task with a pool gets more samples
     points: list[tuple[int, Rate, Rate]] = field(default_factory=list)  # (NRE, success, fresh)
     unasked: float | None = None  # of the policy at the budget, see RunRecord.unasked
+    tolerance: float | None = None  # the largest that a policy stated, see RunRecord.tolerance
     watchers: Sequence[Callable[[int, Rate, Rate], None]] = ()  # called with each point (see sinks.py)
     _scored: tuple[Policy, int | None, Scored] | None = None  # the last policy, its number of samples, its measurement
     _stored: tuple[Policy, Path] | None = None  # the last policy that was stored, and its file
@@ -144,6 +144,8 @@ class Evaluator:
         try:
             self._know(current)
             policy = self._measurable(current)
+            if (stated := tolerance(policy)) > ABSOLUTE:
+                self.tolerance = max(stated, self.tolerance or 0.0)
             with COST.paused():
                 asked = Questions.of(self.task.problem, ledger, self._read)
                 free = self.task.free_evaluation
@@ -214,7 +216,8 @@ class Evaluator:
         if self._scored is None or self._scored[0] is not policy or self._scored[1] != samples:
             scored = score(self.task, policy, self.rng, samples, known)
             exact = scored.log_probs is not None
-            check_draws(policy, self.task.problem, self.checks, FALSE_ALARM / (STEPS + 1), normalisers_only=exact)
+            alarm = FALSE_ALARM / (STEPS + 1)
+            check_draws(policy, self.task.problem, self.checks, alarm, normalisers_only=exact, most=samples)
             self._scored = (policy, samples, scored)
         scored = self._scored[2]
         # The known successes are those of the ledger so far, so as many as before are the same ones.
@@ -253,14 +256,6 @@ class Evaluator:
         except BadValue:  # the policy has no stored form; its digest in the record is then null
             return
         self._stored = (policy, path)
-
-
-def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a policy's file; None if there is no file; FileRefused if it is a link, a pipe or too large."""
-    try:
-        return safe_files.sha256(path, safe_files.POLICY)
-    except FileMissing:
-        return None
 
 
 def as_json(config: Any) -> dict[str, Any]:

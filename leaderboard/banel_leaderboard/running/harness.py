@@ -32,12 +32,13 @@ from banel_leaderboard.records.run_folder import (
     LOG,
     RECORD,
     check_out,
+    file_sha256,
     note_start,
     started_with,
     write_status,
 )
 from banel_leaderboard.records.spec import Spec
-from banel_leaderboard.running.evaluator import Evaluator, Questions, Yielded, as_json, file_sha256, grid
+from banel_leaderboard.running.evaluator import Evaluator, Questions, Yielded, as_json, grid
 from banel_leaderboard.running.isolation_server import isolated_policies
 from banel_leaderboard.running.machine import NETWORKS, Clock, processor, threads, versions
 from banel_leaderboard.running.resolve import ResolvedRun, resolve
@@ -177,6 +178,11 @@ def measure(
         # The policies before this one stand at every place that the run has passed since they were yielded.
         while current is not None and places and places[0] < oracle.count:
             _place(evaluator, places.pop(0), current, oracle.ledger, folder)
+        if current is None and oracle.count:
+            raise RunFailed(
+                f"{agent.name} asked {oracle.count} sequences before its first yield, so no policy stands at NRE 0; yield the "
+                f"base policy before the first question"
+            )
         current = Yielded.now(policy, agent.name, oracle.count)
         reported.note(agent.name, oracle.count, getattr(agent, "reported", {}))
     if current is None:
@@ -238,6 +244,7 @@ def _record(
         off_board=oracle.budget != task.problem.budget or ledger.header.get("inherits") is not None,
         inherits=ledger.header.get("inherits"),
         asks_from=asks_from(agent),
+        tolerance=evaluator.tolerance,
         points=evaluator.curve(questions),
         unasked=evaluator.unasked,
         first_success=questions.first_success(),

@@ -187,15 +187,7 @@ def _describe(oracle: Oracle, folder: Path) -> dict[str, Any]:
     if problem.allowed is not None and problem.has_automaton:
         save_policy(grammar, UniformGrammar(table_of(problem.automaton()), problem.T, problem.end))
     return {
-        "problem": {
-            "id": problem.id,
-            "vocabulary": problem.vocabulary,
-            "horizon": problem.horizon,
-            "budget": problem.budget,
-            "end": problem.end,
-            "prompt": problem.prompt,
-            "failure_types": problem.failure_types,
-        },
+        "problem": problem.facts() | {"failure_types": problem.failure_types},
         "masked": problem.allowed is not None,
         "base": str(base),
         "grammar": str(grammar) if grammar.exists() else None,

@@ -16,7 +16,8 @@ from typing import Any
 from banel_agents import AGENTS
 from banel_agents.base import Agent
 from banel_envs import TASKS, Task
-from banel_envs.errors import BadValue, BanelError
+from banel_envs.data import DataMissing
+from banel_envs.errors import BadValue, BanelError, MissingExtra, ModelMissing
 from banel_leaderboard.records.spec import load_agent, load_task
 
 
@@ -37,12 +38,15 @@ class Known:
         """The task with this id.
 
         Raises:
-            CannotTell: it is neither registered nor named on the command line.
+            CannotTell: it is neither registered nor named on the command line, or a model or data of it are missing here.
         """
         if id in self.tasks:
             return self.tasks[id]
         if id in TASKS:
-            return TASKS[id]
+            try:
+                return TASKS[id]
+            except (MissingExtra, ModelMissing, DataMissing) as error:  # a task that is brought
+                raise CannotTell(f"the task {id} cannot be built here: {error}") from error
         raise CannotTell(f"the task {id!r} is not registered here; name its code with --task module:function")
 
     def ships(self, agent: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -10,13 +12,25 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from banel_agents.base import Agent
-from banel_envs import Oracle, Task
+from banel_envs import Ledger, Oracle, Task
 from banel_envs.errors import BadValue, LedgerMismatch
+from banel_envs.files.visible import shown
 from banel_envs.meter.file_reward import answered_by_files
 from banel_leaderboard.records.field_limits import check_run
 from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import LEDGER, RECORD, check_folder, stopped_at_the_end, write_status
+from banel_leaderboard.records.run_folder import (
+    FINAL,
+    LEDGER,
+    RECORD,
+    check_folder,
+    file_sha256,
+    load_record,
+    made_again,
+    stopped_at_the_end,
+    write_status,
+)
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
+from banel_leaderboard.records.verify import RunRefused, check_policy, verify
 from banel_leaderboard.running.evaluator import as_json
 from banel_leaderboard.running.inherit import inheriting, old_ledger
 
@@ -66,18 +80,41 @@ class ResolvedRun:
         path = self.folder / LEDGER
         return Oracle(answering, budget=spec.budget, feedback=spec.feedback, ledger=path, binding=binding)
 
+    def _ledger_of(self, record: RunRecord, oracle: Oracle) -> Ledger:
+        """The ledger of a finished run; LedgerMismatch if it is another run's."""
+        if record.ledger.count:
+            return oracle.ledger
+        # To open a ledger without a question could begin it anew (Ledger.open), so this one is only read.
+        here = {"task": self.task.problem.id, "digest": self.task.digest, "budget": oracle.budget}
+        here |= {"feedback": oracle.feedback, **self.binding()}
+        for name, wanted in here.items():
+            if json.dumps(getattr(record, name), sort_keys=True) != json.dumps(wanted, sort_keys=True):
+                raise LedgerMismatch(
+                    f"{self.folder} belongs to another run: its {name} is {shown(getattr(record, name))}, this run's is "
+                    f"{shown(wanted)}; choose another folder"
+                )
+        return Ledger.read(self.folder / LEDGER)
+
     def record(self, oracle: Oracle) -> RunRecord | None:
         """The record of the run if it is finished; None if it has still to be run or finished.
 
         Raises:
-            LedgerMismatch: the folder holds another run, or a record that is not its ledger's.
+            LedgerMismatch: the folder holds another run, a record that is not its ledger's, or a policy that is not the record's.
+            RecordError: the record is damaged.
         """
         if not (self.folder / RECORD).exists():
             return None
-        record = RunRecord.load(self.folder / RECORD)
-        # Opening the ledger has checked that it is this run's. The head ties the record to it, so the record is too.
-        if oracle.ledger.head != record.ledger.head:
-            raise LedgerMismatch(f"{self.folder}: the ledger's head is not the record's; one of them was changed")
+        record = load_record(self.folder)
+        ledger = self._ledger_of(record, oracle)
+        # The head ties the record to the ledger, which is this run's, and then all that both hold.
+        if ledger.head != record.ledger.head:
+            what = "the ledger's head is not the record's; one of them was changed"
+            raise LedgerMismatch(f"{self.folder}: {what}; {made_again(self.folder)}")
+        try:
+            verify(record, ledger)
+            check_policy(record, file_sha256(self.folder / FINAL))
+        except RunRefused as error:
+            raise LedgerMismatch(f"{self.folder}: {error}; {made_again(self.folder)}") from error
         if stopped_at_the_end(self.folder):  # killed between the record and the last word on it
             write_status(self.folder, self.spec, "finished", record.execution.resumed)
         return record
@@ -133,8 +170,8 @@ def finished_record(spec: Spec, out: Path) -> RunRecord | None:
     marks = _marks(run.folder)
     oracle = run.oracle()
     try:
-        _ = oracle.ledger  # LedgerMismatch where it is another run's
-        record = run.record(oracle)
+        if (record := run.record(oracle)) is None:
+            _ = oracle.ledger  # LedgerMismatch where it is another run's
     finally:
         oracle.close()
     # A run that inherits depends on another's files.
@@ -150,11 +187,16 @@ SETTLED = 2.0  # seconds; a file that was changed a moment ago could change agai
 
 
 def _marks(folder: Path) -> Marks | None:
-    """What changes whenever the ledger or the record does; None if one is missing, or was changed a moment ago."""
+    """What changes whenever the ledger, the record or the policy does.
+
+    None if the ledger or the record is missing, or a file was changed a moment ago.
+    """
     try:
         found = [(folder / name).lstat() for name in (LEDGER, RECORD)]
     except FileNotFoundError:
         return None
+    with contextlib.suppress(FileNotFoundError):
+        found.append((folder / FINAL).lstat())
     if max(stat.st_ctime for stat in found) > time.time() - SETTLED:
         return None
     return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found)

@@ -92,7 +92,8 @@ def kind(agent: str) -> str:
 
 def family(task: str) -> str:
     """The family of a task."""
-    return (TASKS[task].family if task in TASKS else "") or OTHER
+    found = TASKS.at_hand(task)
+    return ("" if found is None else found.family) or OTHER
 
 
 def _key(run: Run) -> str:

@@ -145,13 +145,15 @@ def _figure(fills: Sequence[Fill], styles: Mapping[str, Style], ending: str) -> 
 
 
 def _profile(axes: Any, rows: Sequence[Row], board: Board, bases: Bases, styles: Mapping[str, Style]) -> None:
-    """Which share of an agent's runs ends at least so many decades above the base policy; every task weighs the same."""
+    """Which share of an agent's runs ends at least so many decades above the base policy; every task weighs the same.
+
+    Tasks on which that is not known for every run are left out, for all agents.
+    """
+    found = {id(row): [gain_over_base(run.record, board.rate, bases) for run in row.runs] for row in rows}
+    left_out = {row.first.task for row in rows if None in found[id(row)]}
     drawn = {}
     for label, mine in _by_label(rows).items():
-        gains = [
-            [g for run in row.runs if (g := gain_over_base(run.record, board.rate, bases)) is not None] for row in mine
-        ]
-        known = [part for part in gains if part]
+        known = [np.array(found[id(row)], np.float64) for row in mine if row.first.task not in left_out]
         if known:
             drawn[label] = reached(np.concatenate(known), even_weights([len(part) for part in known]))
     left = min((float(x[0]) for x, _ in drawn.values()), default=0.0) - 0.2  # decades: every line begins at 100%

@@ -25,10 +25,11 @@ from banel_leaderboard.submission.metadata import NAME, SubmissionError, load_su
 from banel_leaderboard.submission.steps.completeness import Place, check_suite, place_of, shown_place
 from banel_leaderboard.submission.steps.copies import check_copies
 from banel_leaderboard.submission.steps.cost import check_cost
-from banel_leaderboard.submission.steps.findings import Finding, Report, Step
+from banel_leaderboard.submission.steps.findings import STEPS, Finding, Report, Step
 from banel_leaderboard.submission.steps.layout import check_layout
 from banel_leaderboard.submission.steps.too_fast import check_speed
 
+UNREAD = "a file is not what it must be"
 SILENT = "no agent here says which policy it asks samples of"
 
 
@@ -57,15 +58,17 @@ def check_submission(
     try:
         said = load_submission(folder)
     except SubmissionError as error:
-        report.refused.append(Finding("a", NAME, _field(str(error)) or "file", str(error).replace(f"{folder}/", "")))
+        if all(finding.file != NAME for finding in report.refused):  # that it is missing was found already
+            wrong = str(error).replace(f"{folder}/", "")
+            report.refused.append(Finding("a", NAME, _field(str(error)) or "file", wrong))
     if said is None or report.refused:
-        return report, nothing
+        return _stopped(report), nothing
     with contextlib.redirect_stderr(io.StringIO()):  # it names what it refuses, which the report does too
         loaded = load_runs(folder, known, attestations)
     of_runs = [_of_run(refused) for refused in loaded.refused]
     if any(finding.step == "a" for finding in of_runs):
         report.refused += of_runs
-        return report, nothing
+        return _stopped(report), nothing
     # A run that is refused for a number is not missing from the suite too.
     records = list(valid_records(folder)) if of_runs else [run.record for run in loaded.runs]
     report.refused += [*_twice(records), *check_suite(said, records), *of_runs]
@@ -77,6 +80,12 @@ def check_submission(
     report.flagged += check_copies(folder, [other for other in others if other.resolve() != folder.resolve()])
     _count(report, loaded.runs)
     return report, loaded
+
+
+def _stopped(report: Report) -> Report:
+    """The report of a submission in which a file is not what it must be."""
+    report.skipped.update(dict.fromkeys(list(STEPS)[1:], UNREAD))
+    return report
 
 
 def submissions_in(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import shlex
 import tempfile
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from banel_envs.errors import BadValue, BanelError
 from banel_envs.files.visible import shown, visible
 from banel_envs.meter.oracle import Feedback
+from banel_leaderboard.board.cells import value_text
 from banel_leaderboard.proving.load import Run, load_runs
 from banel_leaderboard.ranking.boards import make_boards
 from banel_leaderboard.ranking.rows import Board, Question, Row
@@ -28,6 +30,11 @@ from banel_leaderboard.submission.steps.findings import Report
 from banel_leaderboard.sweeping.suites import SUITES
 
 MOST_SLUG = 40  # characters of a name in a folder's name
+OPTIONS = {
+    "authors": "author",
+    "configurations": "tuning-configurations",
+    "nre": "tuning-nre",
+}  # where an option's name is not that of the field
 WORDS: dict[Question, str] = {"first": "first success", "distinct": "distinct", "worth": "final rate"}
 
 
@@ -116,10 +123,9 @@ def describe(runs: Path, given: Given) -> Submission:
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise BadValue(
-            f"{field}: {visible(first['msg'])}, not {shown(first['input'])}; give another --{field}"
-        ) from error
+        said = visible(first["msg"]).removeprefix("Value error, ")
+        option = OPTIONS.get(str(first["loc"][0]), "-".join(map(str, first["loc"])))
+        raise BadValue(f"--{option}: {said}, not {shown(first['input'])}; give another --{option}") from error
 
 
 def slug(name: str) -> str:
@@ -170,5 +176,9 @@ def _row_line(board: Board, task: str, row: Row, rows: int) -> str:
     ]
     return (
         f"    {task} {row.first.agent} {board.regime}, {board.name}: {row.met} of {len(row.runs)} runs met a success; "
-        f"log10 final {row.rate} {row.final.value:.3f}; ranks: {', '.join(ranks)}"
+        f"log10 final {row.rate} {value_text(row.final, _log10)}; ranks: {', '.join(ranks)}"
     )
+
+
+def _log10(value: float) -> str:
+    return "zero" if math.isinf(value) else f"{value:.3f}"

@@ -18,8 +18,7 @@ from statistics import median
 
 from banel_envs.errors import BadValue
 from banel_leaderboard.records.find_runs import valid_records
-from banel_leaderboard.records.record import RunRecord
-from banel_leaderboard.records.run_folder import RECORD
+from banel_leaderboard.records.run_folder import RECORD, load_record
 from banel_leaderboard.records.served import serves_all
 from banel_leaderboard.records.spec import Spec, load_agent, load_task
 from banel_leaderboard.running.resolve import run_folder
@@ -77,7 +76,7 @@ def make_plan(lanes: Sequence[Lane], out: Path) -> Plan:
     for task, agent in pairs:
         loaded = load_task(task)
         known = measured(loaded)
-        if known is not None:
+        if known is not None and known["minutes"] is not None:
             minutes[task, agent] = float(known["minutes"])
         key = loaded.problem.id, load_agent(agent).name
         if key in found:
@@ -130,7 +129,7 @@ def _left(lane: Lane, out: Path) -> Lane:
         path = run_folder(spec, out, load_task(spec.task), load_agent(spec.agent, spec.settings)) / RECORD
         if not path.exists():
             left.append(spec)
-        elif serves_all(RunRecord.load(path)):
+        elif serves_all(load_record(path.parent)):
             break
     return tuple(left)
 

@@ -80,6 +80,10 @@ ON_TWO_TASKS = (
     "ppo",
     "maskable_ppo",
 )
+# Agents that can run on any language model; a question that ships, and all six of them, each alone and all at once.
+REASONING = "banel/Reasoning-v0"
+QUESTIONS = (*(f"banel/Reasoning-v{k}" for k in range(6)), "banel/ReasoningMean-v0")
+ON_LANGUAGE = ("base", "without_replacement", "ladder", "banel", "negative_guidance", "count", "rnd", "nsr", "npo")
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,23 @@ SUITES = {
             Suite("dead on failures, alike, or slow", ADDITION[:1] + V1[3:4], ON_TWO_TASKS, FIVE, ("full",)),
             Suite("what withheld successes are worth", ADDITION, ("omission",), FIVE, ("failures",)),
         ),
+    ),
+    "reasoning": Suite(
+        "a small language model and a word problem that it seldom solves: twelve agents, five seeds",
+        (REASONING,),
+        ON_LANGUAGE,
+        FIVE,
+        ("failures",),
+        ("banel",),
+        also=(Suite("learn from successes", (REASONING,), ("grpo", "spo", "tempered_sft"), FIVE, ("full",)),),
+    ),
+    "questions": Suite(
+        "the other five word problems, and all six at once: BaNEL, its twin and two controls, two seeds",
+        QUESTIONS[1:],
+        ("base", "without_replacement", "banel"),
+        (0, 1),
+        ("failures",),
+        ("banel",),
     ),
     "full": Suite(
         "ten agents on every task",

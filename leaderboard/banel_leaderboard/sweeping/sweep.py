@@ -9,6 +9,7 @@ not made. A run with the feedback "typed" serves none and is served by none, bec
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -33,6 +34,7 @@ from banel_leaderboard.running.resolve import finished_record, resolve
 from banel_leaderboard.sweeping.suites import Suite
 from banel_leaderboard.sweeping.workers import Outcome, Workers
 
+SAID_EVERY = 10.0  # seconds between two lines about how far a sweep is, where no bar can be drawn
 Lane = tuple[Spec, ...]
 
 
@@ -132,9 +134,13 @@ def sweep(
         tqdm(total=sum(map(len, lanes)), unit="run", smoothing=0.1, disable=None, mininterval=0.5) as bar,
         closing(run(lanes, workers)) as ended,
     ):
+        said_at = time.monotonic()
         for outcome in ended:
             outcomes.append(outcome)
             bar.update()
+            if bar.disable and time.monotonic() - said_at >= SAID_EVERY:  # into a file: lines in place of a bar
+                said_at = time.monotonic()
+                print(f"{len(outcomes):,} of {bar.total:,} runs have ended", file=sys.stderr, flush=True)
             failed += outcome.status == "failed"
             bar.set_postfix(failed=failed, refresh=False)
             if outcome.message and outcome.status in ("failed", "waiting"):

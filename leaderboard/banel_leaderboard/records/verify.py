@@ -1,8 +1,9 @@
-"""Compare a record with its ledger. This needs no task.
+"""Compare a record with its ledger and its policy's file. This needs no task.
 
-Four things are checked. The record's head, number of lines and NRE are those of the ledger. The ledger's header describes the
-same run as the record. The number of successes asked, and the NRE of the first one, follow from the answers. The curve is
-one that a run can have. recompute.py finds out whether the answers are the task's own and the rates those of the policy.
+Four things are checked of the ledger. The record's head, number of lines and NRE are those of the ledger. The ledger's header
+describes the same run as the record. The number of successes asked, and the NRE of the first one, follow from the answers.
+The curve is one that a run can have. recompute.py finds out whether the answers are the task's own and the rates those of
+the policy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from banel_envs.errors import BanelError
 from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.records.record import LEAST_UNASKED, Rate, RunRecord
+from banel_leaderboard.records.run_folder import FINAL
 
 SLACK_UNASKED = 0.05  # decades between fresh success and an unasked mass of about 1e-3, of which 1e-5 is rounding
 SLACK = 1e-6  # probabilities that are computed in float32 sum to 1 within about this
@@ -68,6 +70,12 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     _check_curve(record)
 
 
+def check_policy(record: RunRecord, found: str | None) -> None:
+    """Compare a record with the SHA-256 of the stored final policy; RunRefused if they differ. None fits: it may be left out."""
+    if found is not None and record.policy_sha256 is not None and found != record.policy_sha256:
+        raise RunRefused(f"policy_sha256 is {record.policy_sha256[:12]} in the record; {FINAL} has {found[:12]}")
+
+
 def _same(name: str, recorded: Any, bound: Any) -> None:
     if type(recorded) is type(bound) in (str, int, bool) and recorded == bound:
         return
@@ -82,11 +90,10 @@ def _check_curve(record: RunRecord) -> None:
     if not grid or grid[0] != 0 or grid[-1] > record.budget or any(a > b for a, b in itertools.pairwise(grid)):
         raise RunRefused(f"the curve's NREs are {grid}; they must rise from 0 and stay within {record.budget}")
     _check_rates(rate for p in record.points for rate in (p.success, p.fresh))
-    # Close to zero both are one minus a sum, and only their rounding is left.
-    if (
-        record.unasked is not None
-        and not record.final("fresh") - SLACK_UNASKED <= max(record.unasked, LEAST_UNASKED) <= SLACK
-    ):
+    # Close to zero both are one minus a sum, and only their rounding is left. A twin's ledger has no successes, so its fresh
+    # success is its success, that of what it asked included.
+    least = -np.inf if record.twin else record.final("fresh") - SLACK_UNASKED
+    if record.unasked is not None and not least <= max(record.unasked, LEAST_UNASKED) <= SLACK:
         raise RunRefused(
             f"10^{record.unasked} of the final policy's probability is said to be unasked; it is at least fresh success, "
             f"10^{record.final('fresh')}, and at most 1"
