@@ -6,7 +6,8 @@ Until its first success every answer that an agent gets is "failed", and that is
 both must ask the same. Here every verified run that met a success, and whose twin is in the folder, is compared with it:
 the sequences up to the first success, those of the whole question that held it, and those of the whole run. Beside them
 stand how many decades the run's final success rate is above its twin's, rates below 10^-12 counting as that: the median and its
-95% bootstrap interval. That is what the answers were worth. The exit status is 1 if a pair differs before its first success.
+95% bootstrap interval, or "-" where rates are known as intervals only. That is what the answers were worth. The exit status is 1
+if a pair differs before its first success.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import numpy as np
 
 from banel_envs.meter.ledger import Ledger
 from banel_envs.problem import Tokens
-from banel_leaderboard.proving.verify import verify
 from banel_leaderboard.ranking.across import FLOOR
 from banel_leaderboard.records.find_runs import finished_runs
 from banel_leaderboard.records.record import RunRecord
+from banel_leaderboard.records.verify import verify
 from banel_leaderboard.statistics.medians import median, median_interval
 
 COMMITTED = Path(__file__).parents[1] / "leaderboard" / "submissions" / "addition"
@@ -43,7 +44,9 @@ class Pair:
     to_first: bool  # up to the first success
     to_question: bool  # up to the end of the question that held it: its sequences were chosen before any answer
     to_end: bool
-    gain: float  # decades of the final success rate above the twin's
+    gain: (
+        float | None
+    )  # decades of the final success rate above the twin's; None where one of them is known as an interval only
 
 
 def pairs(folder: Path) -> Iterator[Pair]:
@@ -68,7 +71,8 @@ def compare(record: RunRecord, ledger: Ledger, twin: RunRecord, twins: Ledger) -
     question = int(ends[np.searchsorted(ends, first)])
     mine, theirs = tokens(ledger), tokens(twins)
     same = [np.array_equal(mine[:nre], theirs[:nre]) for nre in (first, question, len(mine))]
-    gain = max(record.final(), FLOOR) - max(twin.final(), FLOOR)
+    known = all(run.final() == run.final(end="high") for run in (record, twin))
+    gain = max(record.final(), FLOOR) - max(twin.final(), FLOOR) if known else None
     return Pair(record.task, record.agent, record.feedback, record.seed, *same, gain)
 
 
@@ -103,8 +107,11 @@ def counts(found: list[Pair]) -> str:
 
 
 def gains(found: list[Pair]) -> str:
-    """The median of the decades above the twin, and its interval."""
-    values = np.array([pair.gain for pair in found])
+    """The median of the decades above the twin, and its interval; "-" where some rate is no number."""
+    known = [pair.gain for pair in found if pair.gain is not None]
+    if len(known) < len(found):
+        return "-"
+    values = np.array(known)
     low, high = median_interval(values, seed=0)
     return f"{float(median(values)):+.2f} [{low:+.2f}, {high:+.2f}]"
 

@@ -1,6 +1,7 @@
 """The table of tasks: how hard each is, what a temperature alone does to it, and whether the oracle's answers matter.
 
     python -m benchmarks.tasks --out DIR [--seeds 0-2] [--jobs 2] [--task ID ...] [--write]
+    python -m benchmarks.tasks --base-only [--task ID ...] [--write]
 
 Runs the controls `tempered` and `tempered_sft`, and BaNEL with its oracle-free twin, on every shipped task (resumable:
 runs already in DIR are kept), measures the base policies, and prints a Markdown table. `--write` also keeps it in
@@ -16,7 +17,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +26,7 @@ import torch
 
 from banel_envs import TASKS, Task, success_rate
 from banel_envs.measure.success import SuccessRate
+from banel_envs.tasks import SHIPPED
 from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.ranking.rows import RateName, Span
 from banel_leaderboard.records.record import RunRecord
@@ -36,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 TEMPERED, TEMPERED_SFT, FRESH = "tempered", "tempered_sft", "its fresh"
 BANEL, TWIN = "banel", "banel's twin"
 SHOWN = (TEMPERED, TEMPERED_SFT, FRESH, BANEL, TWIN)
-BASE_SAMPLES = 200_000  # drawn from a base policy whose rate is not exact
+BASE_SAMPLES = 60_000  # drawn from a base policy whose rate is not exact
 SOLVED = -1.0  # log10 success from which on a control is said to solve a task
 MATTERS = 0.3  # decades over the twin from which on the oracle's answers are said to matter
 
@@ -60,8 +62,8 @@ class Line:
     id: str
     base: SuccessRate
     successes: int | None  # in the whole set, where it is enumerated
-    finals: dict[str, list[Span]]  # control -> log10 of the final success rate by seed
-    minutes: float  # median of a BaNEL run with its 16 evaluations
+    finals: dict[str, list[Span]]  # control -> log10 of the final success rate by seed; empty where no agent was run
+    minutes: float | None  # median of a BaNEL run with its 16 evaluations; None where no agent was run
 
     @property
     def gains(self) -> list[Span]:
@@ -72,6 +74,8 @@ class Line:
     @property
     def notes(self) -> str:
         """What a reader must know: solved by a temperature, or where answers matter."""
+        if not self.finals:
+            return "the base policy alone was measured"
         found = []
         if middle(self.finals[TEMPERED])[0] >= SOLVED:
             found.append("a temperature alone solves it")
@@ -89,10 +93,15 @@ class Line:
         return "; ".join(found)
 
 
-def measured(task: Task, records: Sequence[RunRecord]) -> Line:
-    """The line of a task from its finished runs."""
+def base_line(task: Task) -> Line:
+    """The line of a task without any run."""
     rate = success_rate(task, task.problem.base_policy(), np.random.default_rng(0), BASE_SAMPLES)
     successes = task.successes()
+    return Line(task.problem.id, rate, None if successes is None else len(successes), {}, None)
+
+
+def measured(task: Task, records: Sequence[RunRecord]) -> Line:
+    """The line of a task from its finished runs."""
     by = {(r.agent, r.twin, r.seed): r for r in records if r.task == task.problem.id}
     seeds = sorted({seed for agent, _, seed in by if agent == "banel"})
     banel = [by["banel", False, s] for s in seeds]
@@ -105,7 +114,7 @@ def measured(task: Task, records: Sequence[RunRecord]) -> Line:
         TWIN: [span(by.get(("banel", True, r.seed), r)) for r in banel],  # told no success: one run is both
     }
     minutes = median(r.execution.cpu_s + r.execution.evaluation_s for r in banel) / 60
-    return Line(task.problem.id, rate, None if successes is None else len(successes), finals, minutes)
+    return replace(base_line(task), finals=finals, minutes=minutes)
 
 
 def span(record: RunRecord, rate: RateName = "success") -> Span:
@@ -137,9 +146,9 @@ def table(lines: Sequence[Line]) -> list[str]:
                 written(line.base),
                 "" if line.successes is None else f"{line.successes:,}",
                 "" if line.base.effective is None else f"{line.base.effective:,.0f}",
-                *(spread(line.finals[name]) for name in SHOWN),
-                spread(line.gains),
-                f"{line.minutes:.1f}",
+                *(spread(line.finals[name]) if line.finals else "" for name in SHOWN),
+                spread(line.gains) if line.finals else "",
+                "" if line.minutes is None else f"{line.minutes:.1f}",
                 line.notes,
             ]
         )
@@ -179,7 +188,8 @@ def keep(lines: Sequence[Line]) -> None:
     page.write_text("\n".join([HEAD, *heads, *(new[id] for id in TASKS if id in new)]) + "\n" + section + rest)
     known = json.loads(PATH.read_text())
     for line in lines:
-        new_figures = {"digest": TASKS[line.id].digest, "base": asdict(line.base), "minutes": round(line.minutes, 2)}
+        minutes = None if line.minutes is None else round(line.minutes, 2)
+        new_figures = {"digest": TASKS[line.id].digest, "base": asdict(line.base), "minutes": minutes}
         old_figures = known.get(line.id, {})
         if old_figures.get("digest") == new_figures["digest"] and "control" in old_figures:
             new_figures["control"] = old_figures["control"]  # benchmarks.controls measured it on the same task
@@ -190,20 +200,29 @@ def keep(lines: Sequence[Line]) -> None:
 def main() -> None:
     """Run what is missing, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder that holds the runs")
+    parser.add_argument("--out", type=Path, help="the folder that holds the runs")
+    parser.add_argument("--base-only", action="store_true", help="run nothing and measure the base policies alone")
     parser.add_argument("--seeds", default="0-2", help="such as 0-4 (default 0-2)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once (default: every core)")
-    parser.add_argument("--task", nargs="+", default=list(TASKS), help="ids (default: every shipped task)")
+    parser.add_argument("--task", nargs="+", default=list(SHIPPED), help="ids (default: every shipped task)")
     parser.add_argument("--write", action="store_true", help="keep the table and the figures of `banel list`")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.out is None and not options.base_only:
+        parser.error("--out DIR says where the runs are; --base-only makes none")
+    if options.base_only:
+        return show([base_line(TASKS[id]) for id in options.task], options.write)
     lanes = [lane for seed in parse_seeds(options.seeds) for task in options.task for lane in lanes_for(task, seed)]
     check(lanes, options.out)
     sweep(lanes, options.out, jobs=options.jobs)
     records = records_of(lanes, options.out)
-    lines = [measured(TASKS[id], records) for id in options.task]
+    show([measured(TASKS[id], records) for id in options.task], options.write)
+
+
+def show(lines: Sequence[Line], write: bool) -> None:
+    """Print the table, and keep it where that is asked."""
     print("\n".join(table(lines)))
-    if options.write:
+    if write:
         keep(lines)
 
 
@@ -212,7 +231,7 @@ HEAD = """# The tasks, measured
 Success rates in log10 (0 is certain, -3 is 1 in 1,000), medians over the seeds with their range.
 *Effective*: the number of distinct successes that carry the base rate. *Gain*: decades of BaNEL over its oracle-free
 twin; where it is 0 the oracle's answers did not matter. `tempered_sft` is told every reward (*fresh*: less the mass of the
-successes it has asked), the others failures only. −∞: zero. *-4.8 to -3.4*: no number, certified ends.
+successes it has asked), the others failures only. −∞: zero. [-4.8, -3.4] alone: no number, certified ends.
 Minutes (CPU) of one BaNEL run on one core, its 16 evaluations included. Made by `python -m benchmarks.tasks --write`.
 """
 

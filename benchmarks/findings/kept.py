@@ -16,10 +16,21 @@ from statistics import median
 from typing import Any, TypeAlias
 
 from banel_agents import make_agent
-from banel_envs.errors import BadValue
+from banel_envs.errors import BadValue, BanelError
 
 Line: TypeAlias = dict[str, Any]
 Measure: TypeAlias = Callable[[Line], Line]
+
+
+class RunsFailed(BanelError):
+    """Some runs of a command ended with an error."""
+
+    def __init__(self, failed: Sequence[tuple[Line, BaseException]]) -> None:
+        (key, error), many = failed[0], len(failed)
+        run = " ".join(str(key[part]) for part in ("agent", "settings", "task", "seed") if part in key)
+        named = f"{many} run{'s' * (many != 1)} failed, all others are kept; the first, {run}"
+        super().__init__(f"{named}: {type(error).__name__}: {error}")
+        self.failed = failed
 
 
 class Kept:
@@ -89,20 +100,37 @@ def key_of(agent: str, settings: Line, task: str, seed: int, **more: Any) -> Lin
 
 
 def each(keys: Sequence[Line], measure: Measure, kept: Kept, jobs: int = 1) -> Iterator[Line]:
-    """Make the runs that are missing, and give each key when its run is there: in order with one job, else as they end."""
-    missing = [key for key in keys if key not in kept]
+    """Make the runs that are missing, and give each key when its run is there: in order with one job, else as they end.
+
+    Raises:
+        RunsFailed: some runs ended with an error; it comes last, when all others are made and kept.
+    """
+    failed: list[tuple[Line, BaseException]] = []
     if jobs == 1:
         for key in keys:
-            if key not in kept:
-                kept.add(key, measure(key))
+            try:
+                if key not in kept:
+                    kept.add(key, measure(key))
+            except Exception as error:
+                failed.append((key, error))
+                continue
             yield key
-        return
-    yield from (key for key in keys if key in kept)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=one_thread) as processes:
-        ends = {processes.submit(measure, key): key for key in missing}
-        for end in as_completed(ends):
-            kept.add(ends[end], end.result())
-            yield ends[end]
+    else:
+        yield from (key for key in keys if key in kept)
+        missing = [key for key in keys if key not in kept]
+        processes = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=one_thread)
+        try:
+            ends = {processes.submit(measure, key): key for key in missing}
+            for end in as_completed(ends):
+                if (why := end.exception()) is not None:
+                    failed.append((ends[end], why))
+                    continue
+                kept.add(ends[end], end.result())
+                yield ends[end]
+        finally:
+            processes.shutdown(cancel_futures=True)  # whoever stops waits for the runs that have begun, and no longer
+    if failed:
+        raise RunsFailed(failed)
 
 
 def one_thread() -> None:

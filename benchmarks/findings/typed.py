@@ -27,6 +27,7 @@ import numpy as np
 
 from banel_agents import make_agent
 from banel_envs import TASKS, Oracle, Task, success_rate
+from banel_envs.meter.oracle import Feedback
 from banel_envs.tasks import proof
 from banel_leaderboard.command.settings import parse_seeds
 from banel_leaderboard.statistics.medians import median, median_interval
@@ -72,7 +73,7 @@ def measure(key: Line) -> Line:
     """One run: the NRE of the first success, the rates before it and at the end, distinct successes, and the mean last stage."""
     id, told, seed = key["task"], key["told"], key["seed"]
     task = telling(TASKS[id], told)
-    feedback = "failures" if told in ("failures", "blind") else "typed"
+    feedback: Feedback = "failures" if told in ("failures", "blind") else "typed"
     oracle = Oracle(task, feedback=feedback)
     agent = make_agent(AGENT, key["settings"])
     learnt = agent.learn(task.problem, oracle, np.random.default_rng(seed))

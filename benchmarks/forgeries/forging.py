@@ -115,7 +115,7 @@ def packed(board: Path, folder: Path) -> Path:
     alone = board.parent / "alone"
     shutil.copytree(folder, alone / task / run)
     shutil.rmtree(folder)
-    pack(alone, board / "packed")
+    pack(alone, board / "packed", check=False)
     shutil.rmtree(alone)
     return board / "packed" / task
 
