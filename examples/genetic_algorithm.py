@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banel_agents.base import ask
+from banel_agents.limits import BatchSize, Range, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
@@ -82,9 +83,12 @@ def _log_mean_exp(values: Floats) -> Floats:
 class GeneticConfig:
     """What the algorithm has to set."""
 
-    parents: int = 50  # sequences alive
-    children: int = 250  # sequences asked a generation
-    mutation: float = 0.1  # probability that a token is drawn anew
+    parents: BatchSize = 50  # sequences alive
+    children: BatchSize = 250  # sequences asked a generation
+    mutation: Annotated[float, Range(0, 1, above=True)] = 0.1  # probability that a token is drawn anew
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class Genetic:

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from banel_agents.base import ask, base_network, fit
+from banel_agents.limits import BatchSize, Epochs, LearningRate, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy
 
 
 @dataclass(frozen=True)
 class MyConfig:
-    """Every field has a default, and that one set of defaults is used on all tasks."""
+    """Every field has a default, which is used on all tasks, and limits, which its type states."""
 
-    batch: int = 500  # sequences a round
-    epochs: float = 10.0  # passes over the successes of a round
-    lr: float = 3e-4  # of Adam
+    batch: BatchSize = 500  # sequences a round
+    epochs: Epochs = 10.0  # passes over the successes of a round
+    lr: LearningRate = 3e-4  # of Adam
+
+    def __post_init__(self) -> None:
+        check_settings(self)  # a value outside its limits is refused by name
 
 
 class MyAgent:

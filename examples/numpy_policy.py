@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banel_agents.base import ask
+from banel_agents.limits import BatchSize, Range, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Autoregressive, Mixture, Policy
 
@@ -62,9 +63,12 @@ class Chain(Autoregressive):
 class ChainConfig:
     """What the agent has to set."""
 
-    batch: int = 250  # sequences asked a round
-    smoothing: float = 0.05  # added to every count
-    base: int = 1  # parts of the mixture that stay at the base policy, beside one part for the chain
+    batch: BatchSize = 250  # sequences asked a round
+    smoothing: Annotated[float, Range(0, 1_000, above=True)] = 0.05  # added to every count
+    base: Annotated[int, Range(0, 100)] = 1  # parts of the mixture that are the base policy, beside one chain
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class ChainAgent:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from banel_agents.base import ask
+from banel_agents.limits import BatchSize, Range, Weight, check_settings
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Autoregressive
 
@@ -63,10 +64,13 @@ class Table(Autoregressive):
 class TableConfig:
     """The settings of TableAgent."""
 
-    batch: int = 250  # sequences a round
-    smoothing: float = 0.002  # added to every frequency
-    avoid: float = 0.2  # how far what failed is avoided
-    follow: float = 0.1  # how far what succeeded is followed, a sequence
+    batch: BatchSize = 250  # sequences a round
+    smoothing: Annotated[float, Range(0, 1, above=True)] = 0.002  # added to every frequency
+    avoid: Weight = 0.2  # how far what failed is avoided
+    follow: Weight = 0.1  # how far what succeeded is followed, a sequence
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class TableAgent:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from banel_envs import TASKS, BanelError, Task
-from banel_envs.tasks import SHIPPED
+from banel_envs.tasks import BROUGHT, SHIPPED
 from generate.charts import draw_rates
 from generate.text import escaped, prose, read_tables, save, summary, table, toctree
 
@@ -32,7 +32,7 @@ def write(folder: Path) -> None:
     rows = measured_rows()
     known: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
     listed = []
-    for id in TASKS:
+    for id in SHIPPED:
         task, name = TASKS[id], id.rpartition("/")[2]
         row = rows.get(name, {})
         save(folder / "tasks" / f"{name}.md", page(folder / "tasks", task, row, known.get(id)))
@@ -44,8 +44,10 @@ def write(folder: Path) -> None:
         "reward evaluations (NRE). The base success is the rate at which the policy that an agent starts from succeeds. "
         "What the controls and BaNEL reach on each task stands in [the tasks, measured](../../tasks.md)."
     )
-    contents = toctree((id.rpartition("/")[2] for id in TASKS), hidden="")
-    save(folder / "tasks" / "index.md", f"# Tasks\n\n{about}\n\n{table(header, listed)}\n\n{contents}")
+    names = ", ".join(f"`{id}`" for id in BROUGHT)
+    brought = f"{names} are made from [a model and data that you bring](../../language_models.md)."
+    contents = toctree((id.rpartition("/")[2] for id in SHIPPED), hidden="")
+    save(folder / "tasks" / "index.md", f"# Tasks\n\n{about}\n\n{table(header, listed)}\n\n{brought}\n\n{contents}")
 
 
 def measured_rows() -> dict[str, dict[str, str]]:

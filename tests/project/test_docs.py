@@ -22,7 +22,8 @@ COMMANDS = [
     for page in PAGES
     for line in page.read_text().splitlines()
     if re.match(
-        r"\s*(\.venv/bin/)?banel (list|run|bench|board|site|plot|show|data|replay|pack|unpack|submit|check|rerun)(?= |$)",
+        r"\s*(\.venv/bin/)?banel (list|run|bench|board|site|plot|show|data|hard-questions|replay|pack|unpack|submit|check|rerun)"
+        r"(?= |$)",
         line,
     )
     and "..." not in line
@@ -33,10 +34,10 @@ COMMANDS = [
 def test_command_lines_parse(page, command):
     words = shlex.split(command, comments=True)
     options = parser().parse_args(words[1:])
-    if getattr(options, "task", None) and ":" not in options.task:
-        assert options.task in TASKS
-    if getattr(options, "agent", None) and ":" not in options.agent:
-        assert options.agent in AGENTS
+    for option, known in (("task", TASKS), ("agent", AGENTS)):
+        named = getattr(options, option, None) or []
+        for name in [named] if isinstance(named, str) else named:  # `banel replay` takes several
+            assert ":" in name or name in known
 
 
 def test_there_are_command_lines():

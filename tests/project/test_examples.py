@@ -11,8 +11,10 @@ import pytest
 
 from banel_agents.testing import check_agent
 from banel_envs import TASKS, GenerationVectorEnv, success_rate
+from banel_envs.errors import BadValue
 from banel_envs.meter.ledger import Ledger
 from banel_envs.testing import check_policy, check_task
+from banel_leaderboard import run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EASY = "banel/EhrlichEasy-v0"
@@ -39,6 +41,27 @@ def test_agents_keep_the_contract(where, task):
     check_agent(getattr(importlib.import_module(module), name), TASKS[task])
 
 
+@pytest.mark.parametrize("batch", [0, -3])
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("genetic_algorithm", "Genetic"),
+        ("numpy_policy", "ChainAgent"),
+        ("my_agent", "MyAgent"),
+        ("onnx_policy", "TableAgent"),
+    ],
+)
+def test_agents_refuse_a_batch_of_nothing_by_name(where, batch):
+    """An agent that asks empty batches spends nothing and never ends."""
+    module, name = where
+    if module == "onnx_policy":
+        pytest.importorskip("onnx")
+    config = getattr(importlib.import_module(module), name).Config
+    field = "children" if name == "Genetic" else "batch"
+    with pytest.raises(BadValue, match=f"{field} is {batch}; it must be a whole number"):
+        config(**{field: batch})
+
+
 @pytest.mark.parametrize("task", ["banel/Gaussian1D-v0", "banel/AdditionAttack-v0"])
 def test_an_agent_whose_policy_is_stored_as_onnx_keeps_the_contract(task):
     pytest.importorskip("onnx")
@@ -63,6 +86,25 @@ def test_the_task_of_the_guide_keeps_the_contract():
     task = importlib.import_module("my_task").build()
     check_task(task)
     assert len(task.successes()) == 56  # of 4**5: as many as strings with a sum of at most 3
+
+
+def test_the_task_over_a_language_model_is_measured_and_proved(tmp_path, monkeypatch, capsys):
+    """What the guide promises of it: rates from few samples, and a replay that proves them."""
+    pytest.importorskip("peft")
+    from banel_leaderboard.command.cli import main
+    from tests.shared.language import saved, tokenizer
+
+    monkeypatch.setenv("BANEL_MODEL", str(saved(tmp_path / "model", words=tokenizer())))
+    module = importlib.import_module("my_language_task")
+    module.model.cache_clear()
+    task = module.build()
+    assert module.build().problem.base_policy().base is task.problem.base_policy().base  # it is loaded once
+    check_task(task, samples=200)
+    name = "my_language_task:build"
+    rate = run(name, "base", 0, out=tmp_path / "out", settings={"batch": 4}, budget=8).points[-1].success
+    assert rate.method == "certified" and rate.high < np.log10(0.05)
+    assert main(["replay", str(tmp_path / "out"), "--task", name, "--jobs", "1"]) == 0
+    assert "1 of 1 proved" in capsys.readouterr().out
 
 
 def test_the_lab_is_asked_nothing_twice(capsys):
@@ -122,6 +164,18 @@ def test_a_real_grpo_run_ends_at_the_budget(tmp_path):
     count, steps, _ = train(48, tmp_path / "again", ledger)
     assert (count, steps) == (48, 6)
     assert Ledger.read(ledger).head == asked.head
+
+
+def test_rollouts_of_verifiers_end_at_the_budget(capsys):
+    pytest.importorskip("verifiers")
+    assert importlib.import_module("verifiers_rollouts").main(budget=12, at_once=5)[:2] == (12, 12)  # of 15 rollouts
+    assert "BudgetExhausted" in capsys.readouterr().out
+
+
+def test_sessions_of_openenv_share_a_budget():
+    pytest.importorskip("openenv")
+    judged, _, said = importlib.import_module("openenv_server").main(budget=12)
+    assert judged == 12 and "0 of 12 evaluations left" in said
 
 
 @pytest.mark.slow
