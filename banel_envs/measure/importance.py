@@ -15,8 +15,8 @@ given only if all of these hold:
 - the certified interval (certified.py) contains it, and ends at most at twice the number, so that the policy's own samples
   leave little room for successes that were never drawn.
 
-The number is then given with the certified interval; otherwise the interval is given alone. `python -m benchmarks.importance`
-counts how often either of them errs, also with pools that were made to mislead.
+The number is then given with the certified interval; otherwise the interval is given alone.
+`python -m benchmarks.tasks.importance` counts how often either of them errs, also with pools that were made to mislead.
 Source: Veach and Guibas 1995; Owen 2013, chapter 9; the tail: Vehtari et al. 2024, fitted as in Zhang and Stephens 2009.
 """
 

@@ -13,7 +13,7 @@ the number of columns through which the longest carry is handed on, of the queri
 
 Base success, exact: 10^-3.351. The base policy was fitted to queries drawn evenly. Success hangs on how the digits of both
 operands meet and on no digit alone, so neither a temperature nor even sampling of the grammar gains anything
-(`python -m benchmarks.controls`).
+(`python -m benchmarks.tasks.controls`).
 There is no Hard variant. With a base policy this even, a rate below 10^-6 is at most 81 queries, which fewer than 1 run in
 100 would meet within the budget; what is told before the first success teaches nothing, so all agents would be their own
 twins. And a base policy that avoids long carries is undone by even sampling of the grammar, which gains what it lost.

@@ -7,7 +7,7 @@ budget 5,000.
 
 The success set has 24 cells, 244..255 and 744..755. Base success, exact: 10^-2.9818 (standard deviation 0.65); its
 effective number of successes is 23.8.
-All cells can be listed, so a policy can be drawn as a curve: `python -m benchmarks.gaussian1d` draws BaNEL's policies,
+All cells can be listed, so a policy can be drawn as a curve: `python -m benchmarks.tasks.gaussian1d` draws BaNEL's policies,
 round by round.
 """
 

@@ -11,7 +11,7 @@ transformer whose head starts at zero. So its success rate is the share of the s
 What the task controls for: whatever was answered, each sequence that was not yet asked succeeds with probability 10^-3.
 So the expected fresh success of any method is 10^-3 times the probability that it gives to these sequences.
 `without_replacement` gives them all but 3 in 10^6. A method that does better in the mean was lucky, or it knew the set.
-`python -m benchmarks.needle` tests that for every shipped agent (30 seeds; for the ten of the first board: none is better).
+`python -m benchmarks.tasks.needle` tests that for every shipped agent (30 seeds; for the ten of the first board: none is better).
 SplitMix64 is no cipher. An agent that inverts it knows the success set, and so does one that reads this file.
 """
 

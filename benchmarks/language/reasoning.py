@@ -23,7 +23,7 @@ from banel_envs.policies.language.prompted_policy import PromptedPolicy
 from banel_envs.problem import Tokens
 from banel_envs.tasks.language.reasoning import MEAN, WRITTEN, prompted, questions
 from banel_envs.tasks.language.word_tokens import END_TOKEN, MARK, TOKEN, VOCABULARY
-from benchmarks.tasks import written
+from benchmarks.tasks.table import written
 
 TEMPERATURES = (1.5, 2.0, 3.0)
 COUNTED, DRAWN, SEEN = 60_000, 20_000, 5_000  # samples of the base policy, of another one, and to count distinct ones

@@ -16,7 +16,7 @@ from banel_envs import TASKS, success_rate
 from banel_envs.build.gaussian1d import gaussian
 from banel_envs.errors import BadTokens
 from banel_envs.tasks import gaussian1d as line
-from benchmarks import gaussian1d as figure
+from benchmarks.tasks import gaussian1d as figure
 
 torch.set_num_threads(1)
 

@@ -19,7 +19,7 @@ from banel_envs.tasks import needle
 from banel_envs.testing import check_task
 from banel_leaderboard.ranking import negative_control
 from banel_leaderboard.records.spec import load_task
-from benchmarks import needle as benchmark
+from benchmarks.tasks import needle as benchmark
 
 torch.set_num_threads(1)
 

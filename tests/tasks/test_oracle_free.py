@@ -1,4 +1,4 @@
-"""`python -m benchmarks.controls`: its rates are the exact ones, and its table and the tasks' stand beside each other."""
+"""`python -m benchmarks.tasks.controls`: its rates are the exact ones, and its table and the tasks' stand beside each other."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from banel_envs import TASKS, BanelError, success_rate
 from banel_envs.policies import Tempered
-from benchmarks import controls
-from benchmarks import tasks as table_of_runs
+from benchmarks.tasks import controls
+from benchmarks.tasks import table as table_of_runs
 
 LINE = "banel/Gaussian1D-v0"
 

@@ -71,7 +71,7 @@ def _base(known: dict[str, Any] | None) -> str:
 
 
 def _control(known: dict[str, Any] | None) -> str:
-    """The best exact rate of a policy that reads no answer (`benchmarks.controls`), in words."""
+    """The best exact rate of a policy that reads no answer (`benchmarks.tasks.controls`), in words."""
     found = None if known is None else known.get("control")
     return "" if found is None else f"; {found['log10']:.2f} {found['whose']}"
 

@@ -1,6 +1,6 @@
 """The base policy's success rate and a run's minutes on each shipped task, for `banel list` and for plans.
 
-`python -m benchmarks.tasks --write` measured them, and `python -m benchmarks.controls --write` what needs no oracle.
+`python -m benchmarks.tasks --write` measured them, and `python -m benchmarks.tasks.controls --write` what needs no oracle.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Coverage of the success rates of tasks with a pool, on tasks whose rate is known exactly.
 
-    python -m benchmarks.importance [--repeats 100] [--all]
+    python -m benchmarks.tasks.importance [--repeats 100] [--all]
 
 Each repeat draws a new pool and new samples of the policy. For every setting it says how often the certified interval
 (certified.py) held the exact rate, whatever else was shown; how many numbers were given, by Monte Carlo and by
@@ -157,7 +157,7 @@ def measure(setting: Setting, repeats: int, rng: np.random.Generator) -> list[st
 
 def main() -> None:
     """Print a line for each setting."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.importance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks.importance", description=__doc__)
     parser.add_argument("--repeats", type=int, default=100, help="pools drawn for each setting (default 100)")
     parser.add_argument("--all", action="store_true", help="give an importance-sampled number whatever is against it")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Does an agent beat chance? `python -m benchmarks.needle [--seeds 30] [--agents NAME ...] [--jobs 1] [--out DIR]`.
+"""Does an agent beat chance? `python -m benchmarks.tasks.needle [--seeds 30] [--agents NAME ...] [--jobs 1] [--out DIR]`.
 
 Runs agents on Needle-v0, feedback full, every seed with a set of its own, and holds the fresh success of each at the end
 of the budget against that of `without_replacement` on the same set. Nobody can do better in the mean (see the task). The

@@ -1,4 +1,4 @@
-"""BaNEL's posterior on a line, round by round: `python -m benchmarks.gaussian1d [--out docs/gaussian1d.png] [--seed 0]`.
+"""BaNEL's posterior on a line, round by round: `python -m benchmarks.tasks.gaussian1d [--out docs/gaussian1d.png] [--seed 0]`.
 
 Runs BaNEL with its defaults on Gaussian1D-v0, from failures alone, and draws what can be seen because all 1,000 cells
 can be listed, in bins of ten: p_theta after each round beside the base policy (above); the ratio p_theta / p_phi by

@@ -1,6 +1,6 @@
 """What needs no oracle: the exact success rate of policies that read no answer, on every task whose rates are exact.
 
-    python -m benchmarks.controls [--task ID ...] [--write]
+    python -m benchmarks.tasks.controls [--task ID ...] [--write]
 
 The policies: the base policy at temperatures from 0.5 to 5, the same within the public grammar (tokens that it forbids have
 probability 0), and uniform sampling of the grammar. Nothing is run and nothing is drawn. A task is *within reach* of a
@@ -24,7 +24,7 @@ from banel_envs.policies import Masked, Policy, Tempered, UniformGrammar
 from banel_envs.policies.grammar import table_of
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.sweeping.measured_costs import PATH
-from benchmarks.tasks import ROOT, number
+from benchmarks.tasks.table import ROOT, number
 
 TEMPERATURES = (0.5, 0.75, 1.5, 2.0, 3.0, 5.0)
 REACH = 0.5  # decades over the base from which on a task is said to be within reach of a control
@@ -125,7 +125,7 @@ def keep(lines: Sequence[Reached]) -> None:
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.controls", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks.controls", description=__doc__)
     parser.add_argument("--task", nargs="+", default=list(SHIPPED), help="ids (default: every shipped task)")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/tasks.md")
     options = parser.parse_args()
@@ -147,7 +147,7 @@ ABOUT = """
 Exact success rates, in log10, of policies that read no answer: the base policy at a temperature T; the same with
 probability 0 for what the public grammar forbids, at its best T (1 included); every sequence of the grammar equally likely.
 *Gain*: the best of them over the base, in decades. *Within reach of*: who gains more than half a decade; there a good part
-of what an agent gains takes no oracle. Made by `python -m benchmarks.controls --write`.
+of what an agent gains takes no oracle. Made by `python -m benchmarks.tasks.controls --write`.
 
 """
 

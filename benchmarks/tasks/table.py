@@ -34,7 +34,7 @@ from banel_leaderboard.records.spec import Spec
 from banel_leaderboard.sweeping.measured_costs import PATH
 from banel_leaderboard.sweeping.sweep import Lane, check, records_of, sweep
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TEMPERED, TEMPERED_SFT, FRESH = "tempered", "tempered_sft", "its fresh"
 BANEL, TWIN = "banel", "banel's twin"
 SHOWN = (TEMPERED, TEMPERED_SFT, FRESH, BANEL, TWIN)
@@ -180,7 +180,7 @@ def keep(lines: Sequence[Line]) -> None:
     """Put these lines into docs/tasks.md and measured.json, in the registry's order, beside those of other tasks."""
     page = ROOT / "docs" / "tasks.md"
     heads, old = table(lines)[:2], {}
-    table_of_runs, section, rest = page.read_text().partition("\n## ")  # the rest is benchmarks.controls'
+    table_of_runs, section, rest = page.read_text().partition("\n## ")  # the rest is benchmarks.tasks.controls'
     for row in table_of_runs.splitlines():
         if row.startswith("| ") and row not in heads:
             old["banel/" + row.split("|")[1].strip()] = row
@@ -192,7 +192,7 @@ def keep(lines: Sequence[Line]) -> None:
         new_figures = {"digest": TASKS[line.id].digest, "base": asdict(line.base), "minutes": minutes}
         old_figures = known.get(line.id, {})
         if old_figures.get("digest") == new_figures["digest"] and "control" in old_figures:
-            new_figures["control"] = old_figures["control"]  # benchmarks.controls measured it on the same task
+            new_figures["control"] = old_figures["control"]  # benchmarks.tasks.controls measured it on the same task
         known[line.id] = new_figures
     PATH.write_text(json.dumps({id: known[id] for id in TASKS if id in known}, indent=1) + "\n")
 
@@ -234,6 +234,3 @@ twin; where it is 0 the oracle's answers did not matter. `tempered_sft` is told 
 successes it has asked), the others failures only. −∞: zero. [-4.8, -3.4] alone: no number, certified ends.
 Minutes (CPU) of one BaNEL run on one core, its 16 evaluations included. Made by `python -m benchmarks.tasks --write`.
 """
-
-if __name__ == "__main__":
-    main()
