@@ -123,8 +123,8 @@ class HFPolicy(Fitted):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.base.device
+        """Where the model computes; a look at its head would take a hundredth of a step of a small model."""
+        return self._given.device
 
     def to(self, device: str | torch.device) -> HFPolicy:
         """Move the model, which all its policies share, and this policy's adapter, in place; give this policy."""
