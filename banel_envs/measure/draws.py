@@ -33,8 +33,9 @@ from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy
 from banel_envs.measure.probability import FALSE_ALARM, Watched, along, walks
 from banel_envs.policies.autoregressive import Floats, Ints, logsumexp
-from banel_envs.policies.composed import Excluding, Mixture
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.excluding import Excluding
+from banel_envs.policies.composed.filtered import Filtered
+from banel_envs.policies.composed.mixture import Mixture
 from banel_envs.policies.protocol import Policy, is_plainly
 from banel_envs.problem import Problem
 

@@ -24,10 +24,12 @@ import numpy as np
 from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy
 from banel_envs.policies.autoregressive import Autoregressive, Floats, Ints, Watch, logsumexp
-from banel_envs.policies.composed import Excluding, Mixture, Tempered, log_mean
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.excluding import Excluding
+from banel_envs.policies.composed.filtered import Filtered
+from banel_envs.policies.composed.guided import Guided
+from banel_envs.policies.composed.mixture import Mixture, log_mean
+from banel_envs.policies.composed.tempered import Tempered
 from banel_envs.policies.grammar import Masked
-from banel_envs.policies.guided import Guided
 from banel_envs.policies.mark import Mark, is_stored_whole
 from banel_envs.policies.protocol import Policy, is_plainly, parts_of
 from banel_envs.policies.weights import blame

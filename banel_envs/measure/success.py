@@ -21,7 +21,7 @@ from banel_envs.measure.importance import LEAST_EFFECTIVE, Weighed, weigh
 from banel_envs.measure.probability import Checked, at_most_one, check_structure, checked_log_prob
 from banel_envs.meter.answers import succeeded
 from banel_envs.policies.autoregressive import logsumexp
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 from banel_envs.problem import Tokens
 from banel_envs.task import Task

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from banel_envs.measure.probability import checked_log_prob
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.policies.protocol import Policy
 from banel_envs.problem import Problem, Tokens
 

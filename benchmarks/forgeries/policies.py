@@ -81,7 +81,7 @@ def other_policy(f: Forged, place: Path) -> None:
 def lying_region(f: Forged, place: Path) -> None:
     """A region whose counted mass is a lie: its policy's rate comes out a thousand times too large."""
     from banel_envs.policies import load_policy_file, save_policy
-    from banel_envs.policies.filtered import Filtered
+    from banel_envs.policies.composed.filtered import Filtered
 
     (place / "old").write_bytes(f.policy or b"")
     policy = load_policy_file(place / "old")
@@ -99,7 +99,7 @@ def nested_regions(levels: int, mixed: bool) -> Change:
 
     def change(f: Forged, place: Path) -> None:
         from banel_envs.policies import Policy, load_policy_file
-        from banel_envs.policies.filtered import Filtered
+        from banel_envs.policies.composed.filtered import Filtered
 
         (place / "old").write_bytes(f.policy or b"")
         policy: Policy = load_policy_file(place / "old")

@@ -13,7 +13,7 @@ from banel_agents.testing import check_agent
 from banel_envs import Oracle, Task, success_rate
 from banel_envs.errors import BadValue, BudgetExhausted, UnknownName
 from banel_envs.policies import COST, Excluding
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.testing import ContractBroken, check_policy
 from tests.shared.beginnings import BUDGET, EVERY, SUCCESSES, T, base, task
 

@@ -20,7 +20,7 @@ from banel_agents.shared.edits import children, ends_anew
 from banel_envs import Oracle, Problem, Task, success_rate
 from banel_envs.errors import BadValue
 from banel_envs.policies import Uniform
-from banel_envs.policies.guided import Guided
+from banel_envs.policies.composed.guided import Guided
 from tests.shared.beginnings import BUDGET, END, EVERY, SUCCESSES, T, V, base, gated, task
 
 ONCE = (

@@ -15,7 +15,7 @@ from banel_envs.errors import BadPolicy
 from banel_envs.measure.draws import CAP, SLOPES, Scores, check_draws
 from banel_envs.measure.probability import FALSE_ALARM, along
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from tests.shared.policies import ENDS, HONEST, Foreign, Stepped, T, V, filtered, network, problem, space
 
 every_end = pytest.mark.parametrize("end", ENDS)

@@ -16,7 +16,7 @@ from banel_envs.errors import BadPolicy, PolicyChanged
 from banel_envs.measure.probability import TOLERANCE, checked_log_prob
 from banel_envs.policies import Excluding, Mixture, Policy, Repeating, Tempered, Uniform, autoregressive
 from banel_envs.policies.autoregressive import Autoregressive
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.policies.mark import Mark
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.torch_policy import TorchPolicy

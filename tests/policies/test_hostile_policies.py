@@ -22,8 +22,8 @@ from banel_envs.assets import FOLDER
 from banel_envs.errors import AssetError, BadPolicy, BadValue
 from banel_envs.policies import Excluding, Masked, Mixture, Policy, Repeating, Tempered, Uniform, UniformGrammar
 from banel_envs.policies import load_policy_file as load
-from banel_envs.policies.filtered import MOST_AT_ONCE, Filtered
-from banel_envs.policies.guided import Guided
+from banel_envs.policies.composed.filtered import MOST_AT_ONCE, Filtered
+from banel_envs.policies.composed.guided import Guided
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.markov_transformer import chained_policy
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig

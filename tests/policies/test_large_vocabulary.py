@@ -20,9 +20,9 @@ from banel_envs.policies.autoregressive import _children, invert, rows_at_once
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig
 from banel_envs.policies.torch_policy import TorchPolicy
 from banel_envs.policies.training import Trainer
-from banel_envs.reward_checks import neighbours
 from banel_envs.task import Task
 from banel_envs.testing import check_policy, check_task
+from banel_envs.testing.rewards import neighbours
 from tests.shared.policies import ENDS, Foreign, excluding, network, problem, space
 
 LARGE = 151_936  # tokens of Qwen2's tokenizer, padded
@@ -83,7 +83,7 @@ def test_scores_in_blocks_are_those_of_one_walk(end, monkeypatch):
 
     expected = scores()
     monkeypatch.setattr(autoregressive, "NUMBERS", 4 * 30)
-    monkeypatch.setattr("banel_envs.policies.composed.NUMBERS", 4 * 30)
+    monkeypatch.setattr("banel_envs.policies.composed.mixture.NUMBERS", 4 * 30)
     for found, wanted in zip(scores(), expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-6)
 
@@ -190,8 +190,8 @@ def test_neighbours_of_a_large_vocabulary_are_drawn():
 
 
 def test_a_large_vocabulary_is_checked_on_fewer_samples(monkeypatch):
-    monkeypatch.setattr("banel_envs.testing.SAMPLED", 2**23)
-    monkeypatch.setattr("banel_envs.testing.STEPPED", 2**18)
+    monkeypatch.setattr("banel_envs.testing.policies.SAMPLED", 2**23)
+    monkeypatch.setattr("banel_envs.testing.policies.STEPPED", 2**18)
     monkeypatch.setattr("banel_envs.measure.draws.NUMBERS", 2**17)
     made = large_problem(V=5_000, T=2)
     policy = Counted(2)

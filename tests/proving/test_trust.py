@@ -16,7 +16,7 @@ import pytest
 from banel_envs import TASKS
 from banel_envs.errors import BadValue
 from banel_envs.policies import Mixture, load_policy_file
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_leaderboard import run
 from banel_leaderboard.command.cli import main
 from banel_leaderboard.proving import cache

@@ -12,7 +12,7 @@ import torch
 from banel_agents.testing import check_agent
 from banel_envs.errors import BadPolicy, BadValue, BanelError, PolicyChanged
 from banel_envs.policies import Uniform
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.testing import ContractBroken, check_policy
 from banel_leaderboard import run
 from banel_leaderboard.proving.load import load_runs

@@ -9,8 +9,8 @@ import torch
 
 from banel_envs import Problem
 from banel_envs.policies import Excluding, Masked, Mixture, Repeating, Tempered, Uniform, UniformGrammar
-from banel_envs.policies.filtered import Filtered
-from banel_envs.policies.guided import Guided
+from banel_envs.policies.composed.filtered import Filtered
+from banel_envs.policies.composed.guided import Guided
 from banel_envs.policies.language.prompted_policy import PromptedPolicy
 from banel_envs.policies.networks.gru import GRU, GRUConfig
 from banel_envs.policies.networks.transformer import Transformer, TransformerConfig

@@ -19,8 +19,8 @@ import banel_envs
 from banel_envs import Problem, Task
 from banel_envs.errors import BadValue, MissingExtra, RewardNotAsked
 from banel_envs.policies import Repeating, Uniform
-from banel_envs.reward_checks import neighbours
 from banel_envs.testing import ContractBroken, check_policy, check_task
+from banel_envs.testing.rewards import neighbours
 
 V, T, END = 3, 3, 2
 ABA = np.array([0, 1, 0])

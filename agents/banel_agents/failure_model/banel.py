@@ -27,7 +27,7 @@ from banel_agents.limits import Epochs, LearningRate, OneOf
 from banel_agents.shared.distil import DistilConfig, Floats, Score, best_of, distil_rounds, threshold
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy, Trainable
-from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
+from banel_envs.policies.composed.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.problem import Tokens
 
 

@@ -26,7 +26,7 @@ from banel_agents.limits import BatchSize, Epochs, LearningRate, Range, check_se
 from banel_agents.shared.distil import FilterFactor, threshold
 from banel_envs import Oracle, Problem
 from banel_envs.policies import Policy, Trainable
-from banel_envs.policies.filtered import LEAST_ACCEPTANCE, Filtered
+from banel_envs.policies.composed.filtered import LEAST_ACCEPTANCE, Filtered
 from banel_envs.problem import Tokens
 
 BY_TASK = {"ZeroToSix": 1.032}

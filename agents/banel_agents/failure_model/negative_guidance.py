@@ -27,7 +27,7 @@ from banel_agents.shared.grammar import within_grammar
 from banel_envs import Oracle, Problem
 from banel_envs.errors import BadValue
 from banel_envs.policies import Autoregressive, Policy
-from banel_envs.policies.guided import Guided
+from banel_envs.policies.composed.guided import Guided
 
 
 @dataclass(frozen=True)

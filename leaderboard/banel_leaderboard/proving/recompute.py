@@ -24,7 +24,7 @@ from banel_envs.meter.answers import answers
 from banel_envs.meter.file_reward import digest_by_files
 from banel_envs.meter.ledger_format import TYPED, Ask
 from banel_envs.policies import Policy, load_policy_file
-from banel_envs.policies.filtered import Filtered
+from banel_envs.policies.composed.filtered import Filtered
 from banel_envs.problem import Problem, Tokens
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.proving import cache
