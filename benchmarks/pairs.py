@@ -70,10 +70,12 @@ def compare(record: RunRecord, ledger: Ledger, twin: RunRecord, twins: Ledger) -
     ends = np.cumsum([ask.n for ask in ledger.asks])
     question = int(ends[np.searchsorted(ends, first)])
     mine, theirs = tokens(ledger), tokens(twins)
-    same = [np.array_equal(mine[:nre], theirs[:nre]) for nre in (first, question, len(mine))]
+    first_same, question_same, all_same = (
+        np.array_equal(mine[:nre], theirs[:nre]) for nre in (first, question, len(mine))
+    )
     known = all(run.final() == run.final(end="high") for run in (record, twin))
     gain = max(record.final(), FLOOR) - max(twin.final(), FLOOR) if known else None
-    return Pair(record.task, record.agent, record.feedback, record.seed, *same, gain)
+    return Pair(record.task, record.agent, record.feedback, record.seed, first_same, question_same, all_same, gain)
 
 
 def tokens(ledger: Ledger) -> Tokens:

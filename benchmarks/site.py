@@ -20,6 +20,7 @@ import numpy as np
 
 from banel_agents import AGENTS
 from banel_envs import TASKS
+from banel_envs.meter.oracle import Feedback
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.proving.asked import Asked
 from banel_leaderboard.proving.load import Loaded, Proved, Run
@@ -35,13 +36,13 @@ OUTSIDE = ("outside/ExtraOne-v0", "outside/ExtraTwo-v0", "outside/ExtraThree-v0"
 NEVER = 0.3  # the share of tasks on which an agent meets no success
 
 
-def synthetic(submissions: int, tasks: int, seeds: int, feedbacks: tuple[str, ...] = ("failures",)) -> Gathered:
+def synthetic(submissions: int, tasks: int, seeds: int, feedbacks: tuple[Feedback, ...] = ("failures",)) -> Gathered:
     """Submissions of one agent each, with records as the harness writes them and numbers that are drawn."""
     names = [*[id for id in SHIPPED if TASKS[id].negative_control is None], *OUTSIDE][:tasks]
     return Gathered(tuple(_handed(k, names, seeds, feedbacks) for k in range(submissions)))
 
 
-def _handed(number: int, tasks: list[str], seeds: int, feedbacks: tuple[str, ...]) -> Handed:
+def _handed(number: int, tasks: list[str], seeds: int, feedbacks: tuple[Feedback, ...]) -> Handed:
     rng = np.random.default_rng(number)
     # The first ones are the controls that the scores compare with; every third of the rest is a shipped agent.
     known = ["base", "without_replacement", *sorted(AGENTS)]
@@ -151,7 +152,8 @@ def main() -> None:
     parser.add_argument("--both", action="store_true", help="runs under both feedbacks, which doubles the rows")
     parser.add_argument("--out", type=Path, help="keep the site here")
     options = parser.parse_args()
-    gathered = synthetic(options.submissions, options.tasks, options.seeds, ("failures", "full")[: 1 + options.both])
+    feedbacks: tuple[Feedback, ...] = ("failures", "full") if options.both else ("failures",)
+    gathered = synthetic(options.submissions, options.tasks, options.seeds, feedbacks)
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch) / "site"
         start = time.perf_counter()

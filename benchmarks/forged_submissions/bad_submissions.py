@@ -216,13 +216,26 @@ SUITES = [
     number("another vocabulary", lambda f: f.header.update(vocabulary=V + 1), "vocabulary", "ledger"),
 ]
 
+
+def all_answered(forged: Forged, reward: int) -> None:
+    """Every answer is this one."""
+    for _, rewards in forged.asks:
+        rewards.fill(reward)
+
+
+def beyond(forged: Forged) -> None:
+    """Tokens that the vocabulary does not have, and a header that says it has."""
+    forged.asks[0][0].fill(V - 1)
+    forged.header.update(vocabulary=V + 5)
+
+
 NUMBERS = [
     number("an answer turned", lambda f: f.answer(0, 0, 1 - int(f.asks[0][1][0])), "ledger"),
-    number("every answer a success", lambda f: [rewards.fill(1) for _, rewards in f.asks], "ledger"),
-    number("every answer a failure", lambda f: [rewards.fill(0) for _, rewards in f.asks], "ledger"),
+    number("every answer a success", lambda f: all_answered(f, 1), "ledger"),
+    number("every answer a failure", lambda f: all_answered(f, 0), "ledger"),
     number(
         "tokens beyond the vocabulary",
-        lambda f: f.asks[0][0].fill(V - 1) or f.header.update(vocabulary=V + 5),
+        beyond,
         "vocabulary",
     ),
     number("a final rate typed", lambda f: f.claim(-9.0), "points"),

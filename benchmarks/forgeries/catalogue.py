@@ -129,7 +129,7 @@ FORGERIES = [
     Forgery("policy: NaN weights", edit_weights(nan_weights)),
     Forgery("policy: whole-number weights", edit_weights(whole_numbers)),
     Forgery("policy: weights of another shape", edit_weights(other_shape)),
-    Forgery("policy: a tensor is missing", edit_weights(lambda t: t.pop(first_matrix(t)) is None)),  # type: ignore[arg-type,return-value]
+    Forgery("policy: a tensor is missing", edit_weights(lambda t: t.pop(first_matrix(t)) is None)),  # type: ignore[arg-type]
     Forgery("policy: header of 2^40 bytes", put_bytes(BOMB, "final.safetensors")),
     Forgery(
         "policy: vocabulary 2^40", other_structure({"kind": "uniform", "vocabulary": 2**40, "horizon": 8, "end": 11})
@@ -146,7 +146,7 @@ FORGERIES = [
     Forgery("package: off the board, said to be on it", sealed(off_the_board)),
     Forgery("package: tuned, said to be default", sealed(other_settings)),
     Forgery("package: a setting that is none", bind(config={"batch": 500, "luck": 1}, tuned=True)),
-    Forgery("package: the curve at other places", sealed(lambda f, _: f.record["points"].pop(3))),  # type: ignore[func-returns-value]
+    Forgery("package: the curve at other places", sealed(lambda f, _: f.record["points"].pop(3))),
     Forgery("package: another vocabulary", sealed(lambda f, _: f.header.update(vocabulary=13))),
     Forgery("package: another horizon", sealed(lambda f, _: f.header.update(horizon=4))),
     Forgery("package: another digest", bind(digest="e" * 64)),

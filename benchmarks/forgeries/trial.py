@@ -92,7 +92,8 @@ def forge(forgery: Forgery, honest: Path, place: Path) -> Path:
 
 def ask(folder: Path, place: Path) -> dict[str, Any]:
     """All commands on a forged board, in this process."""
-    out, found = place / "board", {}
+    out = place / "board"
+    found: dict[str, Any] = {}
     os.chdir(place / "cwd")
     for name, arguments in {
         "page": ["board", str(out), "--out", str(place / "page.html")],

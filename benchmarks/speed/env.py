@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import Env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -73,7 +74,7 @@ def oracle() -> Oracle:
     return Oracle(TASKS[TASK], budget=BUDGET)
 
 
-def makers(copies: int) -> list[Callable[[], GenerationEnv]]:
+def makers(copies: int) -> list[Callable[[], Env[Any, Any]]]:
     """Functions that make as many single envs on one oracle."""
     return [partial(GenerationEnv, problem(), shared) for shared in [oracle()] for _ in range(copies)]
 

@@ -194,7 +194,7 @@ def score_full(here: TorchPolicy, tokens: np.ndarray) -> np.ndarray:
     """Teacher forcing over whole rows, log-softmax in float64 as here."""
     parts = []
     with torch.inference_mode():
-        for batch in torch.from_numpy(tokens).split(CHUNK):
+        for batch in torch.split(torch.from_numpy(tokens), CHUNK):
             log_probs = torch.log_softmax(here.network(batch).double(), dim=2)
             parts.append(log_probs.gather(2, batch[..., None]).sum(dim=(1, 2)))
     return torch.cat(parts).numpy()

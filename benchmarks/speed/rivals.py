@@ -55,7 +55,7 @@ def compiled_step(network: Any, optimiser: torch.optim.Optimizer) -> Any:
 
     def step(tokens: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)
-        compiled(tokens).backward()
+        compiled(tokens).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
 

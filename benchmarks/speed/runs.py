@@ -38,7 +38,7 @@ def exact(repeats: int) -> None:
     policy, successes = task.problem.base_policy(), task.successes()
     if not isinstance(policy, TorchPolicy) or successes is None:
         raise SystemExit(f"{TASK} has no network or no success set")
-    works = {
+    works: dict[str, Callable[[], object]] = {
         "here": partial(success_rate, task, policy),
         "brute force": partial(brute_force, policy, successes),
     }

@@ -39,7 +39,7 @@ def one_stage(policy: Any, n: int, rng: np.random.Generator) -> None:
         tokens[:, t] = drawn
         total = total + torch.where(alive, log_probs.gather(1, drawn[:, None])[:, 0], 0.0)
         alive = alive if policy.end is None else alive & (drawn != policy.end)
-    (total * torch.from_numpy(rng.normal(size=n)).float()).mean().backward()
+    (total * torch.from_numpy(rng.normal(size=n)).float()).mean().backward()  # type: ignore[no-untyped-call]
 
 
 def two_stages(policy: Any, n: int, rng: np.random.Generator) -> None:

@@ -110,7 +110,7 @@ def of_proof(name: str) -> Callable[[Tokens], Classes]:
 
     def classes(rows: Tokens) -> Classes:
         problem = TASKS[name].problem
-        checker = proof.Checker(problem.prompt)
+        checker = proof.Checker(problem.prompt or "")
         _, right = checker.check(rows)
         _, applied = checker.check(rows, sound=False)
         yield "the first rule is right", right >= 1
@@ -124,7 +124,7 @@ def of_proof(name: str) -> Callable[[Tokens], Classes]:
 def programs_that_run() -> int:
     """How many programs of ListProgram are well-formed and run on every example."""
     levels = build.run_all(list_program.puzzle()[0])
-    return round(sum(level.programs.sum() for level in levels))
+    return round(sum(float(level.programs.sum()) for level in levels))
 
 
 COUNTED: Mapping[str, tuple[str, Callable[[], int]]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ from numpy.typing import NDArray
 from banel_agents.failure_model.banel import BaNEL, BaNELConfig
 from banel_agents.shared.distil import Floats, threshold
 from banel_envs import TASKS, Oracle, success_rate
-from banel_envs.policies import Policy
-from banel_envs.policies.torch_policy import TorchPolicy
+from banel_envs.policies import Policy, Trainable
 from banel_envs.problem import Tokens
 from banel_envs.tasks.gaussian1d import CELLS, HIGH, LOW, REACH, TARGETS, WIDTH, encode
 
@@ -38,8 +38,8 @@ INK, BLUE, GREEN = "#333333", "#4a7ab8", "#2e8b57"
 class Round:
     """What BaNEL filters by in one round."""
 
-    theta: TorchPolicy  # p_theta, whose samples were asked
-    phi: TorchPolicy  # fitted to those that failed
+    theta: Policy  # p_theta, whose samples were asked
+    phi: Policy  # fitted to those that failed
     log_tau: float
 
 
@@ -51,8 +51,8 @@ class Watched(BaNEL):
         self.rounds: list[Round] = []
 
     def _failure_model(
-        self, base: TorchPolicy, theta: TorchPolicy, failures: Tokens, rng: np.random.Generator
-    ) -> TorchPolicy:
+        self, base: Trainable, theta: Trainable, failures: Tokens, rng: np.random.Generator
+    ) -> Trainable:
         phi = super()._failure_model(base, theta, failures, rng)
         self.rounds.append(Round(theta, phi, 0.0))
         return phi
@@ -75,7 +75,8 @@ def learn(
 
 def binned(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mass in each bin of BIN cells: a network's cells are ragged one by one, their sums are not."""
-    return np.exp(log_probs).reshape(-1, BIN).sum(axis=1)
+    mass: NDArray[np.float64] = np.exp(log_probs).reshape(-1, BIN).sum(axis=1)
+    return mass
 
 
 def spread(n: int, k: int) -> list[int]:
@@ -101,7 +102,7 @@ def draw(policies: list[Policy], rates: list[float], rounds: list[Round], out: P
 
 def _posterior(axis: Axes, base: Policy, policy: Policy, before: float, now: float) -> None:
     length = BIN * WIDTH
-    shape = {"baseline": FLOOR, "zorder": 2}
+    shape: dict[str, Any] = {"baseline": FLOOR, "zorder": 2}
     axis.stairs(
         binned(policy.log_prob(LINE)) / length,
         EDGES,

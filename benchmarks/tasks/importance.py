@@ -18,6 +18,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
@@ -89,7 +90,8 @@ def fitted(task: Task, tokens: Tokens, rng: np.random.Generator, epochs: float =
 def settings(rng: np.random.Generator) -> list[Setting]:
     """Proposals that fit, that fit badly, and several at once; then those that mislead."""
     v0, hard = TASKS[V0], TASKS[HARD]
-    base, rare = v0.problem.base_policy(), hard.problem.base_policy()
+    base = v0.problem.base_policy()
+    rare = cast("TorchPolicy", hard.problem.base_policy())
     every = hard.successes()
     assert every is not None
     near, few = fitted(hard, every[::3], rng), fitted(hard, every[::200], rng, epochs=30)
