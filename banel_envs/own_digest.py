@@ -1,7 +1,8 @@
 """The digest of a task that states none: of what can be known of it, so that two versions of a task are told apart.
 
-It covers the files in which the task's function and its reward are written, the problem, and the base policy where that has a
-stored form. It does not cover what these read elsewhere, such as other modules, data files and environment variables.
+It covers the files in which the task's function and its reward are written, which of their functions they are, the problem,
+what the task says in numbers and words, and the base policy where that has a stored form. It does
+not cover what these read elsewhere, such as other modules, data files and environment variables.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from banel_envs.problem import Problem
 
 
-def digest_of(problem: Problem, function: Callable[[], Any], reward: Callable[..., Any], files: Iterable[Path]) -> str:
+def digest_of(
+    problem: Problem,
+    function: Callable[[], Any],
+    reward: Callable[..., Any],
+    files: Iterable[Path],
+    plain: Mapping[str, Any] | None = None,
+) -> str:
     """The SHA-256 of a task that states no digest.
 
     Args:
@@ -30,6 +37,7 @@ def digest_of(problem: Problem, function: Callable[[], Any], reward: Callable[..
         function: the task's function.
         reward: the task's.
         files: see `sources`.
+        plain: what else the task says, by name, such as its threshold.
 
     Raises:
         BadValue: the base policy cannot be made or stored, which the digest would need.
@@ -37,10 +45,22 @@ def digest_of(problem: Problem, function: Callable[[], Any], reward: Callable[..
     """
     told = {
         "sources": sorted(_sha256(text) for text in _texts(files, (function, reward))),
+        # Two functions of one file may make two tasks of one id.
+        "functions": [_said(function), _said(reward)],
+        "types": [repr(kind) for kind in problem.failure_types],
+        **(plain or {}),
         **problem.facts(),
         "base": _base(problem),
     }
     return _sha256(json.dumps(told, sort_keys=True, default=str).encode())
+
+
+def _said(thing: Any) -> list[Any]:
+    """A function's name, and the plain values that are bound to it."""
+    if not isinstance(thing, partial):
+        return [getattr(thing, "__qualname__", type(thing).__qualname__)]
+    bound = [*thing.args, *(value for _, value in sorted(thing.keywords.items()))]
+    return [*_said(thing.func), *(v if isinstance(v, str | int | float | None) else type(v).__name__ for v in bound)]
 
 
 def sources(function: Callable[[], Any], reward: Callable[..., Any], module: str | None = None) -> tuple[Path, ...]:

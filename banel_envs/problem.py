@@ -63,8 +63,10 @@ class Problem:
     def __post_init__(self) -> None:
         if isinstance(self.vocabulary, bool) or self.V < 2:
             raise BadValue(f"{self.id}: the vocabulary needs at least 2 tokens, got {self.vocabulary!r}")
-        if self.horizon < 1:
-            raise BadValue(f"{self.id}: horizon is {self.horizon}; it must be at least 1")
+        if not isinstance(self.id, str):
+            raise BadValue(f"the problem's id is {self.id!r}; it is a text, such as 'me/Sum-v0'")
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+            raise BadValue(f"{self.id}: horizon is {self.horizon!r}; it must be a whole number of at least 1")
         if self.end is not None and not 0 <= self.end < self.V:
             raise BadValue(f"{self.id}: end token {self.end} is outside 0..{self.V - 1}")
         check_budget(self.budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from banel_envs.errors import BadValue, MissingExtra
+from banel_envs.errors import BadValue, BanelError, MissingExtra
 from banel_envs.names import unknown
 from banel_envs.own_digest import digest_of, sources
 from banel_envs.pool import Pool
@@ -105,6 +106,12 @@ class Task:
                 f"such as ('rdkit',)"
             )
 
+        if not isinstance(self.digest, str):
+            raise BadValue(f"{self.problem.id}: digest is {self.digest!r}; it is a text, or '' for one that is made")
+        limit = self.threshold
+        number = isinstance(limit, int | float | np.integer | np.floating) and not isinstance(limit, bool)
+        if limit is not None and not (number and math.isfinite(limit)):
+            raise BadValue(f"{self.problem.id}: threshold is {limit!r}; it is a finite number, or None")
         if self.failure_type is not None and not self.problem.failure_types:
             raise BadValue(
                 f"{self.problem.id}: it has a failure_type, and its problem does not say what the codes mean; give the Problem "
@@ -129,8 +136,22 @@ class Task:
         return found
 
     def of_seed(self, seed: int) -> Task:
-        """The task of a run with this seed. It is the task itself, unless the task is seeded."""
-        return self if self.seeded is None else self.seeded(seed)
+        """The task of a run with this seed. It is the task itself, unless the task is seeded.
+
+        Raises:
+            BadValue: what the task is seeded by raised an error, or returned something else.
+        """
+        if self.seeded is None:
+            return self
+        try:
+            task = self.seeded(seed)
+        except BanelError:
+            raise
+        except Exception as error:  # a person's own function may raise anything
+            raise BadValue(f"{self.problem.id}: seeded({seed}) raised {type(error).__name__}: {error}") from error
+        if not isinstance(task, Task):
+            raise BadValue(f"{self.problem.id}: seeded({seed}) returned a {type(task).__name__}; it must return a Task")
+        return task
 
     def blind(self) -> Task:
         """The same problem with the answer "failure" to everything, for the oracle-free twin of an agent. It tells no types.
@@ -156,16 +177,18 @@ def with_digest(task: Task, function: Callable[[], Any], module: str | None = No
     Raises:
         BadValue, BanelError: as in `own_digest.digest_of`.
     """
-    if task.digest:
+    if task.digest and task.seeded is None:
         return task
-    digest = digest_of(task.problem, function, task.reward, sources(function, task.reward, module))
+    plain = {name: getattr(task, name) for name in ("threshold", "on_error", "free_evaluation", "judges")}
+    files = sources(function, task.reward, module)
+    digest = task.digest or digest_of(task.problem, function, task.reward, files, plain)
     seeded = None if task.seeded is None else partial(_of_seed, task.seeded, digest)
     return replace(task, digest=digest, seeded=seeded)
 
 
 def _of_seed(seeded: Callable[[int], Task], digest: str, seed: int) -> Task:
     task = seeded(seed)
-    return task if task.digest else replace(task, digest=digest)
+    return task if not isinstance(task, Task) or task.digest else replace(task, digest=digest)
 
 
 class Registry(Mapping[str, Task]):

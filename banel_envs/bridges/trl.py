@@ -116,18 +116,30 @@ def stop_at_budget(reward: MeteredReward) -> Any:
     """A callback of transformers that ends training before a step whose batch would not fit in what is left.
 
     Without it, `train()` ends with BudgetExhausted at that step. What it leaves is less than a batch of all processes. A resumed
-    run that is answered for nothing goes on until it has asked the whole budget itself; where it shares the desk with other
-    runs, it may end with BudgetExhausted instead.
+    run that is answered for nothing goes on until it has asked the whole budget itself; a checkpoint holds how much it had asked
+    by then. Where it shares the desk with other runs, it may end with BudgetExhausted instead.
 
     Raises:
         MissingExtra: transformers is not installed.
     """
     try:
         from transformers import TrainerCallback
+        from transformers.trainer_callback import ExportableState
     except ImportError as error:
         raise MissingExtra(
             "the callback needs transformers, which comes with TRL: pip install 'banel-envs[trl]'"
         ) from error
+
+    name = "StopAtBudget"
+
+    def kept(self: Any) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"asked": reward.asked}}
+
+    def on_train_begin(self: Any, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # What was asked before the checkpoint is not asked again, and counts all the same.
+        of_checkpoint = (state.stateful_callbacks or {}).get(name) if state.global_step else None
+        if isinstance(of_checkpoint, dict):
+            reward.asked = max(reward.asked, int(of_checkpoint["attributes"]["asked"]))
 
     def on_step_end(self: Any, args: Any, state: Any, control: Any, **_: Any) -> Any:
         need = reward.largest * args.world_size
@@ -136,6 +148,5 @@ def stop_at_budget(reward: MeteredReward) -> Any:
             control.should_training_stop = True
         return control
 
-    return type(
-        "StopAtBudget", (TrainerCallback,), {"on_step_end": on_step_end, "__doc__": "Ends training at the budget."}
-    )()
+    does = {"state": kept, "on_train_begin": on_train_begin, "on_step_end": on_step_end}
+    return type(name, (TrainerCallback, ExportableState), {**does, "__doc__": "Ends training at the budget."})()

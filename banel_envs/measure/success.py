@@ -93,6 +93,10 @@ class Scored:
         """Which rows of `tokens` are not among the sequences [k, T]: [N]."""
         return ~_member(self.tokens, exclude)
 
+    def weighed_log10(self, exclude: Tokens | None = None) -> float | None:
+        """log10 of the importance-sampled estimate, even where `rate` gives no number; None without a pool."""
+        return None if self.weighed is None else self.weighed.estimate(self.counted(exclude)).log / LN10
+
     def rate(self, exclude: Tokens | None = None) -> SuccessRate:
         """The success rate, sequences [k, T] excluded."""
         counted = self.counted(exclude)

@@ -300,3 +300,24 @@ def test_pairs_of_reasoning_have_no_gain() -> None:
 def test_every_committed_pair_asked_the_same_up_to_the_first_success() -> None:
     found = list(pairs(COMMITTED))
     assert len(found) == 120 and all(pair.to_first and pair.to_question and not pair.to_end for pair in found)
+
+
+def test_an_agent_without_a_rank_takes_no_task_from_the_others(tmp_path: Path) -> None:
+    """Who states an interval, and shows no policy, would else decide where everybody else is scored."""
+    fill(tmp_path)
+    runs = load_runs(tmp_path).runs
+    before = overall(make_boards(runs)[0])
+    proved = Proved(Standing.RECOMPUTED, Standing.RECOMPUTED, ())
+    unproved = Proved(Standing.RECOMPUTED, Standing.REPORTED, ("its final policy is not in the folder",))
+    some = [
+        dataclasses.replace(certified(r), proved=unproved)
+        if (r.record.task, r.record.agent) == ("test/Task1-v0", "finds")
+        else dataclasses.replace(r, proved=proved)
+        for r in runs
+    ]
+    (board,) = make_boards(some)
+    made = overall(board)
+    assert before is not None and made is not None and not made.unscored
+    assert "no number" in made.left_out["finds"]
+    worth = [{line.agent: line.scores["worth"].value for line in table.lines} for table in (before, made)]
+    assert worth[1] == {agent: value for agent, value in worth[0].items() if agent != "finds"}

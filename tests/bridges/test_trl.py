@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from transformers import TrainerState
 
 from banel_envs.bridges import Desk, DeskClient, DeskServer
 from banel_envs.bridges.trl import MeteredReward, by_ids, stop_at_budget
@@ -89,20 +90,35 @@ def test_the_budget_ends_the_training():
             MeteredReward(desk, desk.problem, name=name)
 
 
-def steps(desk, batches, world_size=1):
-    """After which of the batches the callback ends a run that begins anew at this desk."""
+def steps(desk, batches, world_size=1, checkpoint=None):
+    """After which of the batches the callback ends a run that begins anew at this desk, or at a checkpoint."""
     reward = MeteredReward(desk, desk.problem)
     stop, ended = stop_at_budget(reward), []
-    for step, texts in enumerate(batches):
+    begun, kept = (0, {}) if checkpoint is None else checkpoint
+    state = SimpleNamespace(global_step=begun, stateful_callbacks=kept)
+    stop.on_train_begin(SimpleNamespace(world_size=world_size), state, SimpleNamespace())
+    for step, texts in enumerate(batches, start=begun):
         reward(["q"] * len(texts), texts, trainer_state=at(step))
         control = SimpleNamespace(should_training_stop=False)
         stop.on_step_end(SimpleNamespace(world_size=world_size), at(step), control)
         ended.append(control.should_training_stop)
+        if control.should_training_stop:
+            break
     return ended
 
 
+def test_a_run_that_begins_at_a_checkpoint_stops_where_the_whole_one_did():
+    with Desk.open(task_of(sums, budget=40)) as desk:
+        batches = [[f"{k // 4}{k % 4}{j}" for j in range(4)] for k in range(10)]
+        assert steps(desk, batches) == [*[False] * 9, True]
+        half = MeteredReward(desk, desk.problem)
+        half.asked = 20  # what a checkpoint after five steps holds
+        kept = TrainerState(stateful_callbacks=[stop_at_budget(half)]).stateful_callbacks
+        assert steps(desk, [*batches[5:], ["333"] * 4], checkpoint=(5, kept)) == [*[False] * 4, True]
+        assert desk.left == 0
+
+
 def test_the_callback_stops_before_a_batch_that_does_not_fit(monkeypatch):
-    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(TrainerCallback=object))  # all that is used of it
     two = ["333", "000"]
     with Desk.open(task_of(sums, budget=5)) as desk:
         assert steps(desk, [two, two]) == [False, True]  # one is left, which no batch fits in

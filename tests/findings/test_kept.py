@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from banel_envs import TASKS
+from banel_envs.errors import BadValue
 from benchmarks.findings.kept import Kept, RunsFailed, each
 
 
@@ -46,3 +48,26 @@ def test_who_stops_does_not_wait_for_runs_that_have_not_begun(tmp_path):
     next(made)
     made.close()
     assert 1 <= len(list(tmp_path.iterdir())) < 50
+
+
+def test_runs_on_another_version_of_a_task_are_not_mixed(tmp_path, monkeypatch):
+    out = tmp_path / "runs.jsonl"
+    key = {"agent": "a", "task": "banel/Gaussian1D-v0", "seed": 0}
+    list(each([key], squared, Kept(out)))
+    line = json.loads(out.read_text())
+    assert line["digest"] == TASKS["banel/Gaussian1D-v0"].digest
+    out.write_text(json.dumps(line | {"digest": "f" * 64}) + "\n")
+    kept = Kept(out)
+    assert list(each([key], squared, kept)) == [key]  # what is there is read all the same
+    with pytest.raises(BadValue, match="digest ffffffff; here it has"):
+        list(each([key | {"seed": 2}], squared, kept))
+
+
+def test_bad_places_lines_and_jobs_are_named_before_anything_runs(tmp_path):
+    with pytest.raises(BadValue, match="cannot be a file"):
+        Kept(tmp_path / "none" / "runs.jsonl")
+    with pytest.raises(BadValue, match="jobs is 0"):
+        list(each(keys(1), squared, Kept(), 0))
+    (tmp_path / "runs.jsonl").write_text('{"key": {}, "found": {}}\nnothing\n')
+    with pytest.raises(BadValue, match="line 2 is no run"):
+        Kept(tmp_path / "runs.jsonl")

@@ -137,3 +137,62 @@ def test_a_registered_name_stands_for_what_is_registered(written):
     with pytest.raises(BadValue, match=r"its name is 'banel'.*ships.*another name"):
         load_agent(HERE + "Banel")
     assert load_agent("banel_agents.controls.sampling:Base").name == "base"
+
+
+def test_a_seeded_task_that_states_a_digest_has_it_under_every_seed(written):
+    written("seeded=seeded", "seeded=seeded, digest='mine-1'")
+    task = load_task("own_module:build")
+    assert (task.digest, task.of_seed(0).digest, task.of_seed(5).digest) == ("mine-1",) * 3
+
+
+def test_two_functions_of_one_file_make_two_versions(written):
+    two = "def other():\n    return Task(PROBLEM, lambda tokens: tokens[:, 0] == 1, free_evaluation=False)\n\ndef build"
+    written("def build", two)
+    assert load_task("own_module:build").digest != load_task("own_module:other").digest
+
+
+def test_what_a_task_says_in_numbers_is_part_of_its_digest(written, monkeypatch):
+    written("seeded=seeded", "threshold=LIMIT")
+    found = set()
+    for limit in (0.5, 0.75):
+        monkeypatch.setattr(sys.modules["own_module"], "LIMIT", limit, raising=False)
+        found.add(load_task("own_module:build").digest)
+    assert len(found) == 2  # the file is the same
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeded=seeded", "digest=5", "digest is 5"),
+        ("seeded=seeded", "threshold=float('nan')", "threshold is nan"),
+        ('"me/Own-v0"', "7", "id is 7"),
+        ("3, 30, base", "3.0, 30, base", "horizon is 3.0"),
+        ("CALLS.append(1)", "raise SystemExit('bye')", "SystemExit: bye"),
+    ],
+)
+def test_a_task_that_cannot_be_one_is_refused_by_name(written, old, new, said):
+    if "PROBLEM" in SOURCE and old in ('"me/Own-v0"', "3, 30, base"):  # the problem is made when the module is imported
+        with pytest.raises(BadValue, match=said):
+            written(old, new)
+        return
+    written(old, new)
+    with pytest.raises(BadValue, match=said):
+        load_task("own_module:build")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [("1 / 0", "seeded.3. raised ZeroDivisionError"), ("None", "returned a NoneType")]
+)
+def test_what_seeds_a_task_is_checked(written, body, said):
+    written("    return Task(PROBLEM, reward, free_evaluation=False)", f"    return {body}")
+    with pytest.raises(BadValue, match=said):
+        load_task("own_module:build").of_seed(3)
+
+
+def test_a_task_that_registers_itself_can_be_named_too(written, monkeypatch):
+    from banel_leaderboard.running.lookup import own_code
+
+    module = written("me/Own-v0", "me/Registered-v0")
+    monkeypatch.setattr(TASKS, "_builders", dict(TASKS._builders))
+    TASKS.register("me/Registered-v0", module.build)
+    assert own_code(["own_module:build"]).task("me/Registered-v0").problem.id == "me/Registered-v0"

@@ -260,3 +260,32 @@ def test_no_name_in_a_submission_is_imported(submission: Path, tmp_path: Path, m
     edit_lines(submission / TASK, lambda line: line["status"].update(agent="evil:Agent", task="evil:task"))
     report, _ = check_submission(submission)
     assert report.passed  # run.json is not read
+
+
+def test_two_settings_cannot_both_be_the_defaults(submission: Path, tmp_path: Path) -> None:
+    """An agent whose code nobody has here was tuned task by task, and says that it was not."""
+    for number, batch in enumerate((250, 500)):
+        (tmp_path / str(number)).mkdir()
+        change = lambda f, batch=batch: (f.bind(config={"batch": batch}), f.record.update(tuned=False))  # noqa: E731
+        resealed(submission, tmp_path / str(number), f"table/full/seed-{number}", change)
+    assert any(f.startswith("b ") and f.endswith(" config") for f in findings(submission)), findings(submission)
+
+
+def test_nothing_beside_it_is_not_checked_for_copies(submission: Path) -> None:
+    report, _ = check_submission(submission)
+    assert "not checked: no other submission lies beside it" in "\n".join(report.lines())
+
+
+def test_places_that_cannot_be_written_or_read_are_named(
+    submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, value, said in (
+        ("--report", tmp_path / "none" / "x.json", "name a file in a folder that is there"),
+        ("--against", tmp_path / "none", "which is no folder"),
+    ):
+        assert main(["check", str(submission), option, str(value)]) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "x.jsonl", tmp_path):
+        assert main(["replay", str(submission), "--attest", str(place)]) == 2
+        assert "is no file that can be written" in capsys.readouterr().err

@@ -261,14 +261,13 @@ def data(options: argparse.Namespace) -> int:
 def replay(options: argparse.Namespace) -> int:
     """Prove finished runs. A run that is not proved is listed on stderr, and the others are proved all the same."""
     from banel_leaderboard.proving.parallel import Proving, draw, prove_all
-    from banel_leaderboard.proving.standing import write_attestations
+    from banel_leaderboard.proving.standing import prepare_attestations, write_attestations
     from banel_leaderboard.records.find_runs import finished_runs
 
     if options.jobs < 1:
         raise BadValue(f"--jobs is {options.jobs}; it must be at least 1")
-    # Whoever submits a folder could write attestations into it. So none inside a folder is believed, and none is written there.
-    if options.attest is not None and options.attest.resolve().is_relative_to(options.folder.resolve()):
-        raise BadValue(f"--attest is {options.attest}; name a file outside {options.folder}, whose runs are proved")
+    if options.attest is not None:
+        prepare_attestations(options.attest, options.folder)
     proving = Proving(tuple(options.task), tuple(options.agent))
     with finished_runs(options.folder) as found:
         folders = [place.folder for place in found.runs]

@@ -20,10 +20,16 @@ def check(options: argparse.Namespace) -> int:
     from banel_leaderboard.proving.standing import read_attestations
     from banel_leaderboard.submission.check import check_submission, submissions_in
 
+    if options.against is not None and not options.against.is_dir():
+        raise BadValue(
+            f"--against is {options.against}, which is no folder; name the one that holds the other submissions"
+        )
     others = submissions_in(options.folder.absolute().parent if options.against is None else options.against)
     attestations = [] if options.attestations is None else read_attestations(options.attestations, options.folder)
     if options.report is not None and options.report.resolve().is_relative_to(options.folder.resolve()):
         raise BadValue(f"--report is {options.report}; name a file outside {options.folder}")
+    if options.report is not None and (options.report.is_dir() or not options.report.parent.is_dir()):
+        raise BadValue(f"--report is {options.report}; name a file in a folder that is there")
     report, _ = check_submission(options.folder, others, attestations)
     for line in report.lines():
         print(line)

@@ -22,6 +22,7 @@ from banel_envs.meter.ledger import Ledger
 from banel_leaderboard.proving.asked import Asked
 from banel_leaderboard.proving.recompute import (
     check_answers,
+    check_methods,
     check_package_facts,
     check_policy_file,
     check_rates,
@@ -159,11 +160,14 @@ def how_far(
     holds(lambda: check_package_facts(record, known))
     try:
         task = recorded_task(record, ledger, known)
-        check_answers(record, ledger, task)
     except CannotTell as error:
         return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys([*reasons, str(error)])))
+    judged = holds(lambda: check_answers(record, ledger, task))
+    holds(lambda: check_methods(record, task))
     check_shares(record, ledger, task)
     check_policy_file(record, folder)
+    if not judged:
+        return Proved(Standing.REPORTED, Standing.REPORTED, tuple(dict.fromkeys(reasons)))
     # Whoever replayed the run has computed its rates too, so they are not computed once more.
     if attestation is not None and attestation.head == record.ledger.head:
         return Proved(Standing.REPLAYED, Standing.REPLAYED, tuple(reasons))

@@ -15,6 +15,9 @@ from banel_leaderboard.running.lookup import CannotTell
 TOLERANCE = 1e-5
 """Decades by which a rate may differ that was computed on another processor: float32 sums differ in their last bits there."""
 TOLERANCE_MASS = 1e-4  # the difference that is allowed between two sums of up to a budget of float32 probabilities
+ROOM = math.log10(2)
+"""Decades from the upper end of a certified interval (one-sided 97.5%) to where it would hold in 99.9% of cases, at most; and the
+most from one importance-sampled number to another of the same policy and pool."""
 TOLERANCE_EFFECTIVE = 1e-3  # the relative difference that is allowed between two numbers of effective successes
 
 
@@ -22,8 +25,14 @@ class Disproved(BanelError):
     """Something that a run says is wrong: an answer, a hash, a rule of the package or a rate is another when recomputed."""
 
 
-def compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
+def compare_rates(name: str, recorded: Rate, again: SuccessRate, weighed: float | None = None) -> None:
     """Compare the final rate of this name with the one that was computed again.
+
+    Args:
+        name: of the rate, for errors.
+        recorded: what the record says.
+        again: the rate, computed again.
+        weighed: log10 of its importance-sampled estimate, whether or not that may be given as a number; None without a pool.
 
     Raises:
         Disproved: an exact rate differs, or the record says of an estimate what only an exact rate has.
@@ -44,7 +53,11 @@ def compare_rates(name: str, recorded: Rate, again: SuccessRate) -> None:
         )
     low, high = _widened(here)
     known = [value for value in (recorded.low, recorded.log10) if value is not None]
-    if any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None):
+    far = any(value > high for value in known) or any(v < low for v in (recorded.log10, recorded.high) if v is not None)
+    # A number that the policy's own samples leave open is held against the pool's.
+    if recorded.method == "importance" and recorded.log10 is not None:
+        far |= weighed is None or abs(recorded.log10 - weighed) > ROOM
+    if far:
         raise CannotTell(
             f"final {name} is estimated as {_said(recorded)} in the record and as {_said(here)} here: "
             f"the two are too far apart to be estimates of one rate; by chance this happens in fewer than 1 of 100 honest runs"
@@ -65,11 +78,13 @@ def _widened(rate: Rate) -> tuple[float, float]:
 
     The difference of two independent estimates has sqrt(2), about 1.4, times the standard error of one. The 95% interval
     reaches 1.96 standard errors to each side. Twice as far, 3.92, is 2.77 standard errors of the difference, and a normal
-    variable is beyond that in fewer than 1 of 100 cases.
+    variable is beyond that in fewer than 1 of 100 cases. A certified interval without a number has no standard error: its
+    lower end is nearly all an exact mass, and its upper end is a limit, so only that is moved, by ROOM.
     """
     low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
-    half = (high - low) / 2 if math.isfinite(high - low) else 0.0
-    return low - half, high + half
+    if rate.log10 is None:
+        return low - TOLERANCE, high + ROOM
+    return rate.log10 - 2 * (rate.log10 - low), rate.log10 + 2 * (high - rate.log10)
 
 
 def _far(a: float | None, b: float | None, tolerance: float) -> bool:

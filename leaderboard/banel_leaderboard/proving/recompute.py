@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,27 @@ def check_package_facts(record: RunRecord, known: Known) -> None:
         raise Disproved(f"tuned is {record.tuned} in the record; beside the agent's default settings it is {tuned}")
 
 
+def check_methods(record: RunRecord, task: Task) -> None:
+    """Check that every rate of the curve is by a method that measures this task's, whether or not it can be measured again.
+
+    Raises:
+        CannotTell: what the task needs is not here.
+        Disproved: names the first method that it is not.
+    """
+    said = {rate.method for point in record.points for rate in (point.success, point.fresh)}
+    if not task.free_evaluation:
+        fitting, why = {"asked"}, "the reward is paid for"
+    else:
+        try:
+            exact = task.successes() is not None
+        except (AssetError, MissingExtra) as error:
+            raise CannotTell(f"how its rates are measured cannot be told here: {error}") from error
+        fitting = {"exact", "filtered"} if exact else {"monte_carlo", "importance", "certified", "upper_limit"}
+        why = f"the successes of {record.task} can{'' if exact else 'not'} all be listed"
+    if wrong := sorted(said - fitting):
+        raise Disproved(f"a rate is by {wrong[0]} in the record; {why}, so it is by {' or '.join(sorted(fitting))}")
+
+
 def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
     """Compare every answer of the ledger with the task's reward. Every answer of a twin must be "failure".
 
@@ -163,42 +184,52 @@ def check_rates(record: RunRecord, ledger: Ledger, task: Task, folder: Path) -> 
     if shipped and cache.passed(entry):
         return
     questions = Questions.of(task.problem, ledger)
-    again = _measure(task, path, found, questions.successes(ledger.count))
-    for name, rate in again.items():
-        compare_rates(name, getattr(last, name), rate)
+    for name, (rate, weighed) in _measure(task, path, found, questions.successes(ledger.count)).items():
+        compare_rates(name, getattr(last, name), rate, weighed)
     if record.unasked is not None:
         compare_unasked(record.unasked, _stored(path, task.problem), questions)
     if shipped:
         cache.note(entry)
 
 
-_LAST: tuple[Task, str, Scored, SuccessRate] | None = (
-    None  # the last policy that was measured: its task, its file's SHA-256
-)
+Measured: TypeAlias = tuple[SuccessRate, float | None]
+"""A rate, and log10 of its importance-sampled estimate, see compare_rates."""
+_LAST: tuple[Task, str, Scored, Measured] | None = None
+"""The last policy with exact rates that was measured: its task, its file's SHA-256."""
 
 
-def _measure(task: Task, path: Path, sha256: str, asked: Tokens) -> dict[str, SuccessRate]:
+def _measure(task: Task, path: Path, sha256: str, asked: Tokens) -> dict[str, Measured]:
     """Success and fresh success of the stored policy, after a check that it is a probability.
 
-    The runs of an agent that learns nothing all end with the same policy, which is measured once for all of them.
+    The runs of an agent that learns nothing all end with the same policy, which is measured once for all of them if its rate is
+    exact. An estimated one also depends on the successes that the run asked, as in the run itself.
     """
     global _LAST
-    if _LAST is None or _LAST[0] is not task or _LAST[1] != sha256:
-        scored = _scored(task, path)
-        _LAST = (task, sha256, scored, scored.rate())
-    _, _, measured, success = _LAST
-    return {"success": success, "fresh": measured.rate(asked) if len(asked) else success}
+    if task.successes() is None:
+        measured = _scored(task, path, asked)
+        success = _rates(measured)
+    else:
+        if _LAST is None or _LAST[0] is not task or _LAST[1] != sha256:
+            scored = _scored(task, path, asked)
+            _LAST = (task, sha256, scored, _rates(scored))
+        _, _, measured, success = _LAST
+    return {"success": success, "fresh": _rates(measured, asked) if len(asked) else success}
 
 
-def _scored(task: Task, path: Path) -> Scored:
-    """The stored policy measured; CannotTell or Disproved as for check_rates."""
+def _rates(measured: Scored, exclude: Tokens | None = None) -> Measured:
+    return measured.rate(exclude), measured.weighed_log10(exclude)
+
+
+def _scored(task: Task, path: Path, asked: Tokens) -> Scored:
+    """The stored policy measured as a run measures its last one; CannotTell or Disproved as for check_rates."""
     try:
         policy, rng = _stored(path, task.problem), np.random.default_rng(EVALUATION_SEED)
         if isinstance(policy, Filtered) and task.successes() is None:
             raise CannotTell(
                 "a filtered policy is sampled by rejection, and this task's rate is estimated from samples"
             )
-        measured = score(task, policy, rng)
+        pool = task.pool()
+        measured = score(task, policy, rng, None if pool is None else pool.final, asked)
         exact = measured.log_probs is not None
         check_draws(policy, task.problem, rng, FALSE_ALARM, normalisers_only=exact, most=measured.samples or None)
         return measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from banel_envs import Ledger, Task
+from banel_envs.errors import BadTokens
 from banel_envs.tasks import SHIPPED
 from banel_leaderboard.proving import cache
 from banel_leaderboard.proving.rates import Disproved
@@ -21,7 +22,11 @@ def check_shares(record: RunRecord, ledger: Ledger, task: Task) -> None:
     shipped = record.task in SHIPPED  # the cache's key covers the grammar of shipped tasks only
     if shipped and cache.passed(entry):
         return
-    questions = Questions.of(task.problem, ledger)
+    try:
+        questions = Questions.of(task.problem, ledger)
+        task.problem.check_tokens(questions.tokens)
+    except BadTokens as error:  # where answers were judged, that is known already
+        raise Disproved(f"what its ledger asks are no sequences of {record.task}: {error}") from error
     before = 0
     for number, point in enumerate(record.points):
         wanted = {

@@ -13,6 +13,7 @@ written it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
@@ -76,6 +77,26 @@ def attest(record: RunRecord) -> Attestation:
         processor=processor()[:LONGEST],
         instructions=instructions(),
     )
+
+
+def prepare_attestations(path: Path, outside: Path) -> None:
+    """Make the folder of a file of attestations, before the work that it is to hold.
+
+    Raises:
+        BadValue: it lies inside the folder `outside`, whose runs are proved, or cannot be written.
+    """
+    # Whoever submits a folder could write attestations into it. So none inside a folder is believed, and none is written there.
+    if path.resolve().is_relative_to(outside.resolve()):
+        raise BadValue(f"--attest is {path}; name a file outside {outside}, whose runs are proved")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fits = not path.is_dir() and path.name not in ("", "..") and os.access(path.parent, os.W_OK)
+    except OSError:
+        fits = False
+    if not fits:
+        raise BadValue(f"{path} is no file that can be written; name one in a folder, such as attestations/mine.jsonl")
+    if path.exists():
+        read_attestations(path)
 
 
 def write_attestations(path: Path, attestations: Iterable[Attestation]) -> None:

@@ -5,7 +5,7 @@
    task); the interquartile mean.
 3. *worth*: decades of the final rate above the base policy's success rate, both floored at FLOOR; the interquartile mean.
    A task where one of these rates is not known as a number, but as an interval or not at all, is left out of this question,
-   for all agents: the difference of the ends of two intervals is no gain.
+   for all agents: the difference of the ends of two intervals is no gain. Only agents that have a rank in it decide that.
 
 Every task has the same weight. Intervals are from a bootstrap that draws the runs of each task from that task.
 """
@@ -99,7 +99,9 @@ def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Over
     runs = {key: [[cut(run, step) for run in row.runs] for row in rows] for key, rows in groups.items()}
     titles = [table.task for table in tables]
     gains = {key: [[gain_over_base(r.record, board.rate, bases) for r in of] for of in runs[key]] for key in groups}
-    known = [all(None not in of[i] for of in gains.values()) for i in range(len(tables))]
+    known = _known(gains, [key for key, rows in groups.items() if _ranked(rows, "worth")])
+    for key in [key for key, of in gains.items() if any(ok and None in on for ok, on in zip(known, of, strict=True))]:
+        left_out[_name(groups.pop(key)[0])] = "a final rate without a rank is no number, where all that have one are"
     drawn = {key: _scores(runs[key], gains[key], known, bars, resamples) for key in groups}
     # A question that cannot be answered for every line, for want of a base policy or a bar, is left out of the table.
     asked = [q for q in board.questions if all(q in scores for scores in drawn.values())]
@@ -111,6 +113,15 @@ def overall(board: Board, step: int = STEPS, resamples: int = RESAMPLES) -> Over
     lines.sort(key=lambda line: _order(line, board.question))
     unscored = tuple(title for title, ok in zip(titles, known, strict=True) if not ok)
     return Overall(board, tuple(titles), tuple(lines), left_out, unscored)
+
+
+def _known(gains: Mapping[str, Sequence[Sequence[float | None]]], ranked: Sequence[str]) -> list[bool]:
+    """For each task whether every gain is a number, of the ranked lines if there are any.
+
+    A line without a rank is not asked: nobody has checked its rates, and it must not take a task from the others.
+    """
+    asked = [gains[key] for key in ranked or gains]
+    return [all(None not in on for on in of) for of in zip(*asked, strict=True)]
 
 
 def _order(line: Line, question: Question) -> tuple[Any, ...]:

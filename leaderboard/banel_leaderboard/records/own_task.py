@@ -67,7 +67,7 @@ def own_task(name: str) -> Task:
             built = _BUILT[name] = _built(name, module, function, task)
     except BanelError:
         raise
-    except Exception as error:  # the user's own module may raise anything
+    except (Exception, SystemExit) as error:  # the user's own module may raise anything
         raise BadValue(
             f"task {name!r}: {type(error).__name__}: {error}; give an id, or module:function that returns a Task"
         ) from error

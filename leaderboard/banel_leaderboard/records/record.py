@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from banel_agents.base import AsksFrom
 from banel_agents.limits import MOST_SERIES
 from banel_envs import kernel
+from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadJson, BanelError, FileRefused
 from banel_envs.files import safe_files, strict_json
 from banel_envs.files.visible import shown, visible
@@ -100,6 +102,21 @@ class Rate(Strict):
             samples=rate.samples,
             effective=rate.effective,
             zero=rate.zero,
+        )
+
+    @classmethod
+    def asked(cls, answers: NDArray[np.int8]) -> Rate:
+        """Of a paid oracle: the share of successes among answers [n], with its Clopper-Pearson interval."""
+        n, k = len(answers), int((answers == 1).sum())
+        low, high = clopper_pearson(k, n) if n else (0.0, 1.0)
+        return cls(
+            log10=math.log10(k / n) if k else None,
+            low=math.log10(low) if k else None,
+            high=math.log10(high),
+            method="asked",
+            samples=n,
+            effective=None,
+            zero=k == 0,
         )
 
     def at(self, end: End = "low") -> float:

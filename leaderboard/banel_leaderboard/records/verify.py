@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from banel_envs.errors import BanelError
 from banel_envs.meter.ledger import Ledger
@@ -68,6 +69,7 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     if record.twin and record.feedback == "typed":
         raise RunRefused("an oracle-free twin was told types of failure; it must be told nothing")
     _check_curve(record)
+    _check_asked(record, np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)]))
 
 
 def check_policy(record: RunRecord, found: str | None) -> None:
@@ -98,6 +100,29 @@ def _check_curve(record: RunRecord) -> None:
             f"10^{record.unasked} of the final policy's probability is said to be unasked; it is at least fresh success, "
             f"10^{record.final('fresh')}, and at most 1"
         )
+
+
+def _check_asked(record: RunRecord, answers: NDArray[np.int8]) -> None:
+    """Of a paid oracle every rate of the curve is a share of the ledger's answers, which are all that is known."""
+    by = {rate.method for point in record.points for rate in (point.success, point.fresh)}
+    if "asked" not in by:
+        return
+    if len(by) > 1:
+        raise RunRefused(f"its rates are by {', '.join(sorted(by))}; where one is of the answers alone, all are")
+    for before, point in zip([0, *(p.nre for p in record.points)], record.points, strict=False):
+        here = Rate.asked(answers[before : point.nre])
+        for name, said in (("success", point.success), ("fresh", point.fresh)):
+            if not _alike(said, here):
+                raise RunRefused(
+                    f"at NRE {point.nre} {name} is {said.log10} [{said.low}, {said.high}] of {said.samples} answers in the "
+                    f"record; by its ledger it is {here.log10} [{here.low}, {here.high}] of {here.samples}"
+                )
+
+
+def _alike(said: Rate, here: Rate) -> bool:
+    ends = [(getattr(said, end), getattr(here, end)) for end in ("log10", "low", "high")]
+    near = all(a == b if a is None or b is None else abs(a - b) <= SLACK for a, b in ends)
+    return near and (said.samples, said.zero, said.effective) == (here.samples, here.zero, here.effective)
 
 
 def _check_rates(rates: Iterable[Rate]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banel_envs import Ledger, Problem, Task
-from banel_envs.binomial import clopper_pearson
 from banel_envs.errors import BadPolicy, BadValue, PolicyChanged
 from banel_envs.measure.draws import check_draws
 from banel_envs.measure.probability import ABSOLUTE, FALSE_ALARM, agree, tolerance
@@ -229,20 +228,7 @@ class Evaluator:
     def _asked(self, questions: Questions, nre: int) -> Rate:
         """For a paid oracle: the share of successes among the sequences that were asked since the last point."""
         before = self.points[-1][0] if self.points else 0
-        answers = questions.rewards[before:nre]
-        n, k = len(answers), int((answers == 1).sum())
-        if n == 0:
-            return Rate(log10=None, low=None, high=0.0, method="asked", samples=0, effective=None, zero=True)
-        low, high = clopper_pearson(k, n)
-        return Rate(
-            log10=math.log10(k / n) if k else None,
-            low=math.log10(low) if k else None,
-            high=math.log10(high),
-            method="asked",
-            samples=n,
-            effective=None,
-            zero=k == 0,
-        )
+        return Rate.asked(questions.rewards[before:nre])
 
     def _store(self, nre: int, policy: Policy) -> None:
         """Store the policy as grid/<nre>.safetensors. If it did not change, this is a link to the file before."""

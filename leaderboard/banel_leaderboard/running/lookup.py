@@ -18,6 +18,7 @@ from banel_agents.base import Agent
 from banel_envs import TASKS, Task
 from banel_envs.data import DataMissing
 from banel_envs.errors import BadValue, BanelError, MissingExtra, ModelMissing
+from banel_envs.tasks import SHIPPED
 from banel_leaderboard.records.spec import load_agent, load_task
 
 
@@ -78,7 +79,7 @@ def own_code(tasks: Iterable[str] = (), agents: Iterable[str] = ()) -> Known:
     made = {(task := load_task(where)).problem.id: task for where in tasks}
     named = {load_agent(where).name: where for where in agents}
     # A shipped name that stands for other code would make the board show that code as the shipped task or agent.
-    for noun, taken in (("task", made.keys() & set(TASKS)), ("agent", named.keys() & set(AGENTS))):
+    for noun, taken in (("task", made.keys() & set(SHIPPED)), ("agent", named.keys() & set(AGENTS))):
         if taken:
             raise BadValue(f"{noun} {min(taken)!r} ships with the package; give yours another name")
     return Known(made, named)

@@ -93,7 +93,10 @@ def _lines(whole: Overall, steps: Sequence[Overall], index: Index) -> dict[str, 
     for question in [q for q in whole.board.questions if q in whole.lines[0].scores]:
         # The mean share of the budget at the first success is a plain mean, which the page takes of what the seeds reached.
         series = [
-            [lines[n].scores[question].value if question in lines[n].scores else None for lines in at_step]
+            [
+                lines[n].scores[question].value if n in lines and question in lines[n].scores else None
+                for lines in at_step
+            ]
             if question != "first"
             else []
             for n in numbers

@@ -30,6 +30,7 @@ from banel_leaderboard.submission.steps.layout import check_layout
 from banel_leaderboard.submission.steps.too_fast import check_speed
 
 UNREAD = "a file is not what it must be"
+ALONE = "no other submission lies beside it"
 SILENT = "no agent here says which policy it asks samples of"
 
 
@@ -77,7 +78,10 @@ def check_submission(
     report.flagged += too_fast
     if not tested:
         report.skipped["g"] = SILENT
-    report.flagged += check_copies(folder, [other for other in others if other.resolve() != folder.resolve()])
+    beside = [other for other in others if other.resolve() != folder.resolve()]
+    report.flagged += check_copies(folder, beside)
+    if not beside:
+        report.skipped["h"] = ALONE
     _count(report, loaded.runs)
     return report, loaded
 

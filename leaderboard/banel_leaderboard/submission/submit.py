@@ -82,7 +82,10 @@ def submit(runs: Path, submissions: Path, given: Given, policies: bool = True) -
     target = submissions / f"{said.date}-{slug(said.name)}"
     if target.exists() or target.is_symlink():
         raise BadValue(f"{target} is there already, and is not overwritten; give another --name, or remove it yourself")
-    submissions.mkdir(parents=True, exist_ok=True)
+    try:
+        submissions.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadValue(f"{submissions} is no folder, and cannot be made one: {error.strerror}; name another") from error
     # A draft beside the others, because a rename works within one disk only. A name with a dot is no submission.
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=submissions) as scratch:
         draft = Path(scratch) / target.name

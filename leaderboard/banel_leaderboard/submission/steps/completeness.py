@@ -7,6 +7,7 @@ from: where successes are withheld it may have the first seed alone, and no twin
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -69,10 +70,26 @@ def _described(said: Submission, suite: Suite, by_place: Mapping[Place, RunRecor
         found.append(Finding("b", NAME, "kind", f"it is fixed, and {missing_text(sorted(tuned))} have other settings"))
     if by_place and not tuned and said.kind == "tuned":
         found.append(Finding("b", NAME, "kind", "it is tuned, and every run has the default settings of its agent"))
+    found += _two_defaults(by_place)
     off = [place for place, record in by_place.items() if record.off_board]
     return found + [
         Finding("b", shown_place(place), "off_board", "it has another budget, or inherited answers") for place in off
     ]
+
+
+def _two_defaults(by_place: Mapping[Place, RunRecord]) -> list[Finding]:
+    """An agent has one set of default settings, so two that are both said to be the defaults contradict each other."""
+    found: list[Finding] = []
+    first: dict[str, tuple[Place, str]] = {}
+    for place, record in sorted(by_place.items()):
+        config = json.dumps(record.config, sort_keys=True)
+        if record.tuned:
+            continue
+        where, known = first.setdefault(record.agent, (place, config))
+        if config != known:
+            said = f"{record.agent} has the default settings here and in {shown_place(where)}, and the two differ"
+            found.append(Finding("b", shown_place(place), "config", said))
+    return found
 
 
 def _other_tasks(by_place: Mapping[Place, RunRecord]) -> list[Finding]:
