@@ -56,5 +56,5 @@ def build() -> Task:
         witness=witness,
         # To score an answer is free, to sample one is not: rates are estimated from 256 samples, the last one from 1,024.
         pool=lambda: Pool((), 256, 1_024),
-        digest=hashlib.sha256(repr((base.digest, PROMPT, ANSWER, HORIZON)).encode()).hexdigest(),
+        digest=hashlib.sha256(repr((policy.spec(), base.words_digest, ANSWER)).encode()).hexdigest(),
     )

@@ -52,8 +52,16 @@ class Counted:
         known = logsumexp(self.log_probs[counted & self.known])
         seen = logsumexp(self.log_probs[counted & (self.known | (self.met > 0))])
         low, high = clopper_pearson(self.hits(counted & ~self.known), self.samples)
-        least = max(seen, float(np.logaddexp(known, _log(low))))
-        return min(0.0, least), min(0.0, float(np.logaddexp(known, _log(high))))
+        least = min(0.0, max(seen, float(np.logaddexp(known, _log(low)))))
+        # What was met may be likelier than its count says; then the lower end is the larger one, and is both.
+        return least, max(least, min(0.0, float(np.logaddexp(known, _log(high)))))
+
+    def log_estimate(self, counted: Mask) -> float:
+        """Natural log of: the mass of K + h / n, moved into the interval. -inf where nothing is known or met."""
+        known = logsumexp(self.log_probs[counted & self.known])
+        hits = self.hits(counted & ~self.known)
+        low, high = self.log_interval(counted)
+        return min(high, max(low, float(np.logaddexp(known, _log(hits / self.samples)))))
 
 
 def _log(value: float) -> float:

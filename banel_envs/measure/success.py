@@ -170,11 +170,12 @@ def _draw_hits(task: Task, policy: Policy, samples: int, rng: np.random.Generato
 
 def _pooled_rate(weighed: Weighed, counted: NDArray[np.bool_]) -> SuccessRate:
     counting = weighed.counting
-    hits = counting.hits(counted)
-    if hits >= LEAST_EFFECTIVE:
-        return _monte_carlo_rate(hits, counting.samples)
+    # The interval is the certified one, however many samples hit: if their number chose it, the errors of two would add up.
     low, high = counting.log_interval(counted)
     low10, high10 = (None if low == -math.inf else low / LN10), high / LN10
+    if counting.hits(counted) >= LEAST_EFFECTIVE:
+        number = counting.log_estimate(counted) / LN10
+        return SuccessRate(number, low10, high10, "monte_carlo", counting.samples, None)
     estimate = weighed.estimate(counted)
     if estimate.reliable(low, high):
         return SuccessRate(estimate.log / LN10, low10, high10, "importance", counting.samples, None)

@@ -51,7 +51,7 @@ def test_the_hardest_that_was_ever_solved_comes_first():
 
 def test_a_killed_count_goes_on_and_ends_the_same(tmp_path):
     whole, first, second = Scripted(), Scripted(stop_at=3), Scripted()
-    how = {"format": command.FORMAT, "model": "m"}
+    how = {"format": command.FORMAT, "model": "m", "samples": SAMPLES}
     expected = count(whole, QUESTIONS, SAMPLES, 7)
     out = tmp_path / "new" / "counts.json"
     with pytest.raises(KeyboardInterrupt):
@@ -140,3 +140,15 @@ def test_bad_input_is_one_line(brought, tmp_path, capsys, arguments, says):
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == 2 and re.search(says, said)
     assert not (tmp_path / "hard-questions.json").exists()
+
+
+def test_rows_that_are_no_counts_are_refused(tmp_path):
+    out, how = tmp_path / "counts.json", {"format": command.FORMAT, "samples": 4}
+    for bad in (
+        Counts(0, 64, {"reference": 9, "lenient": 9}),
+        Counts(0, 4, {"reference": 5, "lenient": 5}),
+        Counts(0, 4, {"lenient": 1}),
+    ):
+        command.write(out, how, [bad])
+        with pytest.raises(BadValue, match="is not 4 answers by both rules"):
+            command.read(out, how)

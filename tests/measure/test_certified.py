@@ -12,7 +12,8 @@ import torch
 from banel_envs import Problem, Task, success_rate
 from banel_envs.binomial import clopper_pearson
 from banel_envs.measure.certified import Counted
-from banel_envs.measure.success import score
+from banel_envs.measure.importance import Weighed
+from banel_envs.measure.success import _pooled_rate, score
 from banel_envs.policies import Repeating, Uniform
 from banel_envs.pool import Pool, Proposal
 
@@ -161,3 +162,43 @@ def test_the_number_of_samples_can_be_chosen():
     rate = success_rate(task, POLICIES["rare"], np.random.default_rng(0), samples=25_000)  # in three parts
     assert rate.samples == 25_000 and rate.high - rate.low < 0.6
     assert success_rate(task, POLICIES["rare"], np.random.default_rng(0)).samples == 300
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.75])
+@pytest.mark.parametrize("expected", [80, 100, 120])
+def test_the_interval_of_a_pooled_rate_holds_it_whatever_number_of_samples_hit(share, expected):
+    """Exact, over every count of hits. At 100 hits a number is given, and the interval stays the certified one."""
+    n = 10_000
+    inside, rate = expected * share / n, expected / n
+    outside = rate - inside
+    missed = 0.0
+    for h in range(400):
+        low, high = clopper_pearson(h, n)
+        if not inside + low <= rate <= inside + high:
+            missed += math.exp(
+                math.lgamma(n + 1)
+                - math.lgamma(h + 1)
+                - math.lgamma(n - h + 1)
+                + h * math.log(outside)
+                + (n - h) * math.log1p(-outside)
+            )
+    assert missed <= 0.05
+    # And that is what is given, with the number inside of it.
+    rng = np.random.default_rng(expected)
+    masses = np.full(1_000, rate / 1_000)
+    known = np.arange(1_000) < 1_000 * share
+    counting = Counted(np.log(masses), known, rng.multinomial(n, [*masses, 1 - rate])[:-1], n)
+    every = np.ones(1_000, bool)
+    found = _pooled_rate(Weighed(np.full(1_000, -np.inf), np.zeros(1_000, np.int64), counting), every)
+    low, high = (end / math.log(10) for end in counting.log_interval(every))
+    assert (found.low, found.high) == (low, high)
+    assert (found.method == "monte_carlo") == (counting.hits(every) >= 100)
+    assert found.log10 is None or low <= found.log10 <= high
+
+
+def test_an_interval_is_never_upside_down():
+    """A likely success that was met once, by luck: its own mass is above what one hit allows."""
+    counting = Counted(np.log([0.01]), np.array([False]), np.array([1]), 10_000)
+    low, high = counting.log_interval(np.array([True]))
+    assert low == high == pytest.approx(math.log(0.01))
+    assert counting.log_estimate(np.array([True])) == low

@@ -149,3 +149,26 @@ def test_a_file_with_a_bad_structure_is_refused(tmp_path, monkeypatch, name, val
     save_policy(tmp_path / "p.safetensors", policy)
     with pytest.raises(AssetError, match="not a stored policy"):
         load_policy_file(tmp_path / "p.safetensors")
+
+
+def test_what_is_no_number_of_a_prompt_has_no_probability_and_teaches_nothing():
+    policy = prompted(END, SEVERAL)
+    rows = np.full((2, policy.horizon), END)
+    rows[:, 0] = len(SEVERAL), END
+    scored = policy.differentiable_log_prob(rows).detach().numpy()
+    np.testing.assert_array_equal(scored, policy.log_prob(rows))
+    assert np.isneginf(scored).all()
+    tokens = policy.sample(20, np.random.default_rng(0))
+    before = policy.log_prob(tokens)
+    Trainer(policy, 0.1).step(rows)
+    np.testing.assert_array_equal(policy.log_prob(tokens), before)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"horizon": 2.5}, {"horizon": True}, {"temperature": np.inf}, {"prompts": [[0.9, 1.7]]}]
+)
+def test_what_is_no_whole_number_is_refused(wrong):
+    policy = prompted(END, ONE)
+    given = {"prompts": ONE, "horizon": policy.horizon} | wrong
+    with pytest.raises(BadValue):
+        PromptedPolicy(policy.network, END, **given)

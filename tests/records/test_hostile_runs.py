@@ -192,7 +192,7 @@ def test_what_is_too_long_or_too_large_is_refused_by_name(
         ('"batch": ', '"lr": ' + "[" * 100_000 + ', "batch": ', "nested more than 64"),
         ('"batch": ', '"lr": ' + "9" * 5_000 + ', "batch": ', "too many digits"),
         ('"batch": ', '"lr": "\\ud800", "batch": ', "half of a surrogate pair"),
-        ("}", "}" + " " * 4 * 2**20, "at most 4,194,304 bytes"),
+        ("}", "}" + " " * 8 * 2**20, "at most 8,388,608 bytes"),
     ],
 )
 def test_a_record_of_two_meanings_is_refused(

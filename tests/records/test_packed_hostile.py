@@ -173,9 +173,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a deep record": (text('"seed":0', '"seed":' + "[" * 100_000), "nested more than 64"),
     "a record that grows": (
         text('"seed":0', '"seed":' + "[" * 60 + "1" + ",1" * 1_000_000 + "]" * 60),
-        "a file of a run has more than 4,194,304 bytes",
+        "a file of a run has more than 8,388,608 bytes",
     ),
-    "a line of 5 MB": (text('"seed":0', '"seed":"' + "x" * 5_000_000 + '"'), "at most .* of a line are read"),
+    "a line of 9 MB": (text('"seed":0', '"seed":"' + "x" * 9_000_000 + '"'), "at most .* of a line are read"),
     "records of 11 MB": (lambda out: (out / PART / LINES).write_bytes(b"\n" * 11_000_000), "at most 10,000,000 bytes"),
     "a million lines": (lambda out: (out / PART / LINES).write_bytes(b"{}\n" * 1_000_000), "at most 10,000 are read"),
     "no lines": (lambda out: (out / PART / LINES).write_bytes(b""), "is empty or cut"),

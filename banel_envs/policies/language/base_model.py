@@ -24,6 +24,7 @@ from banel_envs.errors import BadValue, ModelMissing
 from banel_envs.files.visible import shown
 from banel_envs.policies.autoregressive import Ints
 from banel_envs.policies.language.reading import first_line, read
+from banel_envs.policies.language.support import context_of, unreadable
 
 VARIABLE = "BANEL_MODEL"
 # What a configuration says of the file and not of the function that the model computes.
@@ -68,7 +69,8 @@ class LanguageModel:
             ModelMissing: there is no such folder or file, it holds no model, or the model or its tokenizer is damaged.
             BadValue: no id ends a text, or what is said to end one is no id.
         """
-        model, tokenizer = read(source, dtype or (torch.float32 if device == "cpu" else torch.bfloat16))
+        on_cpu = torch.device(device).type == "cpu"
+        model, tokenizer = read(source, dtype or (torch.float32 if on_cpu else torch.bfloat16))
         return cls.of(model.to(device), tokenizer, ends=ends, name=str(source))
 
     @classmethod
@@ -82,6 +84,8 @@ class LanguageModel:
         """
         model.eval().requires_grad_(False)
         found = cls(model, tokenizer, (), name)
+        if ends is not None and not isinstance(ends, list | tuple | range):
+            ends = [ends]  # type: ignore[list-item]  # one id, or what `_id` refuses by name
         named = [_id(k, name) for k in (_named_ends(model, tokenizer) if ends is None else ends)]
         found.ends = tuple(dict.fromkeys(k for k in named if ends is not None or 0 <= k < found.vocabulary))
         if not found.ends:
@@ -98,8 +102,25 @@ class LanguageModel:
 
     @property
     def context(self) -> int | None:
-        """The most tokens that the model reads; None where it does not say."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        """The most tokens that the model reads; None where it does not say (see support.context_of)."""
+        return context_of(self.model.config.get_text_config())
+
+    @cached_property
+    def words_digest(self) -> str:
+        """SHA-256 of what the tokenizer reads and writes, which decides rewards of texts; of nothing without one."""
+        found, words = hashlib.sha256(), self.tokenizer
+        if words is not None:
+            backend = getattr(words, "backend_tokenizer", None)
+            written = [words.decode([k], clean_up_tokenization_spaces=False) for k in range(len(words))]
+            template = getattr(words, "chat_template", None)
+            said = [written, None if backend is None else backend.to_str(), template]
+            found.update(json.dumps(said, sort_keys=True, default=str).encode())
+        return found.hexdigest()
+
+    @cached_property
+    def unreadable(self) -> str | None:
+        """Why no HFPolicy can be made of it; None if one can (see support.unreadable)."""
+        return unreadable(self.model, self.ends[0])
 
     @property
     def device(self) -> torch.device:
@@ -239,10 +260,12 @@ def find(digest: str) -> LanguageModel:
         return known
     folder = os.environ.get(VARIABLE)
     if folder:
-        model = LanguageModel.load(folder)
-        if model.digest == digest:
-            _kept.append(model)
-            return model
+        # The digest covers the weights in the precision that they had, which on a GPU is another one than here.
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            model = LanguageModel.load(folder, dtype=dtype)
+            if model.digest == digest:
+                _kept.append(model)
+                return model
         raise ModelMissing(
             f"the policy belongs to the model {digest[:16]}..., and {VARIABLE}={folder} is {model.digest[:16]}..."
         )

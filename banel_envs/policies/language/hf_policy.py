@@ -14,7 +14,6 @@ gives the same bits sooner.
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +31,9 @@ from banel_envs.policies.language.adapter import adapted, draw, is_drawn, sharin
 from banel_envs.policies.language.base_model import LanguageModel, find
 from banel_envs.policies.language.cache import selected
 from banel_envs.policies.language.inversion import drawn
+from banel_envs.policies.language.numbers import check_temperature, check_whole, is_number, whole_ids
+from banel_envs.policies.language.reading import first_line
+from banel_envs.policies.language.support import unreadable
 from banel_envs.policies.storage import checks
 from banel_envs.policies.torch_policy import Fitted
 
@@ -85,28 +87,38 @@ class HFPolicy(Fitted):
             raise BadValue(f"the model is {shown(base)}; give a LanguageModel, such as LanguageModel.load(folder)")
         self.base, self.horizon, self.vocabulary = base, horizon, base.vocabulary
         self._follow(prompt)
-        named = base.ends if ends is None else _ids(ends, "ends", "ids, or None for those of the model")
+        named = base.ends if ends is None else whole_ids(ends, "ends", "ids, or None for those of the model")
         self.ends = tuple(dict.fromkeys(named))  # an id that is named twice counts once
         self.end: int | None = next(iter(self.ends), None)
         self.temperature, self.rank, self.alpha, self.rows = temperature, rank, alpha, rows
         self._check()
+        # Plain numbers, as a stored policy holds them; they came from NumPy, perhaps.
+        self.horizon, self.rank, self.rows = int(horizon), int(rank), int(rows)
+        self.temperature, self.alpha = float(temperature), float(alpha)
         self.tolerance = 1e-3 if base.model.dtype == torch.float32 else ROUGH
+        if base.unreadable is not None:
+            raise BadValue(f"{base.name}: {base.unreadable}; bring a causal model with attention in every layer")
         self._ends = torch.tensor(self.ends, device=base.device)
-        self.model = adapted(base.model, rank, alpha)
+        try:
+            self.model = adapted(base.model, rank, alpha)
+        except ValueError as error:  # peft's, of layers that it does not know
+            raise BadValue(f"{base.name}: no adapter fits {type(base.model).__name__}: {first_line(error)}") from error
         draw(self.adapter(), np.random.default_rng(0))
+        if (why := unreadable(self.model, self.ends[0])) is not None:
+            raise BadValue(f"{base.name}: with an adapter, {why}; bring a model of plain linear layers")
 
     def _follow(self, prompt: str | Sequence[int]) -> None:
         """Take this prompt."""
         self.prompt = (
-            tuple(self.base.ids(prompt)) if isinstance(prompt, str) else _ids(prompt, "the prompt", "text or ids")
+            tuple(self.base.ids(prompt)) if isinstance(prompt, str) else whole_ids(prompt, "the prompt", "text or ids")
         )
         self._given = torch.tensor([self.prompt], dtype=torch.long, device=self.base.device)  # [1, P]
 
     def _check(self) -> None:
         """Raise BadValue unless the arguments can be a policy's."""
         check_temperature(self.temperature)
-        if not np.isfinite(self.alpha):
-            raise BadValue(f"alpha is {self.alpha!r}; it is a finite number")
+        if not (is_number(self.alpha) and np.isfinite(self.alpha)):
+            raise BadValue(f"alpha is {shown(self.alpha)}; it is a finite number")
         if not self.prompt:
             raise BadValue("the prompt has no token; give at least one, such as the one that begins a text")
         if not self.ends:
@@ -304,25 +316,3 @@ class HFPolicy(Fitted):
             for name, weight in weights.items():
                 weight.copy_(torch.from_numpy(np.array(arrays[name])))
         return made
-
-
-def _ids(values: Any, what: str, takes: str) -> tuple[int, ...]:
-    """Whole numbers, as they stand in a list, an array or a tensor; BadValue, naming the value, for anything else."""
-    try:
-        return tuple(operator.index(k) for k in values)
-    except TypeError:
-        raise BadValue(f"{what} is {shown(values)}; give {takes}, which are whole numbers") from None
-
-
-def check_temperature(value: float) -> None:
-    """BadValue unless it is a finite number above 0."""
-    if not 0 < value < np.inf:
-        raise BadValue(f"temperature is {value!r}; it must be a finite number above 0")
-
-
-def check_whole(name: str, value: Any, most: int | None = None) -> None:
-    """BadValue unless it is a whole number of at least 1, and at most `most` where that is given."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1 or (most is not None and value > most):
-        limit = f" and at most {most:,}" if most else ""
-        raise BadValue(f"{name} is {value!r}; it is a whole number of at least 1{limit}")

@@ -22,6 +22,7 @@ from torch import Tensor
 from banel_envs.errors import BadValue
 from banel_envs.files.visible import shown
 from banel_envs.policies.autoregressive import Floats, Ints
+from banel_envs.policies.language.numbers import check_temperature, check_whole, whole_ids
 from banel_envs.policies.networks.copied import copied
 from banel_envs.policies.networks.transformer import Transformer
 from banel_envs.policies.storage import checks
@@ -55,12 +56,15 @@ class PromptedPolicy(Fitted):
         horizon: int,
         temperature: float = 1.0,
     ) -> None:
-        self.network, self.end, self.horizon = network, end, horizon
+        self.network, self.end = network, end
         self.vocabulary: int = network.config.vocabulary
+        check_whole("horizon", horizon)
+        check_temperature(temperature)
+        self.horizon = int(horizon)
         if len({len(prompt) for prompt in prompts}) != 1 or not len(prompts[0]):
             raise BadValue(f"the prompts have {[len(p) for p in prompts]} tokens; give one or more of the same length")
-        self.prompts: Ints = np.array(prompts, np.int64)  # [K, P]
-        self._inner = TorchPolicy(network, end, temperature)  # writes the prompt and the sequence as one text
+        self.prompts: Ints = np.array([whole_ids(prompt, "a prompt", "tokens") for prompt in prompts])  # [K, P]
+        self._inner = TorchPolicy(network, end, float(temperature))  # writes the prompt and the sequence as one text
         self._check()
 
     def _check(self) -> None:
@@ -139,10 +143,13 @@ class PromptedPolicy(Fitted):
     def to_network(self, tokens: Ints, weights: NDArray[np.floating] | None) -> tuple[Ints, Floats]:
         """Sequences [n, T] behind their prompts, [n, P + T], and the weight of each of these tokens, 0 in the prompts.
 
-        Where there are several prompts, their numbers are left out.
+        Where there are several prompts, their numbers are left out. What begins with no number answers none, and weighs nothing.
         """
         whole = self._whole(tokens)
         given = np.ones(len(tokens)) if weights is None else np.asarray(weights, np.float64)
+        if self.several:
+            answers = tokens[:, 0] < len(self.prompts)
+            given = given * (answers[:, None] if given.ndim == 2 else answers)
         written = np.zeros(whole.shape)
         written[:, self.prompts.shape[1] :] = given[:, self.several :] if given.ndim == 2 else given[:, None]
         return whole, written
@@ -167,7 +174,8 @@ class PromptedPolicy(Fitted):
         log_probs = torch.log_softmax(self._logits(batch) / self.temperature, dim=-1)
         own = log_probs.gather(2, batch[:, self.several :, None])[..., 0]
         if self.several:
-            own = torch.cat((own.new_full((len(batch), 1), -math.log(len(self.prompts))), own), dim=1)
+            first = torch.from_numpy(self._of_prompts()).to(own)[batch[:, :1]]  # -inf of what is no number of a prompt
+            own = torch.cat((first, own), dim=1)
         return torch.where(live, own, 0.0)
 
     def parameters(self) -> Iterator[Tensor]:

@@ -26,6 +26,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from banel_envs.data import GSM8K_SIZES, WordProblem, gsm8k
 from banel_envs.errors import BadValue, ModelMissing
+from banel_envs.files.visible import shown
 from banel_envs.names import unknown
 from banel_envs.pool import Pool
 from banel_envs.problem import Problem, Tokens
@@ -69,7 +71,7 @@ class Scorer:
 
 def gsm8k_hard(
     question: str | WordProblem | None = None,
-    model: str | LanguageModel | None = None,
+    model: str | Path | LanguageModel | None = None,
     rule: str = "reference",
     *,
     horizon: int = HORIZON,
@@ -128,7 +130,7 @@ def gsm8k_hard(
         Scorer(problem, asked.answer, rule),
         witness=lambda: _answer(base, asked.answer, horizon, base.ends[0]),
         pool=lambda: Pool((), samples, final),
-        digest=_digest(policy.spec(), asked, rule),
+        digest=_digest([policy.spec(), base.words_digest], asked, rule),
         family="language",
     )
 
@@ -141,7 +143,7 @@ def the_question(named: str | None = None) -> WordProblem:
         DataMissing, DataAltered: as for `gsm8k`.
     """
     source = "the question" if named is not None else QUESTION
-    named = os.environ.get(QUESTION) or DEFAULT_QUESTION if named is None else named
+    named = os.environ.get(QUESTION) or DEFAULT_QUESTION if named is None else str(named)
     found = re.fullmatch(r"(train|test):(\d{1,5})", named, re.ASCII)
     if found is None or int(found[2]) >= GSM8K_SIZES[found[1]]:
         sizes = " or ".join(f"{part}:0 to {part}:{size - 1}" for part, size in GSM8K_SIZES.items())
@@ -149,16 +151,18 @@ def the_question(named: str | None = None) -> WordProblem:
     return gsm8k(found[1])[int(found[2])]
 
 
-def the_model(model: str | LanguageModel | None = None) -> LanguageModel:
+def the_model(model: str | Path | LanguageModel | None = None) -> LanguageModel:
     """The model that is named, or the one that BANEL_MODEL names.
 
     Raises:
         MissingExtra, ModelMissing, BadValue: as for `LanguageModel.load`.
     """
-    if model is not None and not isinstance(model, str):
-        return model
     from banel_envs.policies.language.base_model import LanguageModel
 
+    if isinstance(model, LanguageModel):
+        return model
+    if model is not None and not isinstance(model, str | Path):
+        raise BadValue(f"the model is {shown(model)}; name a folder, a .gguf file or a hub id, or give a LanguageModel")
     source = model or os.environ.get(MODEL) or DEFAULT_MODEL
     try:
         return LanguageModel.load(source)

@@ -50,6 +50,8 @@ def hard_questions(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value < 1 or (most is not None and value > most):
             raise BadValue(f"--{name} is {value}; it is at least 1{f' and at most {most:,}' if most else ''}")
+    if options.seed < 0:
+        raise BadValue(f"--seed is {options.seed}; it is at least 0")
     questions = gsm8k(options.part)
     if options.n > len(questions):
         raise BadValue(f"--n is {options.n}; the part {options.part} of GSM8K has {len(questions):,} questions")
@@ -64,6 +66,8 @@ def hard_questions(options: argparse.Namespace) -> int:
         "horizon": options.horizon,
         "chat": not options.plain,
         "seed": options.seed,
+        "words": model.words_digest,
+        "ends": list(model.ends),
     }
     known = read(options.out, how)
     policy = Answering(model, options.horizon, not options.plain)
@@ -145,12 +149,24 @@ def read(path: Path, how: dict[str, Any]) -> list[Counts]:
         ]
     except (FileRefused, ValueError, LookupError, TypeError, AttributeError) as error:
         raise BadValue(f"{path} holds no counts of this command: {error}; {other}") from error
-    if wrong := [name for name in how if said.get(name) != how[name]]:
-        name = wrong[0]
+    if different := [name for name in how if said.get(name) != how[name]]:
+        name = different[0]
         raise BadValue(
             f"{path} is of other work: its {name} is {said.get(name)!r}, and here it is {how[name]!r}; {other}"
         )
+    if wrong := [one for one in counts if not _sound(one, how["samples"])]:
+        raise BadValue(
+            f"{path}: what it counts of question {wrong[0].question} is not {how['samples']} answers by both rules; {other}"
+        )
     return counts
+
+
+def _sound(one: Counts, samples: int) -> bool:
+    """Whether these are counts of so many answers by every rule."""
+    from banel_envs.tasks.shared.gsm8k_answer import RULES
+
+    right = set(one.correct) == set(RULES) and all(0 <= k <= samples for k in one.correct.values())
+    return right and one.samples == samples and one.question >= 0
 
 
 def write(path: Path, how: dict[str, Any], counts: Iterable[Counts]) -> None:

@@ -84,7 +84,9 @@ def _widened(rate: Rate) -> tuple[float, float]:
     low, high = -math.inf if rate.low is None else rate.low, math.inf if rate.high is None else rate.high
     if rate.log10 is None:
         return low - TOLERANCE, high + ROOM
-    return rate.log10 - 2 * (rate.log10 - low), rate.log10 + 2 * (high - rate.log10)
+    # The number may be the lower end itself, where what was met is all that it says.
+    below = max(rate.log10 - low, high - rate.log10)
+    return rate.log10 - 2 * below, rate.log10 + 2 * (high - rate.log10)
 
 
 def _far(a: float | None, b: float | None, tolerance: float) -> bool:
