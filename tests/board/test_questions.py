@@ -292,7 +292,7 @@ def test_pairs_have_no_gain_where_a_rate_is_an_interval() -> None:
 
 
 def test_pairs_of_reasoning_have_no_gain() -> None:
-    folder = COMMITTED.parent / "2026-11-30-six-word-problems"
+    folder = COMMITTED.parent / "2026-12-01-six-word-problems"
     assert {pair.gain for pair in pairs(folder)} == {None}
 
 

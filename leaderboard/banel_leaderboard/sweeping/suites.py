@@ -153,10 +153,10 @@ SUITES = {
         also=(Suite("learn from successes", (REASONING,), ("grpo", "spo", "tempered_sft"), FIVE, ("full",)),),
     ),
     "questions": Suite(
-        "the other five word problems, and all six at once: BaNEL, its twin and two controls, two seeds",
+        "the other five word problems, and all six at once: BaNEL, its twin and two controls",
         QUESTIONS[1:],
         ("base", "without_replacement", "banel"),
-        (0, 1),
+        FIVE,
         ("failures",),
         ("banel",),
     ),
