@@ -1,4 +1,4 @@
-"""Which runs end surely above the base policy: `python -m benchmarks.language.above_base FOLDER`, a submission or a folder of runs.
+"""Which runs end surely above the base policy: `python -m benchmarks.language.above_base FOLDER`, a submission or runs.
 
 Both rates are intervals where successes cannot be listed. A run ends above the base policy if its interval lies above the
 base policy's (from 60,000 samples, `benchmarks.tasks`), and below it likewise. A run that met no success is its own twin. For
