@@ -105,9 +105,17 @@ def check_citation() -> Iterator[str]:
         yield f"CITATION.cff: its version is {cited and cited[1]}, the package's is {version and version[1]}"
 
 
+def check_test_names() -> Iterator[str]:
+    """No two files of tests have one name: pytest imports them by it, and stops at the second one."""
+    first: dict[str, Path] = {}
+    for path in files(("tests",), ".py"):
+        if path.name.startswith("test_") and (other := first.setdefault(path.name, path)) != path:
+            yield f"{path.relative_to(ROOT)}: {other.relative_to(ROOT)} has the same name; pytest runs one of them only"
+
+
 def main() -> int:
     """Run every check."""
-    checks = (check_modules, check_unfinished, check_links, check_pins, check_citation)
+    checks = (check_test_names, check_modules, check_unfinished, check_links, check_pins, check_citation)
     faults = [fault for check in checks for fault in check()]
     for fault in faults:
         print(fault, file=sys.stderr)
