@@ -246,7 +246,7 @@ NUMBERS = [
     number("an exact rate with an interval", rate("success", low=-9.0), "points"),
     number("an exact rate with samples", rate("success", samples=10), "points"),
     number(
-        "an exact rate called an estimate", rate("success", method="monte_carlo", samples=10**6), "points", "policy"
+        "an exact rate called an estimate", rate("success", method="monte_carlo", samples=10**6), "points.15.success"
     ),
     number("effective successes typed", rate("success", effective=99.0), "points"),
     number("unasked mass typed", lambda f: f.record.update(unasked=-0.3), "points", "policy", "policy_sha256"),

@@ -101,7 +101,6 @@ def check_methods(record: RunRecord, task: Task) -> None:
         CannotTell: what the task needs is not here.
         Disproved: names the first method that it is not.
     """
-    said = {rate.method for point in record.points for rate in (point.success, point.fresh)}
     if not task.free_evaluation:
         fitting, why = {"asked"}, "the reward is paid for"
     else:
@@ -111,8 +110,12 @@ def check_methods(record: RunRecord, task: Task) -> None:
             raise CannotTell(f"how its rates are measured cannot be told here: {error}") from error
         fitting = {"exact", "filtered"} if exact else {"monte_carlo", "importance", "certified", "upper_limit"}
         why = f"the successes of {record.task} can{'' if exact else 'not'} all be listed"
-    if wrong := sorted(said - fitting):
-        raise Disproved(f"a rate is by {wrong[0]} in the record; {why}, so it is by {' or '.join(sorted(fitting))}")
+    for number, point in enumerate(record.points):
+        for name, rate in (("success", point.success), ("fresh", point.fresh)):
+            if rate.method not in fitting:
+                raise Disproved(
+                    f"points.{number}.{name} is by {rate.method} in the record; {why}, so it is by {' or '.join(sorted(fitting))}"
+                )
 
 
 def check_answers(record: RunRecord, ledger: Ledger, task: Task) -> None:
