@@ -21,9 +21,7 @@ from typing import NoReturn
 from banel_envs.errors import FileMissing, FileRefused
 
 # The most bytes that are read of a file; beside each the largest of the committed runs and shipped files.
-RECORD = (
-    8 * 2**20
-)  # 9,670: a curve of 16 points, and what an agent reports of itself, at most 6 MB (see field_limits.py)
+RECORD = 8 * 2**20  # 9,670: a curve of 16 points, and what an agent reports, at most 6 MB (see field_limits.py)
 STATUS = 2**16  # 204: a few words, and the last error
 LEDGER = 2**28  # 265,881 for 7,500 questions of 8 tokens: room for a thousand times as many
 POLICY = 2**28  # 514,408: room for a mixture of 500 of the largest shipped network

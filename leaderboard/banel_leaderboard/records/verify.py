@@ -31,9 +31,13 @@ class RunRefused(BanelError):
     """A record and its ledger contradict each other."""
 
 
-def answers(ledger: Ledger) -> tuple[int, int | None]:
+def rewards_of(ledger: Ledger) -> NDArray[np.int8]:
+    """Every answer of a ledger, in order: [count]."""
+    return np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)])
+
+
+def answers(rewards: NDArray[np.int8]) -> tuple[int, int | None]:
     """The number of successes asked, repeats included, and the NRE at which the first was asked (None if none was)."""
-    rewards = np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)])
     hits = np.flatnonzero(rewards == 1)
     return len(hits), int(hits[0]) + 1 if len(hits) else None
 
@@ -59,7 +63,8 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
         raise RunRefused("the ledger's last question is unanswered: run the same command again to finish the run")
     if ledger.count > record.budget:
         raise RunRefused(f"{ledger.count} sequences were asked on a budget of {record.budget}")
-    successes, first = answers(ledger)
+    rewards = rewards_of(ledger)
+    successes, first = answers(rewards)
     _same("successes_asked", record.successes_asked, successes)
     _same("first_success", record.first_success, first)
     _same("errors", record.errors, sum(len(ask.errors) for ask in ledger.asks))
@@ -69,7 +74,7 @@ def verify(record: RunRecord, ledger: Ledger) -> None:
     if record.twin and record.feedback == "typed":
         raise RunRefused("an oracle-free twin was told types of failure; it must be told nothing")
     _check_curve(record)
-    _check_asked(record, np.concatenate([np.empty(0, np.int8), *(ask.rewards for ask in ledger.asks)]))
+    _check_asked(record, rewards)
 
 
 def check_policy(record: RunRecord, found: str | None) -> None:

@@ -26,6 +26,7 @@ from banel_envs.policies.storage.store import as_stored
 from banel_envs.policies.weights import bad_weight
 from banel_envs.problem import Tokens
 from banel_leaderboard.records.record import Point, Rate
+from banel_leaderboard.records.verify import rewards_of
 
 ALIKE = 64  # samples of a policy whose log-probabilities its ONNX model must give too
 STEPS = 15  # a run is measured at NRE 0 and after each of so many equal steps of the budget
@@ -56,7 +57,7 @@ class Questions:
         read = [] if read is None else read
         read += [ledger.tokens(ask) for ask in ledger.asks[len(read) :]]
         tokens = np.concatenate([np.empty((0, problem.T), np.int64), *read])
-        return cls(problem, tokens, np.concatenate([np.empty(0, np.int8), *(a.rewards for a in ledger.asks)]))
+        return cls(problem, tokens, rewards_of(ledger))
 
     def successes(self, nre: int) -> Tokens:
         """The successes among the first nre sequences."""
